@@ -1,0 +1,38 @@
+# `make test` and `make demo` do all their own set-up on a bare Debian or Ubuntu (as root).
+SHELL = /bin/sh
+PYTHON = .venv/bin/python
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the screen
+	$(PYTHON) -m tests.lab.demo
+
+test: venv ## all tests (PYTEST="-k name -x" for some)
+	$(PYTHON) -m pytest $(PYTEST)
+
+unit: venv ## the tests that need neither root nor namespaces
+	$(PYTHON) -m pytest tests/unit $(PYTEST)
+
+lint: venv ## ruff, mypy, codespell, shellcheck
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy wgmesh tests
+	$(PYTHON) -m codespell_lib .
+	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh')
+
+docs: venv ## site/, from docs/
+	$(PYTHON) -m mkdocs build --quiet --strict
+
+system: ## the Debian packages that the tests need
+	@sh tests/setup.sh system
+
+venv: system ## .venv/ with wgmesh and the tools
+	@sh tests/setup.sh venv
+
+clean: ## remove what make made
+	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf wgmesh.egg-info
+	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help demo test unit lint docs system venv clean

@@ -1,0 +1,1 @@
+"""Tests of wgmesh: unit (fast, no root) and lab (root, real components in namespaces)."""

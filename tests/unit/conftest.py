@@ -1,0 +1,11 @@
+"""Settings for the whole folder."""
+
+import os
+
+from hypothesis import settings
+
+# How long one example takes says more about the machine's load than about the code; pytest-timeout
+# ends a hang. With CI set, hypothesis chooses a profile that does the same and is repeatable.
+if "CI" not in os.environ:
+    settings.register_profile("wgmesh", deadline=None)
+    settings.load_profile("wgmesh")

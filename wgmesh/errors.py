@@ -1,0 +1,72 @@
+"""What can go wrong, each with the exit code that the contract gives it.
+
+Every error that reaches a user is a `WgmeshError`: one sentence, one hint, one exit code.
+Only `wgmesh.cli` catches them.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from wgmesh.model import Problem
+
+
+class WgmeshError(Exception):
+    """A failure that a user can read: `message` says what is wrong, `hint` what to do instead."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(WgmeshError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class InventoryError(WgmeshError):
+    """The inventory is invalid; `problems` has every reason."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", problems: "Sequence[Problem]" = ()) -> None:
+        super().__init__(message, hint)
+        self.problems = tuple(problems)
+
+
+class RefusedError(WgmeshError):
+    """The trust rules refuse a commit; `commit` is its full id."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, hint: str = "", commit: str = "") -> None:
+        super().__init__(message, hint)
+        self.commit = commit
+
+
+class UnreachableError(WgmeshError):
+    """No remote answered; the running configuration stays."""
+
+    exit_code = 5
+
+
+class RolledBackError(WgmeshError):
+    """The change was applied, found harmful and taken back."""
+
+    exit_code = 6
+
+
+class NotJoinedError(WgmeshError):
+    """This machine is in no mesh."""
+
+    exit_code = 8
+
+
+class LockedError(WgmeshError):
+    """Another wgmesh is at work."""
+
+    exit_code = 9

@@ -1,0 +1,67 @@
+"""Files that survive a power cut: write aside, fsync, rename, fsync the directory. And the lock."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wgmesh.errors import LockedError
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of directory `path` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
+    """Put `data` at `path`, whole or not at all; `durable` also survives a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(fd)
+        aside.replace(path)
+    except BaseException:  # also KeyboardInterrupt: nothing half-written may stay beside the file
+        aside.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_directory(path.parent)
+
+
+def link_atomic(path: Path, target: str) -> None:
+    """Make `path` a symbolic link to `target`, replacing what was there in one step, durably."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.replace(path)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive flock on `path`; LockedError when another process has it, unless `wait`.
+
+    The descriptor is closed on exec, so no child keeps the lock alive.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise LockedError(
+                "another wgmesh is at work on this node", "wait for it to end, then try again"
+            ) from None
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,100 @@
+"""The one door to other programs: argv lists, a clean environment, a time limit, no shell."""
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from wgmesh.errors import WgmeshError
+
+log = logging.getLogger(__name__)
+
+TimeoutExpired = subprocess.TimeoutExpired
+
+SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CommandError(WgmeshError):
+    """A program failed; `returncode` is its exit status (None: it did not end in time)."""
+
+    def __init__(
+        self, argv: Sequence[str], returncode: int | None, stderr: str, hint: str = ""
+    ) -> None:
+        said = stderr.strip().splitlines()
+        what = "did not end in time" if returncode is None else f"failed ({returncode})"
+        super().__init__(f"{' '.join(argv[:3])} {what}" + (f": {said[-1]}" if said else ""), hint)
+        self.returncode = returncode
+        self.stderr = stderr
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a child: a fixed PATH, the C locale, HOME, and `extra`."""
+    env = {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", "HOME": os.environ.get("HOME", "/root")}
+    return env | dict(extra or {})
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_seconds: float = 30,
+    check: bool = True,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `argv` to its end and return what it said, as bytes.
+
+    `stdin` is never logged: keys travel by it. Raises CommandError when the program cannot be
+    started, takes longer than `timeout_seconds`, or (with `check`) exits other than 0.
+    """
+    log.debug("[#] %s", " ".join(argv))
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env=environment(env),
+            timeout=timeout_seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(argv, None, "") from error
+    except OSError as error:
+        hint = f"install the package that provides {argv[0]}" if not which(argv[0]) else ""
+        raise CommandError(argv, 127, error.strerror or str(error), hint) from error
+    if check and done.returncode:
+        raise CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
+    return done
+
+
+def text(argv: Sequence[str], *, stdin: bytes | None = None, timeout_seconds: float = 30) -> str:
+    """Run `argv`, require success, and return its standard output as text."""
+    return run(argv, stdin=stdin, timeout_seconds=timeout_seconds).stdout.decode()
+
+
+def start(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, detached: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start `argv` and return at once; `detached` gives it a session of its own and no pipes.
+
+    Raises CommandError when the program cannot be started.
+    """
+    log.debug("[#] %s &", " ".join(argv))
+    pipe = subprocess.DEVNULL if detached else subprocess.PIPE
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=environment(env),
+            start_new_session=detached,
+        )
+    except OSError as error:
+        raise CommandError(argv, 127, error.strerror or str(error)) from error
+
+
+def which(program: str) -> str | None:
+    """Return the full path of `program` in our PATH, or None."""
+    return shutil.which(program, path=SAFE_PATH)

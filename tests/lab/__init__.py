@@ -1,0 +1,1 @@
+"""The laboratory: nodes, an internet and a git forge in namespaces, with real components."""

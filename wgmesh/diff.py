@@ -1,0 +1,390 @@
+"""Desired and observed state to changes: what to do, in an order that never breaks what stays.
+
+Adds come before removals. AllowedIPs follow the device's own rules (`wg addconf` replaces a
+peer's AllowedIPs, and a prefix given to one peer is taken from any other without a word), so the
+changes are found by playing them through a model of the device, which `after` shows to others.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import assert_never
+
+from wgmesh.errors import WgmeshError
+from wgmesh.model import (
+    ROUTE_PROTOCOL,
+    AddressAdd,
+    AddressRemove,
+    Change,
+    DeviceSet,
+    EndpointSet,
+    FirewallSet,
+    Interface,
+    KernelState,
+    LinkCreate,
+    LinkDelete,
+    LinkSet,
+    LinkState,
+    PeerRemove,
+    PeerSet,
+    PeerState,
+    Prefix,
+    Route,
+    RouteKind,
+    RouteRemove,
+    RouteReplace,
+    Rule,
+    RuleAction,
+    RuleAdd,
+    RuleRemove,
+    Secret,
+    SysctlSet,
+)
+
+
+def diff(desired: KernelState, observed: KernelState, *, adopt: bool = False) -> tuple[Change, ...]:
+    """Return the changes that lead from `observed` to `desired`, in the order to make them.
+
+    First what adds, then what takes away (`split` finds the border). What both states share is at
+    no moment absent. Left alone: an endpoint or private key that `desired` gives as None, sysctls
+    that it does not name, and routes whose protocol is not ours; the latter go with `adopt`, which
+    takes over an interface that others had configured.
+    """
+    machine = _Machine(observed)
+    changes: list[Change] = []
+    for step in (_replace_link, _add, partial(_remove, adopt=adopt)):
+        for change in step(desired, machine):
+            machine.make(change)
+            changes.append(change)
+    return tuple(changes)
+
+
+def split(changes: Sequence[Change]) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+    """Return `changes` in two parts: the additive ones, and from the first removal on."""
+    for position, change in enumerate(changes):
+        if _takes_away(change):
+            return tuple(changes[:position]), tuple(changes[position:])
+    return tuple(changes), ()
+
+
+def after(observed: KernelState, changes: Sequence[Change]) -> KernelState:
+    """Return the state that making `changes` on `observed` gives: a model of the executor.
+
+    Raises WgmeshError when a change is for an interface that is not there.
+    """
+    machine = _Machine(observed)
+    for change in changes:
+        machine.make(change)
+    return machine.state()
+
+
+def _takes_away(change: Change) -> bool:
+    match change:
+        case RuleRemove() | RouteRemove() | AddressRemove() | PeerRemove() | LinkDelete():
+            return True
+        case FirewallSet(firewall=None) | LinkSet(up=False):
+            return True
+        case _:
+            return False
+
+
+# ---------------------------------------------------------------- the model
+
+
+@dataclass(slots=True)
+class _Link:
+    name: str
+    up: bool
+    mtu: int
+    private_key: Secret | None
+    listen_port: int
+    fwmark: int
+    addresses: set[Interface]
+    peers: dict[str, PeerState]
+    allowed: dict[str, set[Prefix]]
+    owner: dict[Prefix, str]
+
+
+class _Machine:
+    """The kernel as the executor changes it; guards that each prefix has one owner at most."""
+
+    def __init__(self, state: KernelState) -> None:
+        self.link = None if state.link is None else _thawed(state.link)
+        self.routes = set(state.routes)
+        self.rules = set(state.rules)
+        self.firewall = state.firewall
+        self.sysctls = dict(state.sysctls)
+
+    def state(self) -> KernelState:
+        return KernelState(
+            link=None if self.link is None else _frozen(self.link),
+            routes=frozenset(self.routes),
+            rules=frozenset(self.rules),
+            firewall=self.firewall,
+            sysctls=dict(self.sysctls),
+        )
+
+    def make(self, change: Change) -> None:
+        match change:
+            case LinkCreate():
+                # The kernel chooses MTU and port of a new device: nothing that a plan could want.
+                fresh = LinkState(change.name, False, 0, None, 0, 0, frozenset(), {})
+                self.link = _thawed(fresh)
+            case LinkDelete():
+                self.link = None
+                self._drop_routes_over(change.name)
+            case LinkSet():
+                self._set_link(change)
+            case DeviceSet():
+                link = self._on(change.name)
+                if change.private_key is not None:
+                    link.private_key = change.private_key
+                if change.listen_port is not None:
+                    link.listen_port = change.listen_port
+                if change.fwmark is not None:
+                    link.fwmark = change.fwmark
+            case PeerSet():
+                self._set_peer(self._on(change.name), change)
+            case EndpointSet():
+                peers = self._on(change.name).peers
+                peers[change.public_key] = replace(
+                    peers[change.public_key], endpoint=change.endpoint
+                )
+            case PeerRemove():
+                link = self._on(change.name)
+                link.peers.pop(change.public_key, None)
+                for prefix in link.allowed.pop(change.public_key, ()):
+                    del link.owner[prefix]
+            case AddressAdd():
+                self._on(change.name).addresses.add(change.address)
+            case AddressRemove():
+                self._on(change.name).addresses.discard(change.address)
+            case RouteReplace():
+                key = _route_key(change.route)
+                self.routes = {route for route in self.routes if _route_key(route) != key}
+                self.routes.add(change.route)
+            case RouteRemove():
+                self.routes.discard(change.route)
+            case RuleAdd():
+                self.rules.add(change.rule)
+            case RuleRemove():
+                self.rules.discard(change.rule)
+            case FirewallSet():
+                self.firewall = change.firewall
+            case SysctlSet():
+                self.sysctls[change.key] = change.value
+            case _:
+                assert_never(change)
+
+    def _on(self, name: str) -> _Link:
+        if self.link is None or self.link.name != name:
+            raise WgmeshError(f"there is no interface {name} to change")
+        return self.link
+
+    def _set_link(self, change: LinkSet) -> None:
+        link = self._on(change.name)
+        if change.mtu is not None:
+            link.mtu = change.mtu
+        if change.up is not None:
+            link.up = change.up
+        if change.up is False:  # the kernel forgets IPv6 addresses and all routes of such a link
+            link.addresses = {each for each in link.addresses if each.version == 4}
+            self._drop_routes_over(change.name)
+
+    def _drop_routes_over(self, device: str) -> None:
+        self.routes = {route for route in self.routes if route.device != device}
+
+    @staticmethod
+    def _set_peer(link: _Link, change: PeerSet) -> None:
+        peer = change.peer
+        key = peer.public_key
+        before = None if change.renew else link.peers.get(key)
+        endpoint = peer.endpoint or (before.endpoint if before else None)
+        link.peers[key] = replace(peer, endpoint=endpoint)
+        for prefix in link.allowed.get(key, ()):
+            del link.owner[prefix]
+        for prefix in peer.allowed_ips:
+            if prefix in link.owner:
+                link.allowed[link.owner[prefix]].discard(prefix)
+            link.owner[prefix] = key
+        link.allowed[key] = set(peer.allowed_ips)
+
+
+def _thawed(link: LinkState) -> _Link:
+    return _Link(
+        name=link.name,
+        up=link.up,
+        mtu=link.mtu,
+        private_key=link.private_key,
+        listen_port=link.listen_port,
+        fwmark=link.fwmark,
+        addresses=set(link.addresses),
+        peers=dict(link.peers),
+        allowed={key: set(peer.allowed_ips) for key, peer in link.peers.items()},
+        owner={prefix: key for key, peer in link.peers.items() for prefix in peer.allowed_ips},
+    )
+
+
+def _frozen(link: _Link) -> LinkState:
+    return LinkState(
+        name=link.name,
+        up=link.up,
+        mtu=link.mtu,
+        private_key=link.private_key,
+        listen_port=link.listen_port,
+        fwmark=link.fwmark,
+        addresses=frozenset(link.addresses),
+        peers={
+            key: replace(peer, allowed_ips=frozenset(link.allowed[key]))
+            for key, peer in link.peers.items()
+        },
+    )
+
+
+# ---------------------------------------------------------------- the steps
+# Each is a generator whose changes the caller makes on `machine` before it asks for the next.
+
+
+def _replace_link(desired: KernelState, machine: _Machine) -> Iterator[Change]:
+    """Yield the end of an interface of another name: the new one may want its port."""
+    old, new = machine.link, desired.link
+    if old is not None and new is not None and old.name != new.name:
+        yield LinkDelete(old.name)
+
+
+def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
+    want = desired.link
+    if want is not None:
+        if machine.link is None:
+            yield LinkCreate(want.name)
+        yield from _device(want, machine)
+    for key, value in desired.sysctls.items():
+        if machine.sysctls.get(key) != value:
+            yield SysctlSet(key, value)
+    if desired.firewall is not None and desired.firewall != machine.firewall:
+        yield FirewallSet(desired.firewall)
+    if want is not None and machine.link is not None:
+        if machine.link.mtu != want.mtu:
+            yield LinkSet(want.name, mtu=want.mtu)
+        yield from _peers(want, machine.link)
+        for address in sorted(want.addresses - machine.link.addresses, key=_address_order):
+            yield AddressAdd(want.name, address)
+        if want.up and not machine.link.up:
+            yield LinkSet(want.name, up=True)
+    for route in sorted(desired.routes - machine.routes, key=_route_order):
+        yield RouteReplace(route)
+    for rule in sorted(desired.rules - machine.rules, key=_rule_order):
+        yield RuleAdd(rule)
+
+
+def _remove(desired: KernelState, machine: _Machine, *, adopt: bool) -> Iterator[Change]:
+    want = desired.link
+    for rule in sorted(machine.rules - desired.rules, key=_rule_order, reverse=True):
+        yield RuleRemove(rule)
+    for route in sorted(machine.routes - desired.routes, key=_route_order, reverse=True):
+        dies_with_link = want is None and machine.link and machine.link.name == route.device
+        if (adopt or route.protocol == ROUTE_PROTOCOL) and not dies_with_link:
+            yield RouteRemove(route)
+    if want is not None and machine.link is not None:
+        if machine.link.up and not want.up:
+            yield LinkSet(want.name, up=False)
+            for address in sorted(want.addresses - machine.link.addresses, key=_address_order):
+                yield AddressAdd(want.name, address)
+        for address in sorted(machine.link.addresses - want.addresses, key=_address_order):
+            yield AddressRemove(want.name, address)
+        for public_key in sorted(machine.link.peers.keys() - want.peers.keys()):
+            yield PeerRemove(want.name, public_key)
+    if desired.firewall is None and machine.firewall is not None:
+        yield FirewallSet(None)
+    if want is None and machine.link is not None:
+        yield LinkDelete(machine.link.name)
+
+
+def _device(want: LinkState, machine: _Machine) -> Iterator[Change]:
+    have = machine.link
+    if have is None:
+        return
+    wanted_key = want.private_key
+    private_key = wanted_key if wanted_key is not None and wanted_key != have.private_key else None
+    listen_port = want.listen_port if want.listen_port != have.listen_port else None
+    fwmark = want.fwmark if want.fwmark != have.fwmark else None
+    if (private_key, listen_port, fwmark) != (None, None, None):
+        yield DeviceSet(want.name, private_key, listen_port, fwmark)
+
+
+def _peers(want: LinkState, link: _Link) -> Iterator[Change]:
+    """Yield PeerSets, gainers first, then EndpointSets.
+
+    A gainer takes its prefix from the loser, so that a loser whose whole loss is somebody's gain
+    has the right AllowedIPs by the time that it is looked at, and needs no section of its own.
+    Gainers that lose a prefix too come after those that do not: so what they lose goes to its
+    next owner before they let go of it.
+    """
+    gainers = {
+        key: not link.allowed.get(key, set()) <= peer.allowed_ips
+        for key, peer in want.peers.items()
+        if key not in link.peers or not peer.allowed_ips <= link.allowed[key]
+    }
+    for key in sorted(gainers, key=lambda each: (gainers[each], each)):
+        yield _section(want.name, want.peers[key], link.peers.get(key))
+    for key in sorted(want.peers.keys() - gainers.keys()):
+        peer, have = want.peers[key], link.peers[key]
+        same = (
+            link.allowed[key] == peer.allowed_ips
+            and have.persistent_keepalive == peer.persistent_keepalive
+            and have.preshared_key == peer.preshared_key
+        )
+        if not same:
+            yield _section(want.name, peer, have)
+    for key in sorted(want.peers):
+        endpoint = want.peers[key].endpoint
+        if endpoint is not None and endpoint != link.peers[key].endpoint:
+            yield EndpointSet(want.name, key, endpoint)
+
+
+def _section(name: str, peer: PeerState, have: PeerState | None) -> PeerSet:
+    """Return the section for `peer`, with an endpoint only where it has to change.
+
+    A changed PSK shows in no running session, so the peer is made anew; its endpoint would be
+    lost by that and goes along.
+    """
+    renew = have is not None and have.preshared_key != peer.preshared_key
+    endpoint = peer.endpoint
+    if have is not None and renew:
+        endpoint = endpoint or have.endpoint
+    elif have is not None and endpoint == have.endpoint:
+        endpoint = None
+    return PeerSet(name, replace(peer, endpoint=endpoint), renew)
+
+
+# ---------------------------------------------------------------- order
+
+
+def _prefix_order(prefix: Prefix) -> tuple[int, int, int]:
+    return prefix.version, int(prefix.network_address), prefix.prefixlen
+
+
+def _address_order(address: Interface) -> tuple[int, int, int]:
+    return address.version, int(address.ip), address.network.prefixlen
+
+
+def _route_key(route: Route) -> tuple[Prefix, int, int]:
+    """Return what the kernel tells routes apart by; `replace` puts one in the place of another."""
+    return route.prefix, route.table, route.metric
+
+
+def _route_order(route: Route) -> tuple[object, ...]:
+    """Sort the unreachable floor in before, and out after, the ways that lie above it."""
+    floor = route.kind is RouteKind.UNREACHABLE
+    return not floor, route.table, _prefix_order(route.prefix), route.metric, route.device or ""
+
+
+def _rule_order(rule: Rule) -> tuple[object, ...]:
+    """Sort exemptions first, then the unreachable floor, then the look-ups that lead out.
+
+    Put in like this, and taken out in reverse, no packet finds the way out without the floor
+    below it, nor the floor without its exemptions.
+    """
+    exempt = rule.action is RuleAction.GOTO or rule.suppress_prefixlength is not None
+    stage = 0 if exempt else 1 if rule.action is RuleAction.UNREACHABLE else 2
+    return stage, rule.family, rule.priority, repr(rule)

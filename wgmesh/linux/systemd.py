@@ -1,0 +1,66 @@
+"""systemd, where the machine runs it: units enabled, started, stopped, and transient ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wgmesh import process
+
+
+def running() -> bool:
+    """Return whether systemd is this machine's init (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def enable(unit: str) -> None:
+    """Have `unit` started at boot. Raises WgmeshError."""
+    process.run(["systemctl", "--quiet", "enable", unit])
+
+
+def disable(unit: str) -> None:
+    """Stop `unit`, and have it started at boot no more. Raises WgmeshError."""
+    process.run(["systemctl", "--quiet", "disable", "--now", unit], timeout_seconds=90)
+
+
+def exists(unit: str) -> bool:
+    """Return whether systemd knows a unit file of that name."""
+    return process.run(["systemctl", "cat", "--", unit], check=False).returncode == 0
+
+
+def start(unit: str) -> None:
+    """Start `unit` and wait until it runs. Raises WgmeshError."""
+    process.run(["systemctl", "--quiet", "start", unit], timeout_seconds=90)
+
+
+def stop(unit: str) -> None:
+    """Stop `unit`; one that is not loaded is fine. Raises WgmeshError."""
+    argv = ["systemctl", "--quiet", "stop", unit]
+    done = process.run(argv, check=False, timeout_seconds=90)
+    if done.returncode not in (0, 5):  # 5: not loaded (systemctl(1), exit status)
+        raise process.CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
+
+
+def systemd_run(argv: Sequence[str], unit: str) -> None:
+    """Have systemd run `argv` as the transient service `unit` and return at once.
+
+    The unit leaves nothing behind when it ends, not even failed. Raises WgmeshError.
+    """
+    process.run(
+        ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--no-block", "--", *argv]
+    )
+
+
+def scope(argv: Sequence[str], unit: str) -> list[str]:
+    """Return the command that runs `argv` in a scope of its own.
+
+    What it starts stays in the caller's namespaces but outlives the caller's service.
+    """
+    return [
+        "systemd-run",
+        "--quiet",
+        "--scope",
+        "--collect",
+        "--slice=system.slice",
+        f"--unit={unit}",
+        "--",
+        *argv,
+    ]

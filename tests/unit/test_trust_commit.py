@@ -1,0 +1,116 @@
+"""The raw commit parser: what the signature covers, and texts that are fit for a terminal."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh.errors import RefusedError
+from wgmesh.trust.commit import LAST_SECOND, parents, parse, plain, split_signature
+from wgmesh.trust.objects import parse_tree
+
+ID = "12" * 20
+HEAD = (
+    b"tree " + b"ab" * 20 + b"\nparent " + b"cd" * 20 + b"\nparent " + b"ef" * 20 + b"\n"
+    b"author Ada <ada@example.com> 1700000000 +0100\n"
+    b"committer Ops <ops@example.com> 1700000001 +0000\n"
+)
+SIGNATURE = b"gpgsig -----BEGIN SSH SIGNATURE-----\n QUJD\n -----END SSH SIGNATURE-----\n"
+RAW = HEAD + b"encoding UTF-8\n" + SIGNATURE + b"\nSubject\n\nBody\n"
+
+
+def test_fields() -> None:
+    commit = parse(ID, RAW)
+    assert (commit.id, commit.tree) == (ID, "ab" * 20)
+    assert commit.parents == ("cd" * 20, "ef" * 20) == parents(RAW)
+    assert commit.author == "Ada <ada@example.com>"
+    assert (commit.subject, commit.time) == ("Subject", 1_700_000_001)
+
+
+def test_the_signature_covers_all_but_itself() -> None:
+    payload, armor = split_signature(RAW)
+    assert payload == HEAD + b"encoding UTF-8\n\nSubject\n\nBody\n"
+    assert armor == b"-----BEGIN SSH SIGNATURE-----\nQUJD\n-----END SSH SIGNATURE-----"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (HEAD + b"\nSubject\n", "not signed"),
+        (HEAD + SIGNATURE + SIGNATURE + b"\nSubject\n", "more than one"),
+        (HEAD + SIGNATURE + b"gpgsig-sha256 x\n\nSubject\n", "more than one"),
+        (HEAD + SIGNATURE.replace(b"gpgsig", b"gpgsig-sha256") + b"\nSubject\n", "SHA-256"),
+        (HEAD + SIGNATURE.replace(b"gpgsig", b"gpgsignature") + b"\nSubject\n", "unknown form"),
+        (HEAD + SIGNATURE + b"encoding UTF-8\n\nSubject\n", "header follows"),
+    ],
+)
+def test_signatures_in_another_form_are_refused(raw: bytes, reason: str) -> None:
+    parse(ID, raw)
+    with pytest.raises(RefusedError, match=reason):
+        split_signature(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        HEAD,
+        RAW.replace(b"tree ", b"tree  ", 1),
+        RAW.replace(b"parent cd", b"parent CD"),
+        RAW.replace(b"author", b"writer"),
+        RAW.replace(b"1700000001", b"soon"),
+        RAW.replace(b"encoding UTF-8", b"parent " + b"cd" * 20),
+        RAW.replace(b"encoding UTF-8", b" folded"),
+        RAW.replace(b"encoding UTF-8", b"no-value"),
+        RAW.replace(b"Body", b"Bo\0dy"),
+    ],
+)
+def test_malformed_commits_are_refused(raw: bytes) -> None:
+    assert raw != RAW
+    with pytest.raises(RefusedError, match="malformed"):
+        parse(ID, raw)
+
+
+def test_hostile_texts_become_harmless() -> None:
+    raw = RAW.replace(b"Subject", b"\x1b[31mred\x9b\xff\xe2\x80\xaeevil\xe2\x80\xa8x" + b"y" * 500)
+    subject = parse(ID, raw.replace(b"1700000001", b"9" * 40)).subject
+    assert subject.startswith("[31mred") and "evil" in subject
+    assert subject.isprintable() and len(subject) == 100
+    assert parse(ID, raw.replace(b"1700000001", b"9" * 40)).time == LAST_SECOND
+    assert plain("a\tb\nc\r\u202ed\u2028", 10) == "a bcd"
+    assert plain("x" * 11, 10) == "x" * 9 + "…"
+
+
+def test_trees() -> None:
+    raw = b"100644 a\0" + b"\x01" * 20 + b"40000 nodes\0" + b"\x02" * 20
+    entries = parse_tree(raw)
+    assert entries["a"].id == "01" * 20 and entries["nodes"].kind == "a directory"
+    for bad in (
+        raw[:-1],
+        raw + raw,
+        raw.replace(b"nodes", b".."),
+        raw.replace(b"nodes", b".Git"),
+        raw.replace(b"nodes", b"n/des"),
+        raw.replace(b"nodes", b""),
+        raw.replace(b"100644", b"x"),
+    ):
+        with pytest.raises(RefusedError):
+            parse_tree(bad)
+
+
+PIECES = st.lists(
+    st.sampled_from([*RAW.splitlines(keepends=True), b"\n", b" ", b"gpgsig", b"100644 a\0", b"\0"])
+    | st.binary(max_size=30),
+    max_size=12,
+).map(b"".join)
+
+
+@given(PIECES)
+def test_any_bytes_are_refused_at_most(raw: bytes) -> None:
+    with suppress(RefusedError):
+        commit = parse(ID, raw)
+        assert commit.author.isprintable() and commit.subject.isprintable()
+    for read in (parents, split_signature, parse_tree):
+        with suppress(RefusedError):
+            read(raw)

@@ -1,0 +1,100 @@
+"""The signers file: OpenSSH's format, without what a fleet should not allow."""
+
+import base64
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh.errors import RefusedError
+from wgmesh.trust import signers
+
+
+def key(number: int, kind: str = "ssh-ed25519") -> str:
+    blob = b"\0\0\0\x0b" + kind.encode() + b"\0\0\0 " + bytes([number]) * 32
+    return f"{kind} {base64.b64encode(blob).decode()}"
+
+
+def only(text: str) -> signers.Signer:
+    (signer,) = signers.parse(text.encode()).values()
+    return signer
+
+
+def test_lines() -> None:
+    found = signers.parse(
+        f"# people\n\n  ops@example.com,o@example.com {key(1)} a comment\r\n"
+        f'ann\t namespaces="git,file",VALID-AFTER="20240102Z"\t{key(2)}'.encode()
+    )
+    ops, ann = found.values()
+    assert ops.principals == ("ops@example.com", "o@example.com")
+    assert (ops.name, ops.line, ops.usable) == ("ops@example.com", 3, True)
+    assert (ann.namespaces, ann.valid_after) == (("git", "file"), 1_704_153_600)
+    assert found[ann.key.blob] is ann
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("20240102", 1_704_153_600),
+        ("20240102Z", 1_704_153_600),
+        ("202401020304", 1_704_164_640),
+        ("20240102030405Z", 1_704_164_645),
+    ],
+)
+def test_times_are_utc(text: str, seconds: int) -> None:
+    assert only(f'a valid-before="{text}" {key(1)}').valid_before == seconds
+
+
+def test_a_key_for_another_namespace_is_of_no_use_for_git() -> None:
+    assert not only(f'a namespaces="file" {key(1)}').usable
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "names nobody"),
+        ("# nobody\n", "names nobody"),
+        (f"a cert-authority {key(1)}", "cert-authority"),
+        (f'a namespaces="git",cert-authority {key(1)}', "cert-authority"),
+        (f"*@example.com {key(1)}", "wildcard"),
+        (f"a,!b {key(1)}", "wildcard"),
+        (f'"a b" {key(1)}', "wildcard or quote"),
+        (f"a,,b {key(1)}", "empty principal"),
+        (f'a namespaces="g*" {key(1)}', "wildcard among its namespaces"),
+        (f"a verify-required {key(1)}", "unknown option"),
+        (f"a namespaces {key(1)}", "unknown option"),
+        (f'a namespaces="git",namespaces="file" {key(1)}', "twice"),
+        (f'a valid-after="soon" {key(1)}', "no time"),
+        (f'a valid-after="20241301" {key(1)}', "no time"),
+        (f'a valid-after="20240101",valid-before="20230101" {key(1)}', "never valid"),
+        (f"a {key(1)}\nb {key(2)}\nc {key(1)}", "allowed_signers:3 has the key of line 1"),
+        ("a ssh-dss AAAA", "unknown option or kind"),
+        ("a", "no key"),
+        ("a ssh-ed25519", "no key"),
+        ("a ssh-ed25519 AAAA", "damaged key"),
+        (f"a {key(1)[:-2]}", "damaged key"),
+        (f"a ssh-rsa {key(1).split()[1]}", "says ssh-rsa"),
+        (f"a {key(1)} \x1b[31m", "control"),
+        (f"a {key(1)}\n\xff", "not UTF-8"),
+    ],
+)
+def test_refused_files(text: str, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason):
+        signers.parse(text.encode("latin-1"))
+
+
+LINES = st.lists(
+    st.sampled_from(
+        ["a", " ", ",", "\n", "#", "=", '"', 'valid-after="2024', 'namespaces="git"', key(1)]
+    )
+    | st.text(max_size=10),
+    max_size=12,
+).map("".join)
+
+
+@given(LINES.map(str.encode) | st.binary(max_size=100))
+def test_any_bytes_are_refused_at_most(data: bytes) -> None:
+    with suppress(RefusedError):
+        found = signers.parse(data)
+        assert found and all(signer.principals for signer in found.values())

@@ -1,0 +1,138 @@
+"""How git is started: through GitPython, with an environment and configuration of our own."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wgmesh import process
+from wgmesh.errors import WgmeshError
+from wgmesh.trust.commit import plain
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+CLEAN = {
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ALLOW_PROTOCOL": "https:ssh:git:file",
+    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=15",
+}
+"""No configuration but the repository's own, no replaced objects, no questions, few protocols.
+
+safe.directory is not set, on purpose: a remote that is a directory of another user of this machine
+would have git-upload-pack work, as us, in a repository that this user can shape. git refuses that;
+unreachable() says what to do.
+"""
+
+NO_PROTOCOL = {"GIT_ALLOW_PROTOCOL": "none"}
+"""For repositories that are only read: a partial clone's missing objects are not fetched."""
+
+PIPE = -1
+"""subprocess.PIPE, as GitPython hands it on; only wgmesh.process imports subprocess."""
+
+_SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsync=all",  # loose objects too: a trusted tip on disk is nothing without its objects
+    "core.commitGraph=false",
+    "fetch.fsckObjects=true",
+    "transfer.fsckObjects=true",
+    "fetch.recurseSubmodules=false",
+    "gc.autoDetach=false",
+    "maintenance.autoDetach=false",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a git command ended; `status` None: it was killed because its time was up."""
+
+    status: int | None
+    stdout: bytes
+    stderr: str
+
+    @property
+    def said(self) -> str:
+        """The last thing it complained of, fit for a terminal (a server may have written it)."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
+        return plain((telling or lines or ["no reason given"])[0], 200)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the whole environment for git, `extra` on top."""
+    return process.environment(CLEAN | dict(extra))
+
+
+def arguments(git_dir: Path | None, args: Sequence[str]) -> list[str]:
+    """Return the argv of git on the repository `git_dir` (None: none, or the current directory)."""
+    where = [] if git_dir is None else [f"--git-dir={git_dir}"]
+    return ["git", *where, *(part for pair in _SETTINGS for part in ("-c", pair)), *args]
+
+
+def clean(argv: Sequence[str], extra: Mapping[str, str]) -> list[str]:
+    """Return `argv` behind env(1), so that it has our environment and nothing else.
+
+    GitPython would add its caller's: GIT_DIR, GIT_CONFIG_PARAMETERS and the like inside a hook.
+    """
+    pairs = (f"{name}={value}" for name, value in environment(extra).items())
+    return ["/usr/bin/env", "-i", *pairs, *argv]
+
+
+def start(
+    directory: Path,
+    git_dir: Path | None,
+    args: Sequence[str],
+    *,
+    extra: Mapping[str, str],
+    **options: int,
+) -> "Git.AutoInterrupt":
+    """Start git in `directory` through GitPython and return its child, a Popen in a wrapper.
+
+    `options` go to Git.execute and from there to Popen. Raises WgmeshError without git.
+    """
+    try:
+        from git.cmd import Git
+    except ImportError as error:  # GitPython looks for git while it is imported
+        raise WgmeshError("GitPython or git is missing", "install python3-git and git") from error
+    execute: Callable[..., Git.AutoInterrupt] = Git(
+        str(directory)
+    ).execute  # its overloads lack `options`
+    return execute(clean(arguments(git_dir, args), extra), as_process=True, **options)
+
+
+def run(
+    directory: Path,
+    git_dir: Path | None,
+    args: Sequence[str],
+    *,
+    extra: Mapping[str, str],
+    timeout_seconds: float,
+) -> Outcome:
+    """Run git in `directory` and return how it ended; after `timeout_seconds` it is killed.
+
+    GitPython's own kill_after_timeout needs ps(1) and leaves ssh and the like behind, so git gets a
+    process group, and all of that is ended.
+    """
+    child = start(directory, git_dir, args, extra=extra, start_new_session=True)
+    ended = False
+    try:
+        out, err = child.communicate(timeout=timeout_seconds)
+        ended = True
+    except process.TimeoutExpired:
+        return Outcome(None, b"", "the time was up")
+    finally:
+        if not ended:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+    return Outcome(child.poll(), out, err.decode(errors="replace"))

@@ -1,0 +1,75 @@
+"""What the chain rule reads of a git repository, and the shape of a tree object."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from wgmesh.errors import RefusedError
+
+FILE_MODES = frozenset({"100644", "100755"})
+"""Plain files; symbolic links are 120000, submodules 160000, trees 40000 (git's object modes)."""
+
+TREE_MODE = "40000"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a tree: its mode as git writes it, and the id of what it names."""
+
+    mode: str
+    id: str
+
+    @property
+    def kind(self) -> str:
+        """What people call this kind of entry."""
+        names = {"40000": "a directory", "120000": "a symbolic link", "160000": "a submodule"}
+        if self.mode in FILE_MODES:
+            return "a file"
+        return names.get(self.mode, f"an entry of mode {self.mode}")
+
+
+class Objects(Protocol):
+    """Plain reads of a repository's objects, always by full id."""
+
+    def has(self, object_id: str) -> bool:
+        """Return whether the object is there."""
+
+    def commit(self, commit: str) -> bytes:
+        """Return the raw commit. Raises RefusedError when the id names something else."""
+
+    def tree(self, tree: str) -> Mapping[str, Entry]:
+        """Return a tree's entries by name."""
+
+    def blob(self, blob: str, limit_bytes: int) -> bytes:
+        """Return a file's bytes. Raises RefusedError when it has more than `limit_bytes`."""
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Return whether `descendant` reaches `ancestor` through any parents (or is it)."""
+
+    def related(self, one: str, other: str) -> bool:
+        """Return whether the two commits have an ancestor in common."""
+
+
+def parse_tree(raw: bytes) -> dict[str, Entry]:
+    """Return the entries of a raw tree object, by name.
+
+    The format is `mode SP name NUL id`, the id in 20 bytes (git's tree.c, decode_tree_entry).
+    Bytes of a name that are not UTF-8 become surrogates. Raises RefusedError for any other shape,
+    for names that git would refuse (git-fsck(1)) and for a name that is there twice.
+    """
+    entries: dict[str, Entry] = {}
+    at = 0
+    while at < len(raw):
+        end = raw.find(b"\0", at)
+        mode, space, name = raw[at:end].partition(b" ")
+        digest = raw[end + 1 : end + 21]
+        if end < 0 or not space or not mode.isdigit() or len(mode) > 6 or len(digest) != 20:
+            raise RefusedError("a tree of this commit is malformed", "write the tree with git")
+        if not name or b"/" in name or name.lower() in (b".", b"..", b".git"):
+            raise RefusedError("a tree of this commit has a forbidden name", "rename the file")
+        text = name.decode(errors="surrogateescape")
+        if text in entries:
+            raise RefusedError("a tree of this commit has a name twice", "write the tree with git")
+        entries[text] = Entry(mode.decode().lstrip("0"), digest.hex())
+        at = end + 21
+    return entries

@@ -1,0 +1,108 @@
+"""The nft table of a node that forwards or translates addresses, and the tags it is compared by.
+
+nft rewrites expressions when it lists them, so texts do not compare; each rule therefore carries a
+comment with a digest of its own text. An `accept` of ours ends only the evaluation of our own
+chain: a drop in another table's chain on the same hook (ufw, Docker) still drops; nft(8), "Verdict
+statements".
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+from wgmesh.model import NFT_TABLE, Firewall, Prefix
+
+TABLE = f"table inet {NFT_TABLE}"
+
+_COMMENT = re.compile(r'\bcomment "([^"]*)"(?: # handle \d+)?$')
+_QUOTED = re.compile(r'"[^"]*"')
+_CHAIN = re.compile(r"chain (\S+) \{")
+_HEAD = re.compile(r'type \S+ hook |policy \w+;|comment "|#')
+
+Chain = tuple[str, str, Sequence[str]]
+"""Name, `type … hook … priority …` and the rules, without their comments."""
+
+
+def firewall(
+    interface: str,
+    mesh_cidr: Iterable[Prefix],
+    *,
+    forwards: bool,
+    relays: bool,
+    nat_interfaces: Sequence[str],
+) -> Firewall | None:
+    """Return the table for a node, or None when it neither forwards nor translates.
+
+    `forwards`: between the mesh and whatever lies behind the node; `relays`: from peer to peer
+    only; `nat_interfaces`: mesh sources that leave there take the node's address (both families).
+    """
+    if not (forwards or relays or nat_interfaces):
+        return None
+    into, outof = f'oifname "{interface}"', f'iifname "{interface}"'
+    # Hosts beyond the mesh think in 1500 bytes; not all of them hear "fragmentation needed".
+    clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
+    rules: list[str] = []
+    if forwards:
+        rules += [f"{outof} {clamp}", f"{into} {clamp}", f"{outof} accept", f"{into} accept"]
+    else:
+        for name in nat_interfaces:
+            rules += [f'{outof} oifname "{name}" {clamp}', f'iifname "{name}" {into} {clamp}']
+        if relays:
+            rules.append(f"{outof} {into} accept")
+        for name in nat_interfaces:
+            rules += [
+                f'{outof} oifname "{name}" accept',
+                f'iifname "{name}" {into} ct state established,related accept',
+            ]
+    chains: list[Chain] = [("forward", "type filter hook forward priority filter", rules)]
+    if nat_interfaces:
+        masquerade = [
+            f'{"ip" if cidr.version == 4 else "ip6"} saddr {cidr} oifname "{name}" masquerade'
+            for name in nat_interfaces
+            for cidr in mesh_cidr
+        ]
+        chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
+    return from_chains(chains)
+
+
+def from_chains(chains: Iterable[Chain]) -> Firewall:
+    """Return the table of `chains`, each rule with its tag; chains accept what no rule decides."""
+    lines = [f"{TABLE} {{"]
+    for name, hook, rules in chains:
+        lines += [f"\tchain {name} {{", f"\t\t{hook}; policy accept;"]
+        lines += [f'\t\t{rule} comment "{tag(rule)}"' for rule in dict.fromkeys(rules)]
+        lines.append("\t}")
+    text = "\n".join([*lines, "}", ""])
+    return Firewall(firewall_tags(text), text)
+
+
+def tag(rule: str) -> str:
+    """Return the comment that marks `rule`."""
+    return f"wgmesh:{sha256(rule.encode()).hexdigest()[:10]}"
+
+
+def firewall_tags(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the chains of one table in their order, each with the comments of its rules.
+
+    `text` is ours or what `nft list table inet wgmesh` prints (with `-a` too). A rule without a
+    comment, which none of ours is, shows as "".
+    """
+    chains: list[tuple[str, list[str]]] = []
+    depth = inside = 0  # braces open now, and where the chain at hand began (0: in none)
+    for line in (raw.strip() for raw in text.split("\n")):
+        bare = _QUOTED.sub('""', line)
+        opened = _CHAIN.match(bare)
+        closes = bare.count("}")
+        if opened and not inside:
+            chains.append((opened[1], []))
+            inside = depth + 1
+        elif inside and line and not _HEAD.match(line):
+            # nft breaks long sets: a rule ends on the line that closes what it opened.
+            after = depth + bare.count("{") - closes
+            if after == inside:
+                found = _COMMENT.search(line)
+                chains[-1][1].append(found[1] if found else "")
+        depth += bare.count("{") - closes
+        if depth < inside:
+            inside = 0
+    return tuple((name, tuple(comments)) for name, comments in chains)

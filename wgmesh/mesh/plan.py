@@ -1,0 +1,179 @@
+"""One node's share of the mesh, in time and space proportional to the number of nodes."""
+
+import re
+from collections.abc import Iterator
+
+from wgmesh.errors import WgmeshError
+from wgmesh.mesh import topology
+from wgmesh.mesh.firewall import firewall
+from wgmesh.mesh.topology import Layout
+from wgmesh.model import (
+    Address,
+    ExitCandidate,
+    ExitPlan,
+    Interface,
+    Inventory,
+    IPv4Interface,
+    IPv6Interface,
+    Mesh,
+    Node,
+    NodePlan,
+    Peer,
+    Prefix,
+    Route,
+)
+
+_OTHER_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+.@-]{1,15}")
+"""Names that neither nft (a trailing `*`) nor a sysctl's path (`/`) reads as something else."""
+
+
+def find_node(inventory: Inventory, public_key: str) -> Node | None:
+    """Return the node whose key is `public_key`, or None: the name is only a label."""
+    return next((node for node in inventory.nodes if node.public_key == public_key), None)
+
+
+def plan(
+    inventory: Inventory,
+    node_name: str,
+    *,
+    allow_hooks: bool = False,
+    private_key_path: str | None = None,
+) -> NodePlan:
+    """Return the share of the node called `node_name`.
+
+    Hooks are left out unless `allow_hooks`; `%i` in them becomes the interface, as wg-quick(8) has
+    it. `private_key_path` defaults to `/etc/wireguard/INTERFACE.key`. Nodes that have no public key
+    yet are nobody's peers. Raises WgmeshError when the node itself is unknown or has no key, or
+    names an interface that cannot be one.
+    """
+    mesh = inventory.mesh
+    layout = topology.layout(inventory)
+    node = layout.nodes.get(node_name)
+    if node is None or node.public_key is None:
+        if any(other.name == node_name for other in inventory.nodes):
+            raise WgmeshError(f"node {node_name} has no public_key", "wgmesh gen-keys makes one")
+        raise WgmeshError(f"there is no node {node_name} in the inventory", "check the name")
+    peers = tuple(_peer(layout, node, other) for other in topology.peers(layout, node))
+    routes = tuple(_routes(layout, node, mesh.interface, peers))
+    outward = _outward(mesh, node)
+    forwards = node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
+    return NodePlan(
+        node=node.name,
+        interface=mesh.interface,
+        public_key=node.public_key,
+        private_key_path=private_key_path or f"/etc/wireguard/{mesh.interface}.key",
+        addresses=tuple(_host_length(address) for address in node.address),
+        listen_port=node.listen_port,
+        mtu=mesh.mtu,
+        peers=peers,
+        routes=routes,
+        firewall=firewall(
+            mesh.interface,
+            layout.mesh_cidr,
+            forwards=node.forwarding,
+            relays=node.name in layout.hubs,
+            nat_interfaces=outward,
+        ),
+        sysctls=tuple(_sysctls(node, routes, outward)) if forwards else (),
+        post_up=_hook(node.post_up, mesh.interface) if allow_hooks else None,
+        post_down=_hook(node.post_down, mesh.interface) if allow_hooks else None,
+        exits=_exits(mesh, node, peers),
+    )
+
+
+def _peer(layout: Layout, node: Node, other: Node) -> Peer:
+    if other.public_key is None:
+        raise AssertionError("a layout has only nodes with a key")
+    psk = node.preshared_key_path if topology.uses_psk(node, other) else None
+    return Peer(
+        name=other.name,
+        public_key=other.public_key,
+        addresses=tuple(address.ip for address in other.address),
+        allowed_ips=tuple(topology.allowed(layout, node, other)),
+        endpoints=topology.endpoints(other),
+        persistent_keepalive=topology.keepalive(node, other),
+        preshared_key_path=psk if psk is None else psk.replace("%p", other.name),
+        intermittent=other.intermittent,
+        managed=other.managed,
+    )
+
+
+def _host_length(address: Interface) -> Interface:
+    """Return `address` as /32 or /128: the way to the rest of its prefix is a route of ours."""
+    if isinstance(address, IPv4Interface):
+        return IPv4Interface((int(address), 32))
+    return IPv6Interface((int(address), 128))
+
+
+def _routes(
+    layout: Layout, node: Node, interface: str, peers: tuple[Peer, ...]
+) -> Iterator[Route]:
+    """Yield a route for each mesh prefix and for each prefix beyond it that a peer carries.
+
+    A default route stays in AllowedIPs only: in the main table it would swallow the tunnel's own
+    packets. What lies behind this node is not reached through the mesh.
+    """
+    beyond = [prefix for peer in peers for prefix in peer.allowed_ips if prefix.prefixlen]
+    mine = set(node.allowed_ips)
+    wanted = [p for p in topology.outside(beyond, layout.mesh_cidr) if not mine or p not in mine]
+    for prefix in topology.sort([*layout.mesh_cidr, *wanted]):
+        yield Route(prefix, interface)
+
+
+def _is_exit(mesh: Mesh, node: Node) -> bool:
+    return node.name in mesh.exit_nodes and node.enable_nat and node.exit_out_iface is not None
+
+
+def _outward(mesh: Mesh, node: Node) -> tuple[str, ...]:
+    """Return the interfaces by which mesh sources leave translated, by name."""
+    names = {node.nat_iface, node.exit_out_iface if _is_exit(mesh, node) else None}
+    outward = tuple(sorted(name for name in names if name is not None))
+    for name in outward:
+        if not _OTHER_INTERFACE.fullmatch(name):
+            raise WgmeshError(
+                f"node {node.name}: {name!r} cannot be the name of a network interface",
+                "nat_iface and exit_out_iface are names as `ip link` shows them",
+            )
+    return outward
+
+
+def _sysctls(
+    node: Node, routes: tuple[Route, ...], outward: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """Yield what a node that forwards needs, in the order to set it, for the families it carries.
+
+    A machine that forwards IPv6 ignores router advertisements and loses its default route, unless
+    accept_ra is 2 first; ip-sysctl.rst, "accept_ra". A dot in a name is written `/`; sysctl(8).
+    """
+    prefixes: list[Prefix] = [route.prefix for route in routes]
+    families = {prefix.version for prefix in [*prefixes, *node.allowed_ips]}
+    if 4 in families:
+        yield "net.ipv4.ip_forward", "1"
+    if 6 in families:
+        for name in outward:
+            yield f"net.ipv6.conf.{name.replace('.', '/')}.accept_ra", "2"
+        yield "net.ipv6.conf.all.forwarding", "1"
+
+
+def _hook(command: str | None, interface: str) -> str | None:
+    return None if command is None else command.replace("%i", interface)
+
+
+def _exits(mesh: Mesh, node: Node, peers: tuple[Peer, ...]) -> ExitPlan | None:
+    """Return what the exit selector needs: the exits that this node peers with, as listed."""
+    if node.name not in mesh.enable_exit_for_nodes or node.name in mesh.exit_nodes:
+        return None
+    by_name = {peer.name: peer for peer in peers}
+    candidates: list[ExitCandidate] = []
+    for name in mesh.exit_nodes:
+        if name in by_name:
+            addresses: tuple[Address, ...] = by_name[name].addresses
+            candidates.append(ExitCandidate(name, by_name[name].public_key, addresses))
+    return ExitPlan(
+        candidates=tuple(candidates),
+        primary=mesh.exit_primary,
+        policy=mesh.exit_policy,
+        check_interval_seconds=mesh.exit_check_interval_seconds,
+        test_target=mesh.exit_test_target,
+        on_no_exit=mesh.on_no_exit,
+    )

@@ -1,0 +1,163 @@
+"""Who peers with whom, and which prefixes each end lets through: full mesh and star.
+
+AllowedIPs is a route and a source filter in one, so whatever a node reaches through somebody else
+must be carried, both ways, by exactly one peer: its *gateway*. A spoke's gateway is the hub in
+force; in a full mesh a node behind NAT has one for the other nodes behind NAT, the *relay*.
+
+Everything here costs O(1) for a pair of nodes, but for what a gateway carries: O(n).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Network
+
+from wgmesh.model import Endpoint, Interface, Inventory, Node, Prefix, Topology
+
+NAT_KEEPALIVE_SECONDS = 25
+"""What keeps most NAT mappings open; wg(8), PersistentKeepalive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The mesh as links see it: nodes that have a key, by name, and the parts some of them play.
+
+    `hubs` are in the inventory's order and empty in a full mesh; `hub` is the one in force; `relay`
+    joins the nodes behind NAT of a full mesh.
+    """
+
+    mesh_cidr: tuple[Prefix, ...]
+    nodes: dict[str, Node]
+    hubs: dict[str, Node]
+    hub: Node | None
+    relay: Node | None
+
+
+def layout(inventory: Inventory) -> Layout:
+    """Return the layout of `inventory`; a node without a public key has no place in it yet."""
+    mesh = inventory.mesh
+    ordered = sorted(inventory.nodes, key=lambda node: node.name)
+    nodes = {node.name: node for node in ordered if node.public_key is not None}
+    star = mesh.topology is Topology.STAR
+    hubs = {name: nodes[name] for name in mesh.hubs if name in nodes} if star else {}
+    relays = (node for node in nodes.values() if node.endpoint is not None and node.forwarding)
+    return Layout(
+        mesh_cidr=tuple(sort(mesh.mesh_cidr)),
+        nodes=nodes,
+        hubs=hubs,
+        hub=next(iter(hubs.values()), None),
+        relay=None if star else next(relays, None),
+    )
+
+
+def peers(of: Layout, node: Node) -> Iterator[Node]:
+    """Yield the peers of `node`, by name.
+
+    A star's spokes peer with the hubs only. Two nodes behind NAT in a full mesh cannot find one
+    another, so they do not peer.
+    """
+    for other in of.nodes.values():
+        if other.name == node.name:
+            continue
+        if of.hubs:
+            if node.name in of.hubs or other.name in of.hubs:
+                yield other
+        elif node.endpoint is not None or other.endpoint is not None:
+            yield other
+
+
+def is_spoke(of: Layout, node: Node) -> bool:
+    """Tell whether `node` reaches all others but the hubs through the hub in force."""
+    return bool(of.hubs) and node.name not in of.hubs
+
+
+def is_gateway(of: Layout, node: Node, peer: Node) -> bool:
+    """Tell whether `peer` carries for `node` the traffic of nodes that `node` does not peer with."""
+    gateway = of.hub if is_spoke(of, node) else of.relay if node.endpoint is None else None
+    return gateway is not None and gateway.name == peer.name and gateway.name != node.name
+
+
+def own(peer: Node) -> list[Prefix]:
+    """Return what `peer` itself owns: its addresses, and the prefixes behind it."""
+    return [*hosts(peer.address), *peer.allowed_ips]
+
+
+def allowed(of: Layout, node: Node, peer: Node) -> list[Prefix]:
+    """Return the AllowedIPs that `node` gives `peer`: sorted, each once."""
+    if is_spoke(of, node) and not is_gateway(of, node, peer):
+        # A hub that is not in force: whatever else came through it would be dropped anyway.
+        return sort(hosts(peer.address))
+    prefixes = own(peer)
+    if is_gateway(of, node, peer):
+        prefixes += carried(of, node, peer)
+    return sort(prefixes)
+
+
+def carried(of: Layout, node: Node, gateway: Node) -> Iterator[Prefix]:
+    """Yield what `gateway` carries for `node` beside what it owns itself; may repeat prefixes."""
+    if of.hubs:
+        yield from of.mesh_cidr
+    for other in of.nodes.values():
+        if other.name in (node.name, gateway.name):
+            continue
+        if of.hubs:
+            yield from other.allowed_ips
+        elif other.endpoint is None:
+            yield from own(other)
+
+
+def endpoints(peer: Node) -> tuple[Endpoint, ...]:
+    """Return where `peer` can be reached, best first; nothing for a node behind NAT."""
+    return () if peer.endpoint is None else (peer.endpoint, *peer.endpoint_alt)
+
+
+def keepalive(node: Node, peer: Node) -> int:
+    """Return the PersistentKeepalive, in seconds, on `node`'s side of its tunnel to `peer`.
+
+    It is the node's own need: its setting counts towards all its peers. A node behind NAT that sets
+    none (0 and absent are the same) needs one to stay reachable for peers that it can dial.
+    """
+    if node.persistent_keepalive:
+        return node.persistent_keepalive
+    return NAT_KEEPALIVE_SECONDS if node.endpoint is None and peer.endpoint is not None else 0
+
+
+def uses_psk(node: Node, peer: Node) -> bool:
+    """Tell whether the tunnel has a preshared key: both ends must name one."""
+    return node.preshared_key_path is not None and peer.preshared_key_path is not None
+
+
+def hosts(addresses: Iterable[Interface]) -> Iterator[Prefix]:
+    """Yield each address as a /32 or /128, whatever prefix length it was written with."""
+    for address in addresses:
+        if address.network.prefixlen == address.max_prefixlen:
+            yield address.network
+        elif isinstance(address, IPv4Interface):
+            yield IPv4Network((int(address), 32))
+        else:
+            yield IPv6Network((int(address), 128))
+
+
+def order(prefix: Prefix) -> tuple[int, int, int]:
+    """Return the key that sorts prefixes: IPv4 first, then by address, wide before narrow."""
+    return (prefix.version, int(prefix.network_address), prefix.prefixlen)
+
+
+def sort(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """Return `prefixes` in `order`, each once. (Keys, not hashes: those of ipaddress are slow.)"""
+    keyed = {order(prefix): prefix for prefix in prefixes}
+    return [keyed[key] for key in sorted(keyed)]
+
+
+def outside(prefixes: Iterable[Prefix], networks: Iterable[Prefix]) -> list[Prefix]:
+    """Return the `prefixes` that lie in none of `networks`, sorted, each once."""
+    ranges = [(*order(network), network.max_prefixlen) for network in networks]
+    return [
+        prefix
+        for prefix in sort(prefixes)
+        if not any(
+            version == prefix.version
+            and length <= prefix.prefixlen
+            and (int(prefix.network_address) ^ start) >> (bits - length) == 0
+            for version, start, length, bits in ranges
+        )
+    ]

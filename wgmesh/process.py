@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from wgmesh.errors import WgmeshError
 
@@ -49,23 +51,36 @@ def run(
     """
     log.debug("[#] %s", " ".join(argv))
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             list(argv),
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment(env),
-            timeout=timeout_seconds,
-            check=False,
+            start_new_session=True,  # a process group to end as a whole: git starts ssh, ssh …
         )
-    except subprocess.TimeoutExpired as error:
-        raise CommandError(argv, None, "") from error
     except OSError as error:
         hint = f"install the package that provides {argv[0]}" if not which(argv[0]) else ""
         raise CommandError(argv, 127, error.strerror or str(error), hint) from error
+    with child:
+        try:
+            out, err = child.communicate(stdin, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            _end_group(child)
+            raise CommandError(argv, None, "") from error
+        except BaseException:  # also KeyboardInterrupt: no child outlives its caller
+            _end_group(child)
+            raise
+    done = subprocess.CompletedProcess(list(argv), child.returncode, out, err)
     if check and done.returncode:
-        raise CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
+        raise CommandError(argv, done.returncode, err.decode(errors="replace"))
     return done
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child and all that it started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def text(argv: Sequence[str], *, stdin: bytes | None = None, timeout_seconds: float = 30) -> str:

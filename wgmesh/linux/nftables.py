@@ -4,15 +4,13 @@ import re
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
+from wgmesh.mesh.firewall import firewall_tags
 from wgmesh.model import NFT_TABLE, Firewall
 from wgmesh.process import CommandError
 
 TABLE = f"inet {NFT_TABLE}"
 _EMPTIED = f"table {TABLE}\ndelete table {TABLE}\n"  # the first line makes the second succeed
 _BLOCK = re.compile(rf"^table {TABLE}\s*\{{", re.MULTILINE)
-_CHAIN = re.compile(r"chain (\S+) \{")
-_COMMENT = re.compile(r'\bcomment "([^"]*)"$')
-_QUOTED = re.compile(r'"[^"]*"')
 
 
 def observe() -> Firewall | None:
@@ -32,33 +30,8 @@ def observe() -> Firewall | None:
 
 
 def parse(listing: str) -> Firewall:
-    """Return the table that `nft list table inet wgmesh` printed.
-
-    `tags` has the chains in their order and for each the comments of its rules; a rule without a
-    comment, which none of ours is, shows as "".
-    """
-    chains: list[tuple[str, list[str]]] = []
-    depth = 0
-    chain_depth = 0
-    for line in (raw.strip() for raw in listing.splitlines()):
-        bare = _QUOTED.sub('""', line)
-        opened = _CHAIN.match(bare)
-        if opened:
-            chains.append((opened[1], []))
-            chain_depth = depth + 1
-        elif depth and depth == chain_depth and _is_rule(bare):
-            comment = _COMMENT.search(line)
-            chains[-1][1].append(comment[1] if comment else "")
-        depth += bare.count("{") - bare.count("}")
-        if depth < chain_depth:
-            chain_depth = 0
-    return Firewall(tuple((name, tuple(tags)) for name, tags in chains), listing)
-
-
-def _is_rule(line: str) -> bool:
-    """Tell a rule from a chain's head (`type … hook …`, `policy …`), its own comment, its end."""
-    head = re.match(r'(type \w+ hook |policy \w+;|comment "")', line)
-    return bool(line) and line != "}" and not line.startswith("#") and head is None
+    """Return the table that `nft list table inet wgmesh` printed."""
+    return Firewall(firewall_tags(listing), listing)
 
 
 def replace(firewall: Firewall) -> None:

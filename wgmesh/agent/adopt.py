@@ -1,0 +1,77 @@
+"""The first apply on a machine: keep what was there as generation 0, hand boot over afterwards."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+from wgmesh import generation, linux, process, render, snapshot
+from wgmesh.agent.node import PLACES, sysctl_keys, target_for
+from wgmesh.errors import WgmeshError
+from wgmesh.generation import Manifest
+from wgmesh.model import NodePlan, PeerState
+from wgmesh.process import CommandError
+from wgmesh.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+def _synthesised(interface: str, addresses: list[str]) -> bytes:
+    """Return a wg-quick file for an interface that somebody made by hand."""
+    shown = process.text(["wg", "showconf", interface])
+    head, _, rest = shown.partition("[Interface]\n")
+    listed = f"Address = {', '.join(addresses)}\n" if addresses else ""
+    return f"{head}[Interface]\n{listed}{rest}".encode()
+
+
+def keep_what_was(plan: NodePlan, links: Mapping[str, str]) -> dict[str, str]:
+    """Make generation 0 out of an interface or a configuration that was there before wgmesh.
+
+    Return the tunnels that the new plan leaves as they are, by public key, with their digest in
+    `links`: they must survive the first apply like any other. Nothing there: nothing is made.
+    """
+    seen = linux.observe(plan.interface, sysctl_keys(plan))
+    path = PLACES.wireguard / f"{plan.interface}.conf"
+    link = seen.state.link
+    if not generation.manifest_path(PLACES.generations, 0).exists():
+        files: dict[str, bytes] = {}
+        for name in (path.name, "wg-failover.conf", "wg-exit-selector.conf"):
+            there = PLACES.wireguard / name
+            if there.is_file() and not there.is_symlink():
+                files[name] = there.read_bytes()
+        if link is not None and path.name not in files:
+            files[path.name] = _synthesised(plan.interface, sorted(map(str, link.addresses)))
+        if files:
+            manifest = Manifest(0, plan.interface, render.digest(files), int(time.time()))
+            before = snapshot.to_bytes(Snapshot(seen.state))
+            generation.stage(PLACES.generations, manifest, files, before=before)
+            log.info("what was there before is kept as generation 0")
+    if link is None:
+        return {}
+    target = target_for(plan, None)(seen.state).link
+    wanted: Mapping[str, PeerState] = target.peers if target is not None else {}
+    return {
+        key: links[key] for key, peer in link.peers.items() if key in links and wanted[key] == peer
+    }
+
+
+def hand_to_boot(interface: str) -> None:
+    """Let `wg-quick@` bring the interface up at boot from now on."""
+    unit = f"wg-quick@{interface}.service"
+    if not linux.systemd.running():
+        log.warning("no systemd here: %s was not enabled", unit)
+        return
+    try:
+        linux.systemd.enable(unit)
+        linux.systemd.start(unit)
+    except CommandError as error:
+        log.warning("%s: the mesh runs, but will not be there after a reboot", error.message)
+
+
+def before_wgmesh() -> Snapshot:
+    """Return the live state that generation 0 kept. Raises WgmeshError when there is none."""
+    saved = snapshot.read(PLACES.generations / "gen-0" / generation.BEFORE)
+    if saved is None:
+        raise WgmeshError(
+            "there is no generation 0: nothing was there before wgmesh", "wgmesh history"
+        )
+    return saved

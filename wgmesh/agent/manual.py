@@ -1,0 +1,187 @@
+"""What an operator does by hand: rollback, hold, resume, reconcile, recover."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from wgmesh import generation, records, settings, watchdog
+from wgmesh.agent import adopt, node, status
+from wgmesh.agent.node import PLACES, Running
+from wgmesh.agent.sync import Result, finish_cut_short
+from wgmesh.desired import restored
+from wgmesh.errors import WgmeshError
+from wgmesh.files import locked
+from wgmesh.generation import Manifest
+from wgmesh.model import KernelState, NodePlan
+from wgmesh.records import Hold, Quarantined
+from wgmesh.transaction import Proposal, converge, execute
+
+log = logging.getLogger(__name__)
+
+
+def hooks(leaving: NodePlan | None, entering: NodePlan | None) -> tuple[str, ...]:
+    """Return the hooks to run on the way from one plan to another: post_down, then post_up.
+
+    Hooks that are the same in both are not run.
+    """
+    old = (leaving.post_up, leaving.post_down) if leaving is not None else (None, None)
+    new = (entering.post_up, entering.post_down) if entering is not None else (None, None)
+    if old == new:
+        return ()
+    return tuple(hook for hook in (old[1], new[0]) if hook)
+
+
+def _earlier(current: int) -> int:
+    found = [number for number in generation.numbers(PLACES.generations) if number < current]
+    if not found:
+        raise WgmeshError(
+            f"there is no generation before {current}", "wgmesh history lists what there is"
+        )
+    return found[-1]
+
+
+def rollback(number: int | None, *, hold: bool) -> Result:
+    """Go back to generation `number` (None: the one before) without waiting for proof.
+
+    What is left goes into quarantine for good, and the node holds unless told not to. Raises
+    WgmeshError when there is no such generation.
+    """
+    node.require_root()
+    with locked(settings.LOCK_FILE):
+        me = node.load()
+        finish_cut_short()
+        current = node.running()
+        if current is None:
+            raise WgmeshError("nothing was applied yet", "run: wgmesh sync")
+        wanted = _earlier(current.manifest.number) if number is None else number
+        if wanted == current.manifest.number:
+            return Result("in-sync", f"generation {wanted} already runs")
+        goal = node.at_generation(wanted)
+        _go(current, goal)
+        _leave_behind(current, hold=hold)
+        tips = records.read_tips(PLACES.state)
+        records.write_tips(PLACES.state, replace(tips, applied=goal.manifest.commit))
+        records.write_verdict(PLACES.state, None)
+        status.refresh(me)
+        held = "; held until: wgmesh resume" if hold else ""
+        return Result("rolled-back", f"generation {wanted} runs again{held}")
+
+
+def _go(current: Running, goal: Running) -> None:
+    """Converge from one confirmed generation to another, boot link included."""
+    if goal.plan is None:
+        saved = adopt.before_wgmesh()
+        keys = frozenset(saved.state.sysctls) | node.sysctl_keys(current.plan)
+
+        former = {**node.former(), **saved.state.sysctls}
+        before = replace(saved.state, sysctls=former)
+        target: Callable[[KernelState], KernelState] = partial(_as_before, before)
+
+    else:
+        keys = node.sysctl_keys(goal.plan, current.plan)
+        target = node.target_for(goal.plan, current.plan)
+    outcome = execute(
+        Proposal(
+            manifest=goal.manifest,
+            target=target,
+            sysctl_keys=keys,
+            hooks=hooks(current.plan, goal.plan),
+            undo_hooks=hooks(goal.plan, current.plan),
+            adopt=goal.plan is None or current.plan is None,
+        ),
+        PLACES,
+    )
+    if not outcome.confirmed:
+        raise WgmeshError(
+            f"generation {goal.manifest.number} cannot be restored: {outcome.reason}",
+            f"generation {current.manifest.number} stays",
+        )
+
+
+def _as_before(before: KernelState, observed: KernelState) -> KernelState:
+    return restored(before, observed, ())
+
+
+def _leave_behind(current: Running, *, hold: bool) -> None:
+    """Quarantine what was left by hand, and hold."""
+    now = int(time.time())
+    manifest: Manifest = current.manifest
+    commit = manifest.commit
+    entry = Quarantined(
+        digest=manifest.digest,
+        commit=commit.id if commit is not None else "",
+        subject=commit.subject if commit is not None else "",
+        reason="left by `wgmesh rollback`",
+        time=now,
+    )
+    entries = records.harmed(records.read_quarantine(PLACES.state), entry, forever=True)
+    records.write_quarantine(PLACES.state, entries)
+    if hold:
+        records.write_hold(PLACES.state, Hold("after `wgmesh rollback`", now))
+
+
+def hold(reason: str) -> Result:
+    """Stop applying; fetching and verifying go on."""
+    return _set_hold(Hold(reason, int(time.time())), f"held: {reason}")
+
+
+def resume() -> Result:
+    """Apply again from the next sync on."""
+    return _set_hold(None, "applying goes on with the next sync")
+
+
+def _set_hold(value: Hold | None, message: str) -> Result:
+    node.require_root()
+    with locked(settings.LOCK_FILE, wait=True):
+        me = node.load()
+        records.write_hold(PLACES.state, value)
+        status.refresh(me)
+    return Result("held" if value is not None else "resumed", message)
+
+
+def reconcile() -> Result:
+    """Put back what was changed by hand. Raises WgmeshError when nothing was confirmed yet."""
+    node.require_root()
+    with locked(settings.LOCK_FILE):
+        me = node.load()
+        finish_cut_short()
+        current = node.running()
+        if current is None or current.plan is None:
+            raise WgmeshError("there is no confirmed generation to go back to", "wgmesh sync")
+        changed = converge_to(current.plan)
+        for complaint in generation.link_files(
+            PLACES.generations, PLACES.wireguard, current.plan.interface
+        ):
+            log.warning("%s", complaint)
+        status.refresh(me)
+    return Result(
+        "repaired" if changed else "in-sync",
+        "the node runs its confirmed generation again" if changed else "there was no drift",
+    )
+
+
+def converge_to(plan: NodePlan) -> bool:
+    """Make the kernel equal the confirmed `plan`; return whether anything differed."""
+    seen = node.observe(plan)
+    reset = node.idle_peers(plan, seen, time.time())
+    target = node.target_for(plan, plan, reset=reset)(seen.state)
+    from wgmesh.diff import diff
+
+    if not diff(target, seen.state):
+        return False
+    converge(target, plan.interface, node.sysctl_keys(plan))
+    return True
+
+
+def recover(*, wait: bool) -> Result:
+    """Finish or undo a transaction that was cut short; `wait` watches over a running one first."""
+    node.require_root()
+    if wait:
+        watchdog.wait(PLACES.journal)
+    with locked(settings.LOCK_FILE, wait=True):
+        found = finish_cut_short()
+    if found:
+        return Result("recovered", "a change that was cut short is resolved")
+    return Result("in-sync", "there was nothing to recover")

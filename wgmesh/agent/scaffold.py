@@ -1,0 +1,145 @@
+"""`wgmesh init`: a new inventory repository, its first commit signed when that is possible."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from wgmesh import process
+from wgmesh.errors import UsageError
+from wgmesh.files import write_atomic
+
+log = logging.getLogger(__name__)
+
+MESH = b"""\
+# The mesh. Every field: https://github.com/wgmesh/wgmesh, docs/inventory.md
+[mesh]
+interface = "wg0"
+mesh_cidr = ["10.40.0.0/24", "fd40::/64"]
+port = 51820
+topology = "fullmesh"
+"""
+
+README = b"""\
+# The inventory of a wgmesh
+
+`mesh.toml` describes the mesh, `nodes/NAME.toml` one node each, `allowed_signers` who may change
+it. Nodes apply what lands on the main branch when each step of it is signed by somebody whom the
+step before it lists.
+
+- Check a change: `wgmesh validate`, `wgmesh plan --base main`
+- Add a node: `wgmesh join` on the node prints its entry, `wgmesh node add NAME --from -` takes it
+- Merge a pull request: `git merge --no-ff -S BRANCH && git push`
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new repository: its signer, and its first commit (None: it could not be signed here)."""
+
+    directory: Path
+    commit: str | None
+    fingerprint: str
+
+
+def init(directory: Path, key: Path) -> Made:
+    """Make an inventory repository in `directory` for the signer whose public key is in `key`.
+
+    Raises UsageError when the directory is in use or the key is not a public SSH key; then nothing
+    was made.
+    """
+    public = _public_key(key)
+    fingerprint = _fingerprint(key)
+    if directory.exists() and any(directory.iterdir()):
+        raise UsageError(f"{directory} is not empty", "name a new directory")
+    principal = _principal(public)
+    kind, blob = public.split()[:2]
+    signers = f'{principal} namespaces="git" {kind} {blob}\n'
+    write_atomic(directory / "mesh.toml", MESH)
+    write_atomic(directory / "allowed_signers", signers.encode())
+    write_atomic(directory / "README.md", README)
+    write_atomic(directory / "nodes" / ".gitkeep", b"")
+    _git(directory, "init", "--quiet", "--initial-branch=main")
+    settings = {
+        "gpg.format": "ssh",
+        "user.signingKey": os.fspath(key.resolve()),
+        "commit.gpgSign": "true",
+        "merge.ff": "false",
+        "gpg.ssh.allowedSignersFile": os.fspath((directory / "allowed_signers").resolve()),
+    }
+    for name, value in settings.items():
+        _git(directory, "config", name, value)
+    if not _has_identity(directory):
+        _git(directory, "config", "user.email", principal)
+        _git(directory, "config", "user.name", principal.partition("@")[0])
+    _git(directory, "add", "--all")
+    done = process.run(
+        ["git", "-C", os.fspath(directory), "commit", "--quiet", "-S", "-m", "A new mesh"],
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        log.warning("the first commit could not be signed here: %s", said[-1] if said else "")
+        return Made(directory, None, fingerprint)
+    return Made(directory, _git(directory, "rev-parse", "HEAD").strip(), fingerprint)
+
+
+def _environment() -> dict[str, str]:
+    """Return what git needs of the author's environment to sign: the agent, and a terminal."""
+    wanted = (
+        "SSH_AUTH_SOCK",
+        "SSH_ASKPASS",
+        "DISPLAY",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_AUTHOR_EMAIL",
+        "GIT_AUTHOR_NAME",
+        "GIT_COMMITTER_EMAIL",
+        "GIT_COMMITTER_NAME",
+        "XDG_CONFIG_HOME",
+    )
+    return {name: os.environ[name] for name in wanted if name in os.environ} | {
+        "PATH": os.environ.get("PATH", process.SAFE_PATH)
+    }
+
+
+def _git(directory: Path, *words: str) -> str:
+    argv = ["git", "-C", os.fspath(directory), *words]
+    return process.run(argv, env=_environment()).stdout.decode()
+
+
+def _has_identity(directory: Path) -> bool:
+    argv = ["git", "-C", os.fspath(directory), "config", "user.email"]
+    configured = process.run(argv, env=_environment(), check=False).returncode == 0
+    return configured or "GIT_AUTHOR_EMAIL" in os.environ
+
+
+def _public_key(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "name KEY.pub") from None
+    except UnicodeDecodeError:
+        text = ""
+    fields = text.split()
+    if len(fields) < 2 or "\n" in text or not fields[0].startswith(("ssh-", "ecdsa-", "sk-")):
+        raise UsageError(
+            f"{path} is not a public SSH key", "name the .pub file that ssh-keygen wrote"
+        )
+    if fields[0] not in ("ssh-ed25519",) and not fields[0].startswith("ecdsa-sha2-nistp"):
+        raise UsageError(
+            f"{path} is a key of kind {fields[0]}",
+            "use an ed25519 or ecdsa key: ssh-keygen -t ed25519",
+        )
+    return text
+
+
+def _fingerprint(path: Path) -> str:
+    return process.text(["ssh-keygen", "-l", "-f", os.fspath(path)]).split()[1]
+
+
+def _principal(public: str) -> str:
+    """Return who the key belongs to: the comment of the key, when it can be a principal."""
+    comment = " ".join(public.split()[2:])
+    plain = comment and all(c.isalnum() or c in "@._+-" for c in comment)
+    return comment if plain else "admin@mesh"

@@ -1,0 +1,75 @@
+"""Where an author's inventory comes from: a file, a directory, or REV:PATH of a git repository."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wgmesh.errors import UsageError
+from wgmesh.files import write_atomic
+from wgmesh.repository import files_at
+
+NAMES = ("mesh.toml", "mesh.conf")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An inventory's files by the names that problems are reported under.
+
+    `root` is the directory they lie in, None when they come out of a commit.
+    """
+
+    root: Path | None
+    files: dict[str, bytes]
+
+
+def load(text: str) -> Source:
+    """Return the inventory that `text` names. Raises UsageError when there is none."""
+    path = Path(text)
+    if path.is_dir():
+        return Source(path, _directory(path))
+    if path.is_file():
+        kind = "mesh.conf" if path.suffix == ".conf" else "mesh.toml"
+        beside = _directory(path.parent) if path.name == "mesh.toml" else {}
+        nodes = {name: data for name, data in beside.items() if name.startswith("nodes/")}
+        return Source(path.parent, {kind: _read(path)} | nodes)
+    revision, colon, inside = text.partition(":")
+    if colon and revision:
+        return Source(None, files_at(Path(), revision, inside or "."))
+    raise UsageError(f"{text}: there is no such inventory", "name a file, a directory, or REV:PATH")
+
+
+def at(source: Source, revision: str) -> Source:
+    """Return the same inventory as it was at `revision` of its git repository."""
+    if source.root is None:
+        raise UsageError("--base needs an inventory in a work tree", "name it with -c DIR")
+    return Source(None, files_at(source.root, revision, "."))
+
+
+def save(source: Source, files: dict[str, bytes]) -> list[Path]:
+    """Write the files that differ from `source` and return their paths."""
+    if source.root is None:
+        raise UsageError("an inventory in a commit cannot be edited", "name a directory with -c")
+    written = []
+    for name, data in files.items():
+        if source.files.get(name) != data:
+            path = source.root / name
+            write_atomic(path, data)
+            written.append(path)
+    return written
+
+
+def _directory(path: Path) -> dict[str, bytes]:
+    found = {name: _read(path / name) for name in NAMES if (path / name).is_file()}
+    nodes = sorted((path / "nodes").glob("*.toml")) if (path / "nodes").is_dir() else []
+    found |= {f"nodes/{file.name}": _read(file) for file in nodes}
+    if not found:
+        raise UsageError(
+            f"{path}: there is no mesh.toml or mesh.conf", "wgmesh init DIR makes a new inventory"
+        )
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", "name another") from None

@@ -1,0 +1,147 @@
+"""The commands of those who edit the inventory: no root, no Linux needed."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from wgmesh.cli.command import Command
+from wgmesh.errors import UsageError
+
+
+def _inventory(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        dest="inventory",
+        default=".",
+        metavar="PATH",
+        help="the inventory: a file, a directory, or REV:PATH (default: here)",
+    )
+
+
+def _declare_init(parser: ArgumentParser) -> None:
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--signer", type=Path, required=True, metavar="KEY.pub")
+
+
+def _init(arguments: Namespace) -> int:
+    from wgmesh.agent import scaffold
+
+    made = scaffold.init(arguments.directory, arguments.signer)
+    if made.commit is None:
+        print(f"{made.directory}: commit it signed (git commit -S), then push; nodes join with")
+    else:
+        print(f"{made.directory}: push it to where the nodes can read it; they join with")
+    commit = made.commit or "COMMIT"
+    print(f"wgmesh join REMOTE --introduction {commit} --signer {made.fingerprint}")
+    return 0
+
+
+def _declare_validate(parser: ArgumentParser) -> None:
+    _inventory(parser)
+    parser.add_argument("--format", choices=("text", "json", "github"), default="text")
+
+
+def _validate(arguments: Namespace) -> int:
+    from wgmesh import inventory
+    from wgmesh.agent import sources
+    from wgmesh.inventory import problems
+
+    result = inventory.read(sources.load(arguments.inventory).files)
+    match arguments.format:
+        case "json":
+            print(problems.as_json(result.problems, result.inventory))
+        case "github":
+            sys.stdout.write(problems.as_github(result.problems))
+        case _:
+            sys.stderr.write(problems.as_text(result.problems))
+            if result.inventory is not None:
+                sys.stdout.write(problems.summary(result.inventory))
+    return 0 if result.inventory is not None else 3
+
+
+def _declare_plan(parser: ArgumentParser) -> None:
+    _inventory(parser)
+    parser.add_argument("--base", metavar="REV", help="what the change since REV does")
+
+
+def _plan(arguments: Namespace) -> int:
+    from wgmesh import inventory
+    from wgmesh.agent import sources
+    from wgmesh.mesh import impact
+
+    source = sources.load(arguments.inventory)
+    new = inventory.load(source.files)
+    if arguments.base is None:
+        found = impact.whole(new)
+    else:
+        found = impact.impact(inventory.load(sources.at(source, arguments.base).files), new)
+    if not found:
+        print("no node changes")
+    for node in found:
+        print(f"{node.node}: {node.kind}")
+        for line in node.lines:
+            print(f"  {line}")
+    return 0
+
+
+def _declare_node(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="add a node; it takes the next free address")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument(
+        "--from", dest="entry", default="-", metavar="FILE|-", help="its entry, as `join` prints it"
+    )
+    _inventory(add)
+
+
+def _node(arguments: Namespace) -> int:
+    from wgmesh.agent import sources
+    from wgmesh.inventory import edit
+
+    source = sources.load(arguments.inventory)
+    entry = _entry(arguments.entry)
+    for path in sources.save(source, edit.add_node(source.files, arguments.name, entry)):
+        print(path)
+    return 0
+
+
+def _entry(name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not text", "give it the entry that join prints") from None
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}", "name a file or -") from None
+
+
+COMMANDS = (
+    Command(
+        "init",
+        "a new inventory repository",
+        "wgmesh init mesh --signer ~/.ssh/id_ed25519.pub",
+        _declare_init,
+        _init,
+    ),
+    Command(
+        "validate",
+        "every problem of an inventory at once",
+        "wgmesh validate -c mesh --format github",
+        _declare_validate,
+        _validate,
+    ),
+    Command(
+        "plan",
+        "what an inventory, or a change of it, does to each node",
+        "wgmesh plan -c mesh --base main",
+        _declare_plan,
+        _plan,
+    ),
+    Command(
+        "node",
+        "edit the inventory's nodes",
+        "wgmesh node add delta --from entry.toml -c mesh",
+        _declare_node,
+        _node,
+    ),
+)

@@ -1,0 +1,20 @@
+"""One command of the table: what it is called, takes, does."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand; `run` returns the exit code."""
+
+    name: str
+    summary: str
+    example: str
+    declare: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def nothing(_: ArgumentParser) -> None:
+    """Declare no argument."""

@@ -1,0 +1,143 @@
+"""NodePlan to KernelState: the state that a plan asks for on this machine, at this moment."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from wgmesh.model import (
+    Endpoint,
+    KernelState,
+    LinkState,
+    NodePlan,
+    Peer,
+    PeerState,
+    Secret,
+)
+
+Resolved = Mapping[Endpoint, Endpoint]
+"""Named endpoints to literal ones; a name that did not resolve is absent."""
+
+
+def literal(endpoint: Endpoint, resolved: Resolved) -> Endpoint | None:
+    """Return `endpoint` as an address literal, or None when its name did not resolve."""
+    return endpoint if endpoint.literal else resolved.get(endpoint)
+
+
+def names(plan: NodePlan) -> frozenset[Endpoint]:
+    """Return the endpoints of `plan` that need a resolver."""
+    return frozenset(
+        endpoint for peer in plan.peers for endpoint in peer.endpoints if not endpoint.literal
+    )
+
+
+def _primary(peer: Peer) -> Endpoint | None:
+    return peer.endpoints[0] if peer.endpoints else None
+
+
+def _endpoint(
+    peer: Peer,
+    current: Endpoint | None,
+    before: Peer | None,
+    resolved: Resolved,
+    reset: Collection[str],
+) -> Endpoint | None:
+    """Return the endpoint to have: the current one unless the inventory's changed.
+
+    An endpoint that roamed or failed over is the device's own knowledge and stays. `reset` names
+    the peers with no living session: theirs goes back to the inventory's.
+    """
+    primary = _primary(peer)
+    wanted = None if primary is None else literal(primary, resolved)
+    if current is None or wanted is None:
+        return wanted or current
+    if before is None or _primary(before) != primary:
+        return wanted
+    if peer.public_key in reset:
+        candidates = {literal(endpoint, resolved) for endpoint in peer.endpoints}
+        return current if current in candidates else wanted
+    return current
+
+
+def desired(
+    plan: NodePlan,
+    *,
+    private_key: Secret,
+    preshared_keys: Mapping[str, Secret],
+    observed: KernelState,
+    previous: NodePlan | None,
+    resolved: Resolved,
+    reset: Collection[str] = (),
+    former_sysctls: Mapping[str, str],
+) -> KernelState:
+    """Return what the kernel shall look like for `plan`.
+
+    `previous` is the plan that the observed state came from (None: not ours), `preshared_keys` is
+    by public key, `former_sysctls` are the values from before wgmesh set them: what the plan no
+    longer sets goes back to those.
+    """
+    now = observed.link.peers if observed.link is not None else {}
+    before = {peer.public_key: peer for peer in previous.peers} if previous is not None else {}
+    peers = {
+        peer.public_key: PeerState(
+            public_key=peer.public_key,
+            allowed_ips=frozenset(peer.allowed_ips),
+            persistent_keepalive=peer.persistent_keepalive,
+            preshared_key=preshared_keys.get(peer.public_key),
+            endpoint=_endpoint(
+                peer,
+                now[peer.public_key].endpoint if peer.public_key in now else None,
+                before.get(peer.public_key),
+                resolved,
+                reset,
+            ),
+        )
+        for peer in plan.peers
+    }
+    link = LinkState(
+        name=plan.interface,
+        up=True,
+        mtu=plan.mtu,
+        private_key=private_key,
+        listen_port=plan.listen_port,
+        fwmark=plan.fwmark,
+        addresses=frozenset(plan.addresses),
+        peers=peers,
+    )
+    return KernelState(
+        link=link,
+        routes=frozenset(plan.routes),
+        rules=frozenset(plan.rules),
+        firewall=plan.firewall,
+        sysctls={**former_sysctls, **dict(plan.sysctls)},
+    )
+
+
+def restored(target: KernelState, observed: KernelState, moved: Collection[str]) -> KernelState:
+    """Return the snapshot `target` with the endpoints that peers have roamed to since.
+
+    Only a peer whose endpoint the transaction itself changed (`moved`) or that is gone gets the
+    snapshot's endpoint back.
+    """
+    if target.link is None or observed.link is None:
+        return target
+    peers = {
+        key: replace(peer, endpoint=observed.link.peers[key].endpoint)
+        if key in observed.link.peers
+        and key not in moved
+        and observed.link.peers[key].endpoint is not None
+        else peer
+        for key, peer in target.link.peers.items()
+    }
+    return replace(target, link=replace(target.link, peers=peers))
+
+
+def moved(target: KernelState, observed: KernelState) -> frozenset[str]:
+    """Return the peers whose endpoint going from `observed` to `target` changes."""
+    if target.link is None or observed.link is None:
+        return frozenset()
+    return frozenset(
+        key
+        for key, peer in target.link.peers.items()
+        if key in observed.link.peers
+        and peer.endpoint is not None
+        and observed.link.peers[key].endpoint not in (None, peer.endpoint)
+    )

@@ -1,0 +1,150 @@
+"""Is a change harmful? Pure in what was up before, what has shown life since, and how long it is.
+
+The rules are those of the page "Applying and rolling back". A peer counts only when it is strict:
+up at baseline, and the definition of its tunnel the same before and after at both ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+
+from wgmesh.model import Address, Health, NodePlan, PeerCounters, Proof
+
+_HANDSHAKE_BYTES = (148, 92, 64)
+"""Initiation, response, cookie reply; WireGuard whitepaper, section 5.4."""
+
+
+class Verdict(Enum):
+    """What to do with a change that is in the kernel."""
+
+    WAIT = "wait"
+    CONFIRM = "confirm"
+    UNDO = "undo"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """When a loss is believed, in seconds after the apply."""
+
+    most_seconds: float = 16
+    silent_seconds: float = 26
+    minority_seconds: float = 45
+
+
+@dataclass(frozen=True, slots=True)
+class StrictPeer:
+    """A peer that must show life; `echoed` are the addresses that answered before."""
+
+    name: str
+    public_key: str
+    proof: Proof
+    echoed: frozenset[Address] = frozenset()
+
+
+def strict_peers(
+    plan: NodePlan,
+    baseline: Health,
+    links_before: Mapping[str, str],
+    links_after: Mapping[str, str],
+) -> tuple[StrictPeer, ...]:
+    """Return the peers of `plan` whose loss would be this change's fault."""
+    found = []
+    for peer in plan.peers:
+        health = baseline.peers.get(peer.public_key)
+        same = links_before.get(peer.public_key, "") == links_after.get(peer.public_key)
+        if health is None or health.proof is Proof.NONE or not same:
+            continue
+        if peer.intermittent or not peer.managed:
+            continue
+        found.append(StrictPeer(peer.name, peer.public_key, health.proof, health.echoed))
+    return tuple(found)
+
+
+def explained_by_handshakes(growth_bytes: int) -> bool:
+    """Return whether received bytes may be handshake messages alone (148, 92 and 64 bytes).
+
+    Only a growth below 1,000 bytes is doubtful: more than that in one window is traffic.
+    """
+    if growth_bytes <= 0:
+        return True
+    if growth_bytes >= 1000:
+        return False
+    counts = (range(growth_bytes // size + 1) for size in _HANDSHAKE_BYTES)
+    return any(
+        sum(n * size for n, size in zip(many, _HANDSHAKE_BYTES, strict=True)) == growth_bytes
+        for many in product(*counts)
+    )
+
+
+def shows_life(before: PeerCounters | None, now: PeerCounters | None) -> bool:
+    """Return whether counters prove a silent peer: a new handshake, or unexplained bytes.
+
+    The handshake's time is compared for change only: the wall clock may jump.
+    """
+    if now is None:
+        return False
+    if before is None:
+        return now.latest_handshake > 0
+    if now.latest_handshake not in (0, before.latest_handshake):
+        return True
+    growth = now.rx_bytes - before.rx_bytes if now.rx_bytes >= before.rx_bytes else now.rx_bytes
+    return not explained_by_handshakes(growth)
+
+
+def proven(peer: StrictPeer, echoed: frozenset[Address], life: bool) -> bool:
+    """Return whether `peer` has shown the kind of proof that it gave at baseline."""
+    match peer.proof:
+        case Proof.ECHO:
+            return peer.echoed <= echoed
+        case Proof.SILENT:
+            return life or bool(echoed)
+        case Proof.NONE:
+            return True
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and the sentence that goes with it."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+def judge(
+    strict: tuple[StrictPeer, ...],
+    alive: frozenset[str],
+    *,
+    remote_before: bool,
+    remote_now: bool | None,
+    elapsed_seconds: float,
+    windows: Windows,
+) -> Judgement:
+    """Return the verdict `elapsed_seconds` after the apply.
+
+    `alive` are the public keys proven since, `remote_now` None while no answer is in.
+    Echo peers and the remote are decided at `most_seconds`, silent peers at `silent_seconds`;
+    a minority waits until `minority_seconds`, longer than a neighbour's own way back.
+    """
+    missing = [peer for peer in strict if peer.public_key not in alive]
+    remote_missing = remote_before and remote_now is not True
+    if not missing and not remote_missing:
+        return Judgement(Verdict.CONFIRM)
+    if elapsed_seconds < windows.most_seconds:
+        return Judgement(Verdict.WAIT)
+    if remote_missing and remote_now is False:
+        return Judgement(Verdict.UNDO, "the git remote is no longer reachable")
+    decided = [
+        peer
+        for peer in missing
+        if peer.proof is Proof.ECHO or elapsed_seconds >= windows.silent_seconds
+    ]
+    names = ", ".join(peer.name for peer in missing[:5]) + (" …" if len(missing) > 5 else "")
+    if decided and 2 * len(decided) >= len(strict):
+        return Judgement(
+            Verdict.UNDO, f"{len(decided)} of {len(strict)} tunnels that worked were lost: {names}"
+        )
+    if elapsed_seconds >= windows.minority_seconds:
+        lost = f"{len(missing)} of {len(strict)} tunnels that worked were lost: {names}"
+        return Judgement(Verdict.UNDO, lost if missing else "the git remote does not answer")
+    return Judgement(Verdict.WAIT)

@@ -1,0 +1,148 @@
+"""Does what worked before still work? Baseline and proof, by packets and by counters."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from wgmesh import linux, probe
+from wgmesh.judge import (
+    Judgement,
+    StrictPeer,
+    Verdict,
+    Windows,
+    judge,
+    proven,
+    shows_life,
+)
+from wgmesh.model import Address, Health, NodePlan, Observed, PeerHealth, Proof
+
+BASELINE_SECONDS = 6
+SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a change is proved.
+
+    `links_*` are digests of tunnel definitions by public key; `remote` asks the git remote and
+    says whether it answered, `remote_before` whether it did at baseline.
+    """
+
+    plan: NodePlan
+    links_before: Mapping[str, str]
+    links_after: Mapping[str, str]
+    remote: Callable[[], bool]
+    remote_before: bool
+    windows: Windows
+
+
+def measure(plan: NodePlan, observed: Observed) -> Health:
+    """Return the health of the peers of `plan` that the device has now, within 6 s.
+
+    A peer that does not echo is silent-but-alive when its counters moved meanwhile or its last
+    handshake is younger than a session can be.
+    """
+    link = observed.state.link
+    if link is None:
+        return Health({})
+    targets = {
+        peer.public_key: peer.addresses for peer in plan.peers if peer.public_key in link.peers
+    }
+    answers = probe.round_trips(link.name, targets, BASELINE_SECONDS)
+    counters = linux.counters(link.name)
+    now = time.time()
+    peers = {}
+    for key, addresses in targets.items():
+        echoed = frozenset(address for address in addresses if address in answers)
+        latest = counters[key].latest_handshake if key in counters else 0
+        if echoed:
+            rtt = min(answers[address] for address in echoed)
+            peers[key] = PeerHealth(Proof.ECHO, rtt, echoed)
+        elif shows_life(observed.counters.get(key), counters.get(key)) or (
+            0 <= now - latest < SESSION_SECONDS
+        ):
+            peers[key] = PeerHealth(Proof.SILENT)
+        else:
+            peers[key] = PeerHealth(Proof.NONE)
+    return Health(peers)
+
+
+def look_again(plan: NodePlan, strict: Sequence[StrictPeer]) -> Health:
+    """Probe the strict peers once more, after the way back, and return what they show."""
+    keys = {peer.public_key for peer in strict}
+    targets = {p.public_key: p.addresses for p in plan.peers if p.public_key in keys}
+    answers = probe.round_trips(plan.interface, targets, BASELINE_SECONDS)
+    peers = {}
+    for key, addresses in targets.items():
+        echoed = frozenset(address for address in addresses if address in answers)
+        rtt = min((answers[address] for address in echoed), default=None)
+        peers[key] = PeerHealth(Proof.ECHO if echoed else Proof.NONE, rtt, echoed)
+    return Health(peers)
+
+
+def prove(
+    trial: Trial, strict: tuple[StrictPeer, ...], before: Observed
+) -> tuple[Judgement, Health]:
+    """Probe once a second until the change is confirmed or condemned; return why, and what came."""
+    start = time.monotonic()
+    interface = trial.plan.interface
+    addresses = {peer.public_key: peer.addresses for peer in trial.plan.peers}
+    answers: dict[Address, float] = {}
+    alive: set[str] = set()
+    remote = _Remote(trial.remote) if trial.remote_before else None
+    with probe.Prober(interface) as prober:
+        while True:
+            missing = [peer for peer in strict if peer.public_key not in alive]
+            targets = {a for peer in missing for a in addresses[peer.public_key]} - answers.keys()
+            prober.send(targets)
+            answers |= prober.receive(1.0, targets) if targets or missing else {}
+            counters = (
+                linux.counters(interface)
+                if any(peer.proof is Proof.SILENT for peer in missing)
+                else {}
+            )
+            for peer in missing:
+                key = peer.public_key
+                life = shows_life(before.counters.get(key), counters.get(key))
+                if proven(peer, frozenset(addresses[key]) & answers.keys(), life):
+                    alive.add(key)
+            judgement = judge(
+                strict,
+                frozenset(alive),
+                remote_before=trial.remote_before,
+                remote_now=remote.answer if remote is not None else None,
+                elapsed_seconds=time.monotonic() - start,
+                windows=trial.windows,
+            )
+            if judgement.verdict is not Verdict.WAIT:
+                break
+            if not missing and remote is not None:
+                remote.wait(1.0)
+    peers = {
+        key: PeerHealth(Proof.ECHO, min(answers[a] for a in own), frozenset(own))
+        for key, every in addresses.items()
+        if (own := [a for a in every if a in answers])
+    }
+    return judgement, Health(peers, remote.answer if remote is not None else None)
+
+
+class _Remote:
+    """Asks the git remote beside the probing, until it answers."""
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self.answer: bool | None = None
+        self._ask = ask
+        self._asked = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while self.answer is not True:
+            self.answer = self._ask()
+            if not self.answer and self._asked.wait(1.0):
+                return
+        self._asked.set()
+
+    def wait(self, seconds: float) -> None:
+        """Return when the remote has answered, or after `seconds`."""
+        self._asked.wait(seconds)

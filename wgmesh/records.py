@@ -1,0 +1,199 @@
+"""What a node remembers between runs, in /var/lib/wgmesh: tips, last sync, quarantine, hold."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wgmesh.files import sync_directory, write_atomic
+from wgmesh.model import VerifiedCommit
+
+HOUR_SECONDS = 3600
+LONGEST_BACK_OFF_SECONDS = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Tips:
+    """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back."""
+
+    trusted: VerifiedCommit | None = None
+    applied: VerifiedCommit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastSync:
+    """How the last turn of the loop ended; times are seconds since the epoch.
+
+    `fetched` is when a remote last answered; `commit` the one that `outcome` speaks of.
+    """
+
+    time: int
+    outcome: str
+    reason: str = ""
+    commit: str = ""
+    fetched: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A rendered digest not to be applied until `until` (0: until a person says so).
+
+    `harms` counts how often it was taken back, `interruptions` how often a run died in it;
+    an entry with neither yet two interruptions nor a harm does not block.
+    """
+
+    digest: str
+    commit: str
+    subject: str
+    reason: str
+    time: int
+    until: int = 0
+    harms: int = 0
+    interruptions: int = 0
+
+    def blocks(self, now: float) -> bool:
+        """Return whether the digest may not be tried at `now`."""
+        return (self.harms > 0 or self.interruptions > 1) and (self.until == 0 or now < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with the newest tip, until another one replaces it.
+
+    `kind` is the state that `status` shows (refused, invalid, rolled-back, removed, pending);
+    `commit` the tip, `culprit` the commit on the way to it that broke a rule.
+    """
+
+    kind: str
+    commit: str
+    reason: str
+    hint: str
+    time: int
+    culprit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Applying is stopped since `time`, because of `reason`."""
+
+    reason: str
+    time: int
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return {}  # a lost record is rebuilt: from the anchor, the boot manifest, the next sync
+
+
+def _write(path: Path, table: Mapping[str, Any], *, durable: bool = True) -> None:
+    import tomli_w
+
+    write_atomic(path, tomli_w.dumps(dict(table)).encode(), 0o644, durable=durable)
+
+
+def _replace(path: Path, table: Mapping[str, Any] | None) -> None:
+    """Write `table` durably, or with None make sure that there is no file."""
+    if table is not None:
+        _write(path, table)
+    elif path.exists():
+        path.unlink()
+        sync_directory(path.parent)
+
+
+def read_tips(directory: Path) -> Tips:
+    """Return the two pointers; both None when there is no record."""
+    table = _read(directory / "tips.toml")
+    try:
+        return Tips(**{name: VerifiedCommit(**commit) for name, commit in table.items()})
+    except TypeError:
+        return Tips()
+
+
+def write_tips(directory: Path, tips: Tips) -> None:
+    """Put the two pointers on disk, durably."""
+    table = {
+        name: asdict(commit)
+        for name in Tips.__slots__
+        if (commit := getattr(tips, name)) is not None
+    }
+    _write(directory / "tips.toml", table)
+
+
+def read_last_sync(directory: Path) -> LastSync | None:
+    """Return how the last sync ended, or None."""
+    table = _read(directory / "last-sync.toml")
+    return LastSync(**table) if table else None
+
+
+def write_last_sync(directory: Path, last: LastSync) -> None:
+    """Record how a sync ended; not fsynced, since it happens each minute."""
+    _write(directory / "last-sync.toml", asdict(last), durable=False)
+
+
+def read_quarantine(directory: Path) -> tuple[Quarantined, ...]:
+    """Return the quarantine, oldest first."""
+    return tuple(
+        Quarantined(**entry) for entry in _read(directory / "quarantine.toml").get("entry", ())
+    )
+
+
+def write_quarantine(directory: Path, entries: Sequence[Quarantined]) -> None:
+    """Put the quarantine on disk, durably; an empty one leaves no file."""
+    table = {"entry": [asdict(entry) for entry in entries]}
+    _replace(directory / "quarantine.toml", table if entries else None)
+
+
+def find(entries: Sequence[Quarantined], digest: str) -> Quarantined | None:
+    """Return the entry for `digest`, or None."""
+    return next((entry for entry in entries if entry.digest == digest), None)
+
+
+def harmed(
+    entries: Sequence[Quarantined], new: Quarantined, *, forever: bool
+) -> tuple[Quarantined, ...]:
+    """Return the quarantine with `new` in it: back-off doubles from one hour, or has no end."""
+    old = find(entries, new.digest)
+    harms = (old.harms if old else 0) + 1
+    wait = min(HOUR_SECONDS * 2 ** min(harms - 1, 16), LONGEST_BACK_OFF_SECONDS)
+    entry = replace(
+        new,
+        harms=harms,
+        interruptions=old.interruptions if old else 0,
+        until=0 if forever else new.time + wait,
+    )
+    return (*(other for other in entries if other.digest != new.digest), entry)
+
+
+def interrupted(entries: Sequence[Quarantined], new: Quarantined) -> tuple[Quarantined, ...]:
+    """Return the quarantine after a run died while it applied `new`: the second time blocks."""
+    old = find(entries, new.digest) or new
+    count = old.interruptions + 1
+    entry = replace(
+        old, interruptions=count, until=new.time + HOUR_SECONDS if count > 1 else old.until
+    )
+    return (*(other for other in entries if other.digest != new.digest), entry)
+
+
+def read_verdict(directory: Path) -> Verdict | None:
+    """Return what is wrong with the newest tip, or None."""
+    table = _read(directory / "verdict.toml")
+    return Verdict(**table) if table else None
+
+
+def write_verdict(directory: Path, verdict: Verdict | None) -> None:
+    """Remember what is wrong with the newest tip; None forgets it."""
+    _replace(directory / "verdict.toml", None if verdict is None else asdict(verdict))
+
+
+def read_hold(directory: Path) -> Hold | None:
+    """Return the hold in force, or None."""
+    table = _read(directory / "hold.toml")
+    return Hold(**table) if table else None
+
+
+def write_hold(directory: Path, hold: Hold | None) -> None:
+    """Put a hold on disk, durably; None lifts it."""
+    _replace(directory / "hold.toml", None if hold is None else asdict(hold))

@@ -1,0 +1,56 @@
+"""Names to addresses, concurrently and with a time limit, by `getent` (so nsswitch.conf rules)."""
+
+import logging
+import time
+from collections.abc import Collection
+from ipaddress import ip_address
+
+from wgmesh import process
+from wgmesh.model import Endpoint
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 32
+
+
+def resolve(endpoints: Collection[Endpoint], *, seconds: float = 5.0) -> dict[Endpoint, Endpoint]:
+    """Return the literal endpoint for each named one that resolves in time.
+
+    A name that does not resolve is logged and absent: it delays only its own peer. The first
+    address in the resolver's order (RFC 6724) is taken.
+    """
+    hosts = sorted({endpoint.host for endpoint in endpoints if not endpoint.literal})
+    addresses: dict[str, str] = {}
+    deadline = time.monotonic() + seconds
+    for first in range(0, len(hosts), _AT_ONCE):
+        batch = hosts[first : first + _AT_ONCE]
+        running = {host: process.start(["getent", "ahosts", "--", host]) for host in batch}
+        for host, child in running.items():
+            try:
+                out, _ = child.communicate(timeout=max(0.1, deadline - time.monotonic()))
+            except process.TimeoutExpired:
+                child.kill()
+                child.communicate()
+                out = b""
+            found = _first_address(out.decode(errors="replace"))
+            if found is None:
+                log.warning("the name %s does not resolve: its endpoint waits", host)
+            else:
+                addresses[host] = found
+    return {
+        endpoint: Endpoint(addresses[endpoint.host], endpoint.port)
+        for endpoint in endpoints
+        if endpoint.host in addresses
+    }
+
+
+def _first_address(listing: str) -> str | None:
+    """Return the first address of `getent ahosts` output, without a scope."""
+    for line in listing.splitlines():
+        address = line.partition(" ")[0]
+        try:
+            ip_address(address)
+        except ValueError:
+            continue
+        return address
+    return None

@@ -1,0 +1,152 @@
+"""What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wgmesh.errors import NotJoinedError, WgmeshError
+from wgmesh.files import sync_directory, write_atomic
+
+POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
+NODE_FILE = Path("/etc/wgmesh/node.toml")
+WIREGUARD_DIR = Path("/etc/wireguard")
+GENERATIONS_DIR = WIREGUARD_DIR / "wgmesh.d"
+STATE_DIR = Path("/var/lib/wgmesh")
+RUN_DIR = Path("/run/wgmesh")
+LOCK_FILE = RUN_DIR / "lock"
+STATUS_FILE = RUN_DIR / "status.json"
+REPOSITORY_DIR = STATE_DIR / "repository.git"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """wgmesh.toml; the defaults here are the documented ones. All times in seconds."""
+
+    poll_interval_seconds: int = 60
+    random_delay_seconds: int = 15
+    stale_after_seconds: int = 3600
+    peer_lag_seconds: int = 86_400
+    confirm_most_seconds: int = 16  # half or more of the strict peers lost, or the remote
+    confirm_silent_seconds: int = 26  # peers that drop ICMP are decided here
+    confirm_minority_seconds: int = 45  # a minority lost
+    allow_hooks: bool = False
+    drift: str = "report"
+    firewall: str = "auto"
+    keep_generations: int = 10
+    notify: str = ""
+
+
+_CHOICES = {"drift": ("report", "repair"), "firewall": ("auto",)}
+_MINIMUM = {"keep_generations": 2, "random_delay_seconds": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where trust starts: a full commit id and the fingerprint of its signer."""
+
+    commit: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """node.toml, written last by `join`; its absence means that this machine is in no mesh."""
+
+    node: str
+    remotes: tuple[str, ...]
+    branch: str
+    path: str
+    interface: str
+    anchor: Anchor
+    revoked: tuple[str, ...] = field(default=())
+
+    @property
+    def key_path(self) -> Path:
+        """Where this node's private key lies."""
+        return WIREGUARD_DIR / f"{self.interface}.key"
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WgmeshError(f"{path} is not valid TOML: {error}", "mend the file") from None
+
+
+def load_settings(path: Path = POLICY_FILE) -> Settings:
+    """Return the admin's policy; a missing file means the defaults.
+
+    Raises WgmeshError for a key or a value that means nothing.
+    """
+    try:
+        table = _table(path)
+    except FileNotFoundError:
+        return Settings()
+    known = {name: type(getattr(Settings(), name)) for name in Settings.__slots__}
+    for key, value in table.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise WgmeshError(f"{path}: unknown key {key!r}", hint)
+        if type(value) is not known[key]:
+            want = {int: "a whole number", bool: "true or false", str: "a string"}[known[key]]
+            raise WgmeshError(f"{path}: {key} is not {want}", f"write {key} as {want}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            choices = " or ".join(repr(choice) for choice in _CHOICES[key])
+            raise WgmeshError(f"{path}: {key} = {value!r} is not known", f"use {choices}")
+        if known[key] is int and value < _MINIMUM.get(key, 1):
+            raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
+    return Settings(**table)
+
+
+def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
+    """Return this machine's enrolment. Raises NotJoinedError when there is none."""
+    try:
+        table = _table(path)
+    except FileNotFoundError:
+        raise NotJoinedError(
+            "this machine has not joined a mesh", "run: wgmesh join REMOTE --introduction COMMIT"
+        ) from None
+    except PermissionError:
+        raise WgmeshError(f"{path} cannot be read", "run as root, or use: wgmesh status") from None
+    try:
+        return Enrolment(
+            node=str(table["node"]),
+            remotes=tuple(str(remote) for remote in table["remotes"]),
+            branch=str(table["branch"]),
+            path=str(table["path"]),
+            interface=str(table["interface"]),
+            anchor=Anchor(str(table["anchor"]["commit"]), str(table["anchor"]["fingerprint"])),
+            revoked=tuple(str(print_) for print_ in table.get("revoked", ())),
+        )
+    except (KeyError, TypeError) as error:
+        raise WgmeshError(
+            f"{path} is incomplete: {error} is missing", "join again with: wgmesh join REMOTE …"
+        ) from None
+
+
+def save_enrolment(enrolment: Enrolment, path: Path = NODE_FILE) -> None:
+    """Write node.toml durably."""
+    table: dict[str, Any] = {
+        "node": enrolment.node,
+        "remotes": list(enrolment.remotes),
+        "branch": enrolment.branch,
+        "path": enrolment.path,
+        "interface": enrolment.interface,
+        "anchor": {
+            "commit": enrolment.anchor.commit,
+            "fingerprint": enrolment.anchor.fingerprint,
+        },
+    } | ({"revoked": list(enrolment.revoked)} if enrolment.revoked else {})
+    import tomli_w
+
+    head = "# Written by `wgmesh join`. Trust starts at the anchor.\n"
+    write_atomic(path, (head + tomli_w.dumps(table)).encode())
+
+
+def remove_enrolment(path: Path = NODE_FILE) -> None:
+    """Un-enrol: the units are inert from here on."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)

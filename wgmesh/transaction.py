@@ -1,0 +1,290 @@
+"""Stage, snapshot, apply, prove, confirm or undo; and recover what was cut short.
+
+The order is that of the page "Applying and rolling back". The flip of the boot link is the commit
+point: before it everything leads back to the snapshot, after it everything leads forward.
+"""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
+from wgmesh.desired import moved, restored
+from wgmesh.diff import diff, split
+from wgmesh.errors import WgmeshError
+from wgmesh.generation import Manifest
+from wgmesh.journal import Journal, Phase
+from wgmesh.judge import Judgement, StrictPeer, Verdict, strict_peers
+from wgmesh.model import Health, KernelState, Observed
+from wgmesh.proof import Trial
+from wgmesh.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+APPLY_SECONDS = 90  # what the watchdog grants beyond the confirm window
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a transaction writes."""
+
+    generations: Path
+    wireguard: Path
+    run: Path
+    state: Path
+
+    @property
+    def journal(self) -> Path:
+        """The record of the transaction in flight."""
+        return self.state / "journal.toml"
+
+    @property
+    def snapshot(self) -> Path:
+        """The live state from before it."""
+        return self.run / "snapshot.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change to make: `target` turns what is observed into what shall be.
+
+    `files` are written as a new generation (None: the generation exists already), `trial` None
+    confirms without proof, `hooks` are (leaving, entering) and `undo_hooks` their way back.
+    """
+
+    manifest: Manifest
+    target: Callable[[KernelState], KernelState]
+    sysctl_keys: frozenset[str]
+    files: Mapping[str, bytes] | None = None
+    trial: Trial | None = None
+    hooks: tuple[str, ...] = ()
+    undo_hooks: tuple[str, ...] = ()
+    adopt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it ended; `reason` is empty when the change was confirmed."""
+
+    confirmed: bool
+    reason: str = ""
+    health: Health = field(default_factory=lambda: Health({}))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore hang-up, interrupt and terminate: the tunnel that carries the terminal may die."""
+    kinds = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def execute(proposal: Proposal, places: Places) -> Outcome:
+    """Carry out `proposal` and return how it ended. The caller holds the lock.
+
+    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed; or when
+    the way back failed too, and then the watchdog, or the next `recover`, takes it again.
+    """
+    with _undisturbed():
+        interface = proposal.manifest.interface
+        observed = linux.observe(interface, proposal.sysctl_keys)
+        trial = proposal.trial
+        baseline = Health({})
+        if trial is not None and observed.state.link is not None:
+            log.info("looking which tunnels work now")
+            baseline = proof.measure(trial.plan, observed)
+        target = proposal.target(observed.state)
+        record = journal.begin(
+            generation=proposal.manifest.number,
+            digest=proposal.manifest.digest,
+            commit=proposal.manifest.commit.id if proposal.manifest.commit else "",
+            interface=interface,
+            window_seconds=APPLY_SECONDS + (trial.windows.minority_seconds if trial else 0),
+            staged=proposal.files is not None,
+        )
+        journal.write(places.journal, record)
+        try:
+            if proposal.files is not None:
+                generation.stage(places.generations, proposal.manifest, proposal.files)
+            saved = Snapshot(observed.state, moved(target, observed.state), proposal.undo_hooks)
+            snapshot.write(places.snapshot, saved)
+            disarm = watchdog.arm(record)
+        except (WgmeshError, OSError):
+            _abandon(places, record)
+            raise
+        outcome = _attempt(proposal, places, record, target, observed, baseline)
+        disarm()
+        return outcome
+
+
+def _attempt(
+    proposal: Proposal,
+    places: Places,
+    record: Journal,
+    target: KernelState,
+    observed: Observed,
+    baseline: Health,
+) -> Outcome:
+    """Apply, prove, and either confirm or come back to the snapshot."""
+    trial = proposal.trial
+    strict: tuple[StrictPeer, ...] = ()
+    health = Health({})
+    try:
+        journal.write(places.journal, journal.advance(record, Phase.APPLYING))
+        for hook in proposal.hooks:
+            run_hook(hook, record.interface)
+        converge(target, record.interface, proposal.sysctl_keys, adopt=proposal.adopt)
+        judgement = Judgement(Verdict.CONFIRM)
+        if trial is not None:
+            strict = strict_peers(trial.plan, baseline, trial.links_before, trial.links_after)
+            log.info("applied; waiting for proof from %d peers", len(strict))
+            judgement, health = proof.prove(trial, strict, observed)
+        if judgement.verdict is Verdict.CONFIRM:
+            generation.flip(places.generations, record.generation)
+    except WgmeshError as error:
+        judgement = Judgement(Verdict.UNDO, error.message)
+    except OSError as error:
+        judgement = Judgement(Verdict.UNDO, f"{error.filename}: {error.strerror}")
+    if judgement.verdict is Verdict.CONFIRM:
+        _settle(places, record)
+        return Outcome(confirmed=True, health=health)
+    log.warning("taking the change back: %s", judgement.reason)
+    _undo(places, record)
+    after = proof.look_again(trial.plan, strict) if trial is not None else Health({})
+    return Outcome(confirmed=False, reason=judgement.reason, health=after)
+
+
+def _settle(places: Places, record: Journal) -> None:
+    """Finish a confirmed transaction: the files that boot reads, then an idle journal."""
+    complaints = generation.link_files(places.generations, places.wireguard, record.interface)
+    for complaint in complaints:
+        log.warning("%s", complaint)
+    journal.write(places.journal, journal.IDLE)
+    places.snapshot.unlink(missing_ok=True)
+
+
+def _abandon(places: Places, record: Journal) -> None:
+    """End a transaction that has not touched the kernel, or has come all the way back.
+
+    A full disk does not keep it from being over: the snapshot then stays for the next `recover`.
+    """
+    try:
+        if record.staged:
+            generation.reject(places.generations, record.generation)
+        journal.write(places.journal, journal.IDLE)
+    except OSError as error:
+        log.warning("the end of the transaction cannot be recorded: %s", error.strerror)
+        return
+    places.snapshot.unlink(missing_ok=True)
+
+
+def _undo(
+    places: Places, record: Journal, rebuild: Callable[[], KernelState | None] = lambda: None
+) -> None:
+    """Converge to the snapshot, or to the boot generation when there is none, and end it.
+
+    It needs no disk space. A journal that cannot be read says nothing about its snapshot: then
+    the boot generation rules.
+    """
+    garbled = record.phase is Phase.GARBLED
+    if not garbled:
+        try:
+            journal.write(places.journal, journal.advance(record, Phase.UNDOING))
+        except OSError as error:
+            log.warning("the way back cannot be recorded: %s", error.strerror)
+    saved = snapshot.read(places.snapshot)
+    fallback = rebuild() if garbled or saved is None else None
+    if fallback is not None and fallback.link is not None:
+        converge(fallback, fallback.link.name, frozenset(fallback.sysctls))
+    elif saved is not None:
+        interface = record.interface or (saved.state.link.name if saved.state.link else "")
+        keys = frozenset(saved.state.sysctls)
+        live = linux.observe(interface, keys).state
+        converge(restored(saved.state, live, saved.moved), interface, keys, adopt=True)
+        for hook in saved.undo_hooks:
+            run_hook(hook, interface)
+    _abandon(places, record)
+
+
+def converge(
+    target: KernelState, interface: str, sysctl_keys: frozenset[str], *, adopt: bool = False
+) -> None:
+    """Make the kernel equal `target`: adds, read back, removals, read back.
+
+    `adopt` also takes the routes over the interface that others made. Endpoints that roam
+    meanwhile are no difference. Raises WgmeshError when a command fails or the kernel differs.
+    """
+    observed = linux.observe(interface, sysctl_keys).state
+    additions, removals = split(diff(target, observed, adopt=adopt))
+    linux.apply(additions)
+    if additions and removals:
+        observed = linux.observe(interface, sysctl_keys).state
+        missing, _ = split(diff(restored(target, observed, ()), observed))
+        _require_nothing(missing)
+    linux.apply(removals)
+    if additions or removals:
+        observed = linux.observe(interface, sysctl_keys).state
+        _require_nothing(diff(restored(target, observed, ()), observed, adopt=adopt))
+
+
+def _require_nothing(left: Sequence[object]) -> None:
+    if left:
+        kinds = ", ".join(sorted({type(change).__name__ for change in left}))
+        raise WgmeshError(f"the kernel differs from what was applied ({kinds})")
+
+
+def run_hook(command: str, interface: str) -> None:
+    """Run one hook of the inventory, which this node's policy has allowed; %i is the interface.
+
+    Raises CommandError when it fails.
+    """
+    process.run(["/bin/sh", "-c", command.replace("%i", interface)], timeout_seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A transaction that was found cut short, and where it went.
+
+    `forward` is to the new state; `applied` says that the kernel may have been in between.
+    """
+
+    record: Journal
+    forward: bool
+    applied: bool
+
+
+def recover(places: Places, rebuild: Callable[[], KernelState | None]) -> Recovered | None:
+    """Finish or undo a transaction that was cut short; None when there was none.
+
+    The caller holds the lock. `rebuild` gives the state of the boot generation, for when neither
+    journal nor snapshot can be read.
+    """
+    record = journal.read(places.journal)
+    if record.phase is Phase.IDLE:
+        return None
+    readable = record.phase is not Phase.GARBLED
+    booted = generation.booted(places.generations)
+    confirmed = readable and record.generation == booted and record.phase is Phase.APPLYING
+    if confirmed:
+        _settle(places, record)
+        return Recovered(record, forward=True, applied=True)
+    if record.phase is Phase.PREPARED or (readable and _state_is_gone(places, record)):
+        _abandon(places, record)
+        return Recovered(record, forward=False, applied=False)
+    with _undisturbed():
+        _undo(places, record, rebuild)
+    return Recovered(record, forward=False, applied=True)
+
+
+def _state_is_gone(places: Places, record: Journal) -> bool:
+    """Return whether the machine has booted since: another boot id, or nothing left to undo."""
+    if record.boot_id != journal.boot_id():
+        return True
+    return not places.snapshot.exists() and not Path(f"/sys/class/net/{record.interface}").exists()

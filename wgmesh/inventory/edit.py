@@ -45,17 +45,13 @@ def add_node(
         entry = f"address = {f'[{shown}]' if len(addresses) > 1 else shown}\n{entry}".rstrip("\n")
     # Alone first, so that an entry can hold no table of another node.
     values = _entry_values(own_file, entry, require_keys=require_keys)
-    as_file = {own_file: (entry + "\n").encode()}
     if found.conf:
         changed = {top: _append(files[top], f'[node "{name}"]\n{_as_conf(values)}')}
-        load({**files, **changed}, require_keys=require_keys)
-        return changed
-    after = load({**files, **as_file}, require_keys=require_keys)
-    if found.nodes or not before.nodes:
-        return as_file
-    changed = {top: _append(files[top], f"[node.{name}]\n{entry}\n")}
-    if load({**files, **changed}, require_keys=require_keys) != after:
-        raise InventoryError(f"the node does not fit into {top}", f"put it into {own_file} instead")
+    elif found.nodes or (not before.nodes and PurePosixPath(top).name == "mesh.toml"):
+        changed = {own_file: f"{entry}\n".encode()}
+    else:
+        changed = {top: _append(files[top], f"[node.{name}]\n{entry}\n")}
+    load({**files, **changed}, require_keys=require_keys)
     return changed
 
 

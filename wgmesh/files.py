@@ -43,7 +43,11 @@ def link_atomic(path: Path, target: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
-    aside.replace(path)
+    try:
+        aside.replace(path)
+    except OSError:
+        aside.unlink()
+        raise
     sync_directory(path.parent)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import link_atomic, sync_directory, write_atomic
 from wgmesh.model import VerifiedCommit
@@ -70,18 +71,14 @@ def read_manifest(root: Path, number: int) -> Manifest:
     path = manifest_path(root, number)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        commit = table.get("commit")
-        manifest = Manifest(
-            number=table["number"],
-            interface=table["interface"],
-            digest=table["digest"],
-            created=table["created"],
-            commit=None if commit is None else VerifiedCommit(**commit),
-            links=table["links"],
-        )
+        if "commit" in table:
+            table["commit"] = shape.from_table(VerifiedCommit, table["commit"])
+        manifest = shape.from_table(Manifest, table)
+        if "links" not in table or not all(isinstance(d, str) for d in manifest.links.values()):
+            raise ValueError("links are no digests")
     except FileNotFoundError:
         raise WgmeshError(f"there is no generation {number}", "wgmesh history lists them") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError) as error:
         raise WgmeshError(f"{path} is damaged: {error}", "wgmesh history lists others") from None
     if manifest.number != number:
         raise WgmeshError(f"{path} says generation {manifest.number}, not {number}")
@@ -129,7 +126,7 @@ def booted(root: Path) -> int | None:
     """Return the confirmed generation, the one that `boot` names; None when there is none."""
     try:
         target = (root / BOOT).readlink()
-    except FileNotFoundError:
+    except OSError:  # not there, or no link
         return None
     number = target.name.removeprefix("gen-")
     if not number.isdecimal() or not manifest_path(root, int(number)).exists():
@@ -268,4 +265,5 @@ def unlink_files(root: Path, wireguard_dir: Path, interface: str) -> None:
         else:
             path.unlink()
     sync_directory(wireguard_dir)
-    shutil.rmtree(root)
+    if root.exists():
+        shutil.rmtree(root)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from wgmesh import shape
 from wgmesh.files import write_atomic
 
 
@@ -109,5 +110,8 @@ def read(path: Path) -> Journal:
     head, _, body = data.partition(b"\n")
     if head != b"# sha256 " + hashlib.sha256(body).hexdigest().encode():
         return Journal(Phase.GARBLED)
-    table = tomllib.loads(body.decode())
-    return Journal(**(table | {"phase": Phase(table["phase"])}))
+    try:
+        table = tomllib.loads(body.decode())
+        return shape.from_table(Journal, table | {"phase": Phase(table.get("phase"))})
+    except ValueError:  # a whole file, but of another wgmesh
+        return Journal(Phase.GARBLED)

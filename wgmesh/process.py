@@ -85,7 +85,7 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
 
 def text(argv: Sequence[str], *, stdin: bytes | None = None, timeout_seconds: float = 30) -> str:
     """Run `argv`, require success, and return its standard output as text."""
-    return run(argv, stdin=stdin, timeout_seconds=timeout_seconds).stdout.decode()
+    return run(argv, stdin=stdin, timeout_seconds=timeout_seconds).stdout.decode(errors="replace")
 
 
 def start(

@@ -4,10 +4,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from wgmesh import shape
 from wgmesh.files import sync_directory, write_atomic
 from wgmesh.model import VerifiedCommit
+
+Record = TypeVar("Record")
 
 HOUR_SECONDS = 3600
 LONGEST_BACK_OFF_SECONDS = 7 * 86_400
@@ -103,12 +106,21 @@ def _replace(path: Path, table: Mapping[str, Any] | None) -> None:
         sync_directory(path.parent)
 
 
+def _one(kind: type[Record], table: Mapping[str, Any]) -> Record | None:
+    """Return the record in `table`; None when it is empty or of another shape, which is lost."""
+    try:
+        return shape.from_table(kind, table) if table else None
+    except ValueError:
+        return None
+
+
 def read_tips(directory: Path) -> Tips:
     """Return the two pointers; both None when there is no record."""
     table = _read(directory / "tips.toml")
     try:
-        return Tips(**{name: VerifiedCommit(**commit) for name, commit in table.items()})
-    except TypeError:
+        tips = {name: shape.from_table(VerifiedCommit, commit) for name, commit in table.items()}
+        return shape.from_table(Tips, tips)
+    except (ValueError, AttributeError):
         return Tips()
 
 
@@ -124,8 +136,7 @@ def write_tips(directory: Path, tips: Tips) -> None:
 
 def read_last_sync(directory: Path) -> LastSync | None:
     """Return how the last sync ended, or None."""
-    table = _read(directory / "last-sync.toml")
-    return LastSync(**table) if table else None
+    return _one(LastSync, _read(directory / "last-sync.toml"))
 
 
 def write_last_sync(directory: Path, last: LastSync) -> None:
@@ -135,9 +146,11 @@ def write_last_sync(directory: Path, last: LastSync) -> None:
 
 def read_quarantine(directory: Path) -> tuple[Quarantined, ...]:
     """Return the quarantine, oldest first."""
-    return tuple(
-        Quarantined(**entry) for entry in _read(directory / "quarantine.toml").get("entry", ())
-    )
+    entries = _read(directory / "quarantine.toml").get("entry", ())
+    if not isinstance(entries, list):
+        return ()
+    found = (_one(Quarantined, entry) for entry in entries if isinstance(entry, dict))
+    return tuple(entry for entry in found if entry is not None)
 
 
 def write_quarantine(directory: Path, entries: Sequence[Quarantined]) -> None:
@@ -171,16 +184,16 @@ def interrupted(entries: Sequence[Quarantined], new: Quarantined) -> tuple[Quara
     """Return the quarantine after a run died while it applied `new`: the second time blocks."""
     old = find(entries, new.digest) or new
     count = old.interruptions + 1
-    entry = replace(
-        old, interruptions=count, until=new.time + HOUR_SECONDS if count > 1 else old.until
-    )
+    until = new.time + HOUR_SECONDS
+    if count == 1 or (old.harms and old.until == 0):
+        until = old.until  # not blocked by this, or blocked for good
+    entry = replace(old, interruptions=count, until=max(until, old.until) if until else 0)
     return (*(other for other in entries if other.digest != new.digest), entry)
 
 
 def read_verdict(directory: Path) -> Verdict | None:
     """Return what is wrong with the newest tip, or None."""
-    table = _read(directory / "verdict.toml")
-    return Verdict(**table) if table else None
+    return _one(Verdict, _read(directory / "verdict.toml"))
 
 
 def write_verdict(directory: Path, verdict: Verdict | None) -> None:
@@ -189,9 +202,11 @@ def write_verdict(directory: Path, verdict: Verdict | None) -> None:
 
 
 def read_hold(directory: Path) -> Hold | None:
-    """Return the hold in force, or None."""
-    table = _read(directory / "hold.toml")
-    return Hold(**table) if table else None
+    """Return the hold in force, or None. A record that cannot be read holds all the same."""
+    path = directory / "hold.toml"
+    if not path.exists():
+        return None
+    return _one(Hold, _read(path)) or Hold("the record of a hold cannot be read", 0)
 
 
 def write_hold(directory: Path, hold: Hold | None) -> None:

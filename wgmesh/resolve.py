@@ -24,6 +24,9 @@ def resolve(endpoints: Collection[Endpoint], *, seconds: float = 5.0) -> dict[En
     deadline = time.monotonic() + seconds
     for first in range(0, len(hosts), _AT_ONCE):
         batch = hosts[first : first + _AT_ONCE]
+        if time.monotonic() > deadline:
+            log.warning("no time is left for %d names: their endpoints wait", len(hosts) - first)
+            break
         running = {host: process.start(["getent", "ahosts", "--", host]) for host in batch}
         for host, child in running.items():
             try:

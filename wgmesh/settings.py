@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wgmesh import shape
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
 
@@ -98,7 +99,18 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             raise WgmeshError(f"{path}: {key} = {value!r} is not known", f"use {choices}")
         if known[key] is int and value < _MINIMUM.get(key, 1):
             raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
-    return Settings(**table)
+    settings = Settings(**table)
+    windows = (
+        settings.confirm_most_seconds,
+        settings.confirm_silent_seconds,
+        settings.confirm_minority_seconds,
+    )
+    if windows != tuple(sorted(windows)):
+        raise WgmeshError(
+            f"{path}: the confirm windows are {windows[0]}, {windows[1]} and {windows[2]} s",
+            "use confirm_most_seconds ≤ confirm_silent_seconds ≤ confirm_minority_seconds",
+        )
+    return settings
 
 
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
@@ -112,19 +124,15 @@ def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     except PermissionError:
         raise WgmeshError(f"{path} cannot be read", "run as root, or use: wgmesh status") from None
     try:
-        return Enrolment(
-            node=str(table["node"]),
-            remotes=tuple(str(remote) for remote in table["remotes"]),
-            branch=str(table["branch"]),
-            path=str(table["path"]),
-            interface=str(table["interface"]),
-            anchor=Anchor(str(table["anchor"]["commit"]), str(table["anchor"]["fingerprint"])),
-            revoked=tuple(str(print_) for print_ in table.get("revoked", ())),
-        )
-    except (KeyError, TypeError) as error:
+        anchor = shape.from_table(Anchor, table.get("anchor", {}))
+        enrolment = shape.from_table(Enrolment, table | {"anchor": anchor})
+    except (ValueError, AttributeError) as error:
         raise WgmeshError(
-            f"{path} is incomplete: {error} is missing", "join again with: wgmesh join REMOTE …"
+            f"{path} is damaged: {error}", "mend it, or remove it and join again"
         ) from None
+    if not enrolment.remotes:
+        raise WgmeshError(f"{path} is damaged: remotes is empty", "name at least one remote")
+    return enrolment
 
 
 def save_enrolment(enrolment: Enrolment, path: Path = NODE_FILE) -> None:

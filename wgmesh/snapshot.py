@@ -161,7 +161,7 @@ def from_bytes(data: bytes) -> Snapshot:
             sysctls=value["sysctls"],
         )
         return Snapshot(state, frozenset(value["moved"]), tuple(value["undo_hooks"]))
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
         # the content is not shown: it holds keys
         raise WgmeshError("the snapshot of the live state is damaged") from None
 

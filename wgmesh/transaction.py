@@ -76,9 +76,12 @@ class Outcome:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ignore hang-up, interrupt and terminate: the tunnel that carries the terminal may die."""
+    """Ignore hang-up, interrupt and terminate: the tunnel that carries the terminal may die.
+
+    By a handler that does nothing, since children would inherit SIG_IGN.
+    """
     kinds = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in kinds}
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in kinds}
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from wgmesh import journal, process
@@ -60,6 +61,7 @@ def wait(path: Path) -> None:
                 return
             if time.clock_gettime(time.CLOCK_BOOTTIME) > record.deadline_seconds:
                 log.warning("the transaction is past its deadline: ending process %d", record.pid)
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # gone by itself: the next look sees it
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     finally:
         os.close(pidfd)

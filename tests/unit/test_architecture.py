@@ -18,6 +18,7 @@ CORE = {
     "describe",
     "desired",
     "judge",
+    "shape",
     "select",
     "trust",
 }

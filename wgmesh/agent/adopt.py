@@ -41,7 +41,7 @@ def keep_what_was(plan: NodePlan, links: Mapping[str, str]) -> dict[str, str]:
         if link is not None and path.name not in files:
             files[path.name] = _synthesised(plan.interface, sorted(map(str, link.addresses)))
         if files:
-            manifest = Manifest(0, plan.interface, render.digest(files), int(time.time()))
+            manifest = Manifest(0, plan.interface, render.digest(files), int(time.time()), links={})
             before = snapshot.to_bytes(Snapshot(seen.state))
             generation.stage(PLACES.generations, manifest, files, before=before)
             log.info("what was there before is kept as generation 0")

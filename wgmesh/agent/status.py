@@ -34,6 +34,7 @@ ALARMS = frozenset({"refused", "invalid", "rolled-back", "removed", "degraded"})
 """States that make `wgmesh status` exit with 7."""
 
 _PROBE_SECONDS = 2.0
+_SKEW_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,16 @@ def endpoint_source(peer: Peer, endpoint: Endpoint | None) -> str | None:
     """Return where a peer's endpoint comes from; a named one cannot be told from here."""
     if endpoint is None:
         return None
-    for index, known in enumerate(peer.endpoints):
-        if known == endpoint or (not known.literal and known.port == endpoint.port):
-            return "inventory" if index == 0 else "alternative"
-    return "roamed"
+    exact = [index for index, known in enumerate(peer.endpoints) if known == endpoint]
+    named = [
+        index
+        for index, known in enumerate(peer.endpoints)
+        if not known.literal and known.port == endpoint.port
+    ]
+    found = exact or named
+    if not found:
+        return "roamed"
+    return "inventory" if found[0] == 0 else "alternative"
 
 
 def peer_state(peer: Peer, age: int | None, rtt_ms: float | None, probed: bool) -> str:
@@ -115,10 +122,12 @@ def _peers(have: Gathered, now: float) -> list[Report]:
         live = link.peers.get(peer.public_key) if link is not None else None
         counters = have.seen.counters.get(peer.public_key) if have.seen is not None else None
         handshake = counters.latest_handshake if counters is not None else 0
-        age = max(0, int(now - handshake)) if handshake else None
+        gone = now - handshake
+        # one from the future, of a clock that has been set back, says nothing
+        age = max(0, int(gone)) if handshake and gone > -_SKEW_SECONDS else None
         endpoint = live.endpoint if live is not None else None
         fresh = now - have.probed_at < 3 * have.me.settings.poll_interval_seconds
-        rtt = have.rtt_ms.get(peer.public_key) if fresh else None
+        rtt = have.rtt_ms.get(peer.public_key) if fresh and live is not None else None
         found.append(
             {
                 "name": peer.name,
@@ -142,7 +151,7 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         found.append((have.verdict.kind, have.verdict.reason))
     if have.hold is not None:
         found.append(("held", f"held: {have.hold.reason}"))
-    if have.running is None and have.verdict is None:
+    if have.running is None and have.verdict is None and not have.drift:
         found.append(("pending", "nothing was applied yet"))
     down = [peer["name"] for peer in peers if peer["state"] == "down"]
     if down:

@@ -49,7 +49,7 @@ def _validate(arguments: Namespace) -> int:
     result = inventory.read(sources.load(arguments.inventory).files)
     match arguments.format:
         case "json":
-            print(problems.as_json(result.problems, result.inventory))
+            sys.stdout.write(problems.as_json(result.problems, result.inventory))
         case "github":
             sys.stdout.write(problems.as_github(result.problems))
         case _:

@@ -50,11 +50,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` and return its exit code; no traceback reaches a user."""
-    arguments = parser().parse_args(argv)
-    output.set_up_logging(
-        verbose=getattr(arguments, "verbose", False), quiet=getattr(arguments, "quiet", False)
-    )
+    output.accept_any_terminal()
     try:
+        arguments = parser().parse_args(argv)
+        output.set_up_logging(
+            verbose=getattr(arguments, "verbose", False), quiet=getattr(arguments, "quiet", False)
+        )
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except WgmeshError as error:

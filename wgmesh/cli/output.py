@@ -1,5 +1,6 @@
 """How the tool speaks: results on stdout, talk on stderr, a sentence and a hint for an error."""
 
+import io
 import logging
 import os
 import sys
@@ -38,6 +39,13 @@ def set_up_logging(*, verbose: bool, quiet: bool) -> None:
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+def accept_any_terminal() -> None:
+    """Let a terminal without our letters show a question mark instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def complain(error: WgmeshError) -> int:

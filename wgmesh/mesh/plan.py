@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface
 
 from wgmesh.errors import WgmeshError
 from wgmesh.mesh import topology
@@ -13,8 +14,6 @@ from wgmesh.model import (
     ExitPlan,
     Interface,
     Inventory,
-    IPv4Interface,
-    IPv6Interface,
     Mesh,
     Node,
     NodePlan,
@@ -105,9 +104,7 @@ def _host_length(address: Interface) -> Interface:
     return IPv6Interface((int(address), 128))
 
 
-def _routes(
-    layout: Layout, node: Node, interface: str, peers: tuple[Peer, ...]
-) -> Iterator[Route]:
+def _routes(layout: Layout, node: Node, interface: str, peers: tuple[Peer, ...]) -> Iterator[Route]:
     """Yield a route for each mesh prefix and for each prefix beyond it that a peer carries.
 
     A default route stays in AllowedIPs only: in the main table it would swallow the tunnel's own

@@ -71,7 +71,7 @@ def is_spoke(of: Layout, node: Node) -> bool:
 
 
 def is_gateway(of: Layout, node: Node, peer: Node) -> bool:
-    """Tell whether `peer` carries for `node` the traffic of nodes that `node` does not peer with."""
+    """Tell whether `peer` carries for `node` the traffic of nodes that it does not peer with."""
     gateway = of.hub if is_spoke(of, node) else of.relay if node.endpoint is None else None
     return gateway is not None and gateway.name == peer.name and gateway.name != node.name
 
@@ -143,7 +143,8 @@ def order(prefix: Prefix) -> tuple[int, int, int]:
 
 
 def sort(prefixes: Iterable[Prefix]) -> list[Prefix]:
-    """Return `prefixes` in `order`, each once. (Keys, not hashes: those of ipaddress are slow.)"""
+    """Return `prefixes` in `order`, each once."""
+    # Keys tell them apart, not hashes: those of ipaddress are slow.
     keyed = {order(prefix): prefix for prefix in prefixes}
     return [keyed[key] for key in sorted(keyed)]
 

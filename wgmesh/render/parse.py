@@ -1,18 +1,15 @@
-"""Files back to the plan, so that a generation on disk says by itself what it wants.
+"""The files of a generation back to the plan: the exact inverse of `files`, without jinja2.
 
-The inverse of `files`, without its template engine: rollback, recover, reconcile and status read
-generations with this.
+The grammar is what the templates print and nothing else, in the same order. What is said twice
+(endpoints, the paths of preshared keys) has to agree.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_interface, ip_network
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from wgmesh.errors import WgmeshError
-from wgmesh.mesh import firewall
+from wgmesh.mesh.firewall import TABLE, firewall_tags
 from wgmesh.model import (
-    MAIN_TABLE,
     Endpoint,
     ExitCandidate,
     ExitPlan,
@@ -21,230 +18,268 @@ from wgmesh.model import (
     NodePlan,
     OnNoExit,
     Peer,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
 )
+from wgmesh.render import words
 
-FAILOVER = "wg-failover.conf"
-EXITS = "wg-exit-selector.conf"
-FIREWALL = "wgmesh.nft"
+T = TypeVar("T")
 
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A section of a wg-style file: its name ("" before the first), and (key, value) lines.
-
-    Lines that wg-quick reads and comment lines of the form `# Key = value` are told apart by
-    nothing: no key is used in both ways, save Endpoint, which means the same in both.
-    """
-
-    name: str
-    lines: list[tuple[str, str]] = field(default_factory=list)
-
-    def all(self, key: str) -> list[str]:
-        """Return every value of `key`, in order."""
-        return [value for name, value in self.lines if name == key]
-
-    def one(self, key: str) -> str | None:
-        """Return the value of `key`, or None. Raises ValueError when it is there twice."""
-        found = self.all(key)
-        if len(found) > 1:
-            raise ValueError(f"{key} is there twice")
-        return found[0] if found else None
-
-    def need(self, key: str) -> str:
-        """Return the value of `key`. Raises ValueError when it is not there exactly once."""
-        value = self.one(key)
-        if value is None:
-            raise ValueError(f"{key} is missing in [{self.name}]")
-        return value
-
-
-def sections(text: str) -> list[Section]:
-    """Return the sections of a wg-style file. Raises ValueError for a line that is none."""
-    found = [Section("")]
-    for line in text.splitlines():
-        if line.startswith("[") and line.endswith("]"):
-            found.append(Section(line[1:-1]))
-            continue
-        bare = line.removeprefix("# ")
-        key, equals, value = bare.partition(" = ")
-        if equals:
-            found[-1].lines.append((key, value))
-        elif line and not line.startswith("#"):
-            raise ValueError(f"{line!r} is no line of a configuration")
-    return found
+_FIXED = {words.FAILOVER, words.EXIT_SELECTOR, words.FIREWALL}
 
 
 def parse(files: Mapping[str, bytes]) -> NodePlan:
-    """Return the plan that these files were rendered from.
+    """Return the plan that `files` (by name, all four) were made of.
 
-    Raises WgmeshError when they are not files of a generation.
+    Raises WgmeshError, with file and line, when they are not what `wgmesh.render.files` makes.
     """
-    try:
-        interface, name = _interface(files)
-        endpoints = _endpoints(_text(files, FAILOVER))
-        return _plan(interface, sections(_text(files, name)), endpoints, files)
-    except (ValueError, KeyError, IndexError) as error:
+    names = [name for name in files if name not in _FIXED]
+    if len(names) != 1 or len(files) != 4 or not names[0].endswith(".conf"):
         raise WgmeshError(
-            f"a generation's files are not what wgmesh renders: {error}", "wgmesh history"
-        ) from None
+            f"these are not the files of a generation: {', '.join(sorted(files)) or 'none'}",
+            f"there must be INTERFACE.conf, {', '.join(sorted(_FIXED))}",
+        )
+    endpoints = dict(_failover(_Lines(words.FAILOVER, files)))
+    exits = _exit_selector(_Lines(words.EXIT_SELECTOR, files))
+    firewall = _firewall(_Lines(words.FIREWALL, files))
+    return _wireguard(_Lines(names[0], files), endpoints, exits, firewall)
 
 
-def _interface(files: Mapping[str, bytes]) -> tuple[str, str]:
-    names = [name for name in files if name not in (FAILOVER, EXITS, FIREWALL)]
-    if len(names) != 1 or not names[0].endswith(".conf"):
-        raise ValueError("there is not exactly one interface")
-    return names[0].removesuffix(".conf"), names[0]
+class _Lines:
+    """A cursor over the lines of one file, which begins with the line that all begin with."""
+
+    __slots__ = ("_at", "_lines", "name")
+
+    def __init__(self, name: str, files: Mapping[str, bytes]) -> None:
+        self.name = name
+        self._at = 0
+        try:
+            text = files[name].decode()
+        except UnicodeDecodeError:
+            self.fail("it is no UTF-8")
+        self._lines = text.split("\n")
+        if self._lines.pop():
+            self.fail("the file is cut off")
+        self.line(words.GENERATED)
+
+    def fail(self, why: str) -> NoReturn:
+        raise WgmeshError(
+            f"{self.name}:{self._at}: {why}", "this file was changed or damaged after it was made"
+        )
+
+    def end(self) -> None:
+        """Require that nothing follows."""
+        if self._at < len(self._lines):
+            self._at += 1
+            self.fail("nothing is expected here")
+
+    def at(self, line: str) -> bool:
+        """Take the next line when it is `line`."""
+        if self._at < len(self._lines) and self._lines[self._at] == line:
+            self._at += 1
+            return True
+        return False
+
+    def line(self, line: str) -> None:
+        """Take the next line, which must be `line`."""
+        if not self.at(line):
+            self._at += 1
+            self.fail(f"expected {line!r}")
+
+    def section(self, name: str) -> bool:
+        """Take an empty line and `[name]`, when they come next."""
+        if self.at(""):
+            self.line(f"[{name}]")
+            return True
+        return False
+
+    def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
+        """Take `key = value` when it comes next, and return the value."""
+        start = key + " = "
+        if self._at >= len(self._lines) or not self._lines[self._at].startswith(start):
+            return None
+        self._at += 1
+        try:
+            return read(self._lines[self._at - 1][len(start) :])
+        except ValueError as error:
+            self.fail(str(error))
+
+    def value(self, key: str, read: Callable[[str], T]) -> T:
+        """Take `key = value`, which must come next, and return the value."""
+        found = self.maybe(key, read)
+        if found is None:
+            self._at += 1
+            self.fail(f"expected {key!r}")
+        return found
+
+    def number(self, key: str, low: int, high: int) -> int:
+        """Take a number from `low` to `high`."""
+        return self.value(key, lambda text: words.number(text, low, high))
+
+    def many(self, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
+        """Take all the lines `key = value` that come next."""
+        found = []
+        while (value := self.maybe(key, read)) is not None:
+            found.append(value)
+        return tuple(found)
+
+    def listed(self, key: str, read: Callable[[str], T]) -> tuple[T, ...]:
+        """Take `key = value, value`; an empty list has no line."""
+        return self.maybe(key, lambda text: tuple(map(read, text.split(", ")))) or ()
+
+    def rest(self) -> str:
+        """Take all that is left."""
+        text = "".join(f"{line}\n" for line in self._lines[self._at :])
+        self._at = len(self._lines)
+        return text
 
 
-def _text(files: Mapping[str, bytes], name: str) -> str:
-    return files[name].decode()
+def _failover(lines: _Lines) -> Iterator[tuple[tuple[str, str], tuple[Endpoint, ...]]]:
+    """Yield name and key of each peer that has endpoints, and these."""
+    if lines.at(words.NO_PEERS):
+        lines.end()
+        return
+    seen: set[tuple[str, str]] = set()
+    while lines.section("Peer"):
+        peer = (lines.value("Name", words.node_name), lines.value("PublicKey", words.key))
+        if peer in seen:
+            lines.fail(f"{peer[0]} was there before")
+        seen.add(peer)
+        yield peer, lines.listed("Endpoint", words.endpoint)
+    if not seen:
+        lines.line("")
+    lines.end()
 
 
-def _each(text: str | None, make: Callable[[str], Value]) -> tuple[Value, ...]:
-    return () if text is None else tuple(make(part) for part in text.split(", "))
-
-
-def endpoint(text: str) -> Endpoint:
-    """Return the endpoint written `host:port` or `[v6]:port`. Raises ValueError."""
-    host, _, port = text.rpartition(":")
-    return Endpoint(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def _endpoints(text: str) -> dict[str, tuple[Endpoint, ...]]:
-    return {
-        section.need("PublicKey"): _each(section.need("Endpoint"), endpoint)
-        for section in sections(text)
-        if section.name == "Peer"
-    }
-
-
-def _plan(
-    interface: str,
-    found: list[Section],
-    endpoints: Mapping[str, tuple[Endpoint, ...]],
-    files: Mapping[str, bytes],
-) -> NodePlan:
-    top, *rest = found
-    here = rest[0]
-    if here.name != "Interface" or any(section.name != "Peer" for section in rest[1:]):
-        raise ValueError("the sections are not one [Interface] and then [Peer]s")
-    post_up = here.need("PostUp").split(" ")
-    return NodePlan(
-        node=top.need("Node"),
-        interface=interface,
-        public_key=top.need("PublicKey"),
-        private_key_path=post_up[4],
-        addresses=_each(here.need("Address"), ip_interface),
-        listen_port=int(here.need("ListenPort")),
-        mtu=int(here.need("MTU")),
-        fwmark=int(here.one("FwMark") or "0", 0),
-        peers=tuple(_peer(section, endpoints) for section in rest[1:]),
-        routes=tuple(_route(text, interface) for text in here.all("Route")),
-        rules=tuple(_rule(text) for text in here.all("Rule")),
-        firewall=_firewall(_text(files, FIREWALL)),
-        sysctls=tuple(_sysctl(text) for text in here.all("Sysctl")),
-        post_up=here.one("Hook up"),
-        post_down=here.one("Hook down"),
-        exits=_exits(_text(files, EXITS)),
-    )
-
-
-def _peer(section: Section, endpoints: Mapping[str, tuple[Endpoint, ...]]) -> Peer:
-    key = section.need("PublicKey")
-    return Peer(
-        name=section.need("Name"),
-        public_key=key,
-        addresses=_each(section.need("Address"), ip_address),
-        allowed_ips=_each(section.need("AllowedIPs"), ip_network),
-        endpoints=endpoints.get(key, ()),
-        persistent_keepalive=int(section.one("PersistentKeepalive") or "0"),
-        preshared_key_path=section.one("PresharedKeyPath"),
-        intermittent=section.one("Intermittent") == "true",
-        managed=section.one("Managed") != "false",
-    )
-
-
-def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
-    if len(words) % 2:
-        raise ValueError(f"{' '.join(words)!r} has a word too many")
-    return zip(words[::2], words[1::2], strict=True)
-
-
-def _route(text: str, interface: str) -> Route:
-    words = text.split(" ")
-    unreachable = words[0] == "unreachable"
-    prefix, *rest = words[1:] if unreachable else words
-    options = dict(_pairs(rest))
-    return Route(
-        prefix=ip_network(prefix),
-        device=None if unreachable else interface,
-        table=int(options.get("table", MAIN_TABLE)),
-        metric=int(options.get("metric", 0)),
-        kind=RouteKind.UNREACHABLE if unreachable else RouteKind.UNICAST,
-    )
-
-
-def _rule(text: str) -> Rule:
-    family, *words = text.split(" ")
-    action, target = RuleAction.UNREACHABLE, None
-    if "unreachable" in words:
-        words.remove("unreachable")
-    options = dict(_pairs(words))
-    for known in (RuleAction.LOOKUP, RuleAction.GOTO):
-        if known.value in options:
-            action, target = known, int(options[known.value])
-    mark, _, mask = options.get("fwmark", "").partition("/")
-    source, destination = options.get("from"), options.get("to")
-    suppress = options.get("suppress_prefixlength")
-    return Rule(
-        family=-int(family),
-        priority=int(options["priority"]),
-        action=action,
-        target=target,
-        fwmark=int(mark, 0) if mark else None,
-        fwmask=int(mask, 0) if mask else None,
-        iif=options.get("iif"),
-        source=None if source is None else ip_network(source),
-        destination=None if destination is None else ip_network(destination),
-        suppress_prefixlength=None if suppress is None else int(suppress),
-    )
-
-
-def _sysctl(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} sets no sysctl")
-    return key, value
-
-
-def _firewall(text: str) -> Firewall | None:
-    start = text.find("table inet ")
-    return None if start < 0 else Firewall(firewall.firewall_tags(text[start:]), text[start:])
-
-
-def _exits(text: str) -> ExitPlan | None:
-    _, *rest = sections(text)
-    if not rest:
+def _exit_selector(lines: _Lines) -> ExitPlan | None:
+    if lines.at(words.NO_EXITS):
+        lines.end()
         return None
-    head, *candidates = rest
-    return ExitPlan(
-        candidates=tuple(
+    if not lines.section("Exit"):
+        lines.line("")
+    primary = lines.maybe("Primary", words.node_name)
+    policy = lines.value("Policy", ExitPolicy)
+    check_interval_seconds = lines.number("CheckIntervalSeconds", 1, words.MAX_U32)
+    test_target = lines.listed("TestTarget", words.address)
+    on_no_exit = lines.value("OnNoExit", OnNoExit)
+    candidates = []
+    while lines.section("Candidate"):
+        candidates.append(
             ExitCandidate(
-                name=section.need("Name"),
-                public_key=section.need("PublicKey"),
-                addresses=_each(section.need("Address"), ip_address),
+                name=lines.value("Name", words.node_name),
+                public_key=lines.value("PublicKey", words.key),
+                addresses=lines.listed("Address", words.address),
             )
-            for section in candidates
-        ),
-        primary=head.one("Primary"),
-        policy=ExitPolicy(head.need("Policy")),
-        check_interval_seconds=int(head.need("CheckIntervalSeconds")),
-        test_target=_each(head.one("TestTarget"), ip_address),
-        on_no_exit=OnNoExit(head.need("OnNoExit")),
+        )
+    lines.end()
+    return ExitPlan(
+        candidates=tuple(candidates),
+        primary=primary,
+        policy=policy,
+        check_interval_seconds=check_interval_seconds,
+        test_target=test_target,
+        on_no_exit=on_no_exit,
     )
+
+
+def _firewall(lines: _Lines) -> Firewall | None:
+    if lines.at(words.NO_FIREWALL):
+        lines.end()
+        return None
+    lines.line(words.NFT_NOTE)
+    text = lines.rest()
+    if not (text.startswith(f"{TABLE} {{\n") and text.endswith("\n}\n")):
+        lines.fail(f"expected a {TABLE}")
+    return Firewall(firewall_tags(text), text)
+
+
+def _wireguard(
+    lines: _Lines,
+    endpoints: dict[tuple[str, str], tuple[Endpoint, ...]],
+    exits: ExitPlan | None,
+    firewall: Firewall | None,
+) -> NodePlan:
+    try:
+        interface = words.interface(lines.name.removesuffix(".conf"))
+    except ValueError as error:
+        lines.fail(str(error))
+    if not lines.section("Interface"):
+        lines.line("")
+    node = lines.value("# Node", words.node_name)
+    public_key = lines.value("# PublicKey", words.key)
+    addresses = lines.listed("Address", words.host)
+    listen_port = lines.number("ListenPort", 1, 65535)
+    mtu = lines.number("MTU", 68, 2**31 - 1)
+    fwmark = lines.maybe("FwMark", words.mark)
+    if fwmark == 0:
+        lines.fail("no mark has no line")
+    lines.line("Table = off")
+    post_up = lines.value("PostUp", str)
+    sysctls = lines.many("# Sysctl", words.sysctl)
+    routes = lines.many("# Route", lambda text: words.route(text, interface))
+    rules = lines.many("# Rule", words.rule)
+    hook_up = lines.maybe("# Hook up", words.command)
+    hook_down = lines.maybe("# Hook down", words.command)
+    peers = tuple(_peers(lines, endpoints))
+    lines.end()
+    if endpoints:
+        lines.fail(f"{words.FAILOVER} knows a peer more: {next(iter(endpoints))[0]}")
+    return NodePlan(
+        node=node,
+        interface=interface,
+        public_key=public_key,
+        private_key_path=_private_key_path(lines, post_up, peers),
+        addresses=addresses,
+        listen_port=listen_port,
+        mtu=mtu,
+        peers=peers,
+        routes=routes,
+        rules=rules,
+        fwmark=fwmark or 0,
+        firewall=firewall,
+        sysctls=sysctls,
+        post_up=hook_up,
+        post_down=hook_down,
+        exits=exits,
+    )
+
+
+def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]) -> Iterator[Peer]:
+    while lines.section("Peer"):
+        name = lines.value("# Name", words.node_name)
+        addresses = lines.listed("# Address", words.address)
+        unmanaged = lines.at("# Managed = false")
+        intermittent = lines.at("# Intermittent = true")
+        preshared_key_path = lines.maybe("# PresharedKeyPath", words.path)
+        public_key = lines.value("PublicKey", words.key)
+        allowed_ips = lines.listed("AllowedIPs", words.prefix)
+        known = endpoints.pop((name, public_key), ())
+        if known:
+            lines.line(f"{'' if known[0].literal else '# '}Endpoint = {known[0]}")
+        keepalive = lines.maybe("PersistentKeepalive", lambda text: words.number(text, 1, 65535))
+        yield Peer(
+            name=name,
+            public_key=public_key,
+            addresses=addresses,
+            allowed_ips=allowed_ips,
+            endpoints=known,
+            persistent_keepalive=keepalive or 0,
+            preshared_key_path=preshared_key_path,
+            intermittent=intermittent,
+            managed=not unmanaged,
+        )
+
+
+def _private_key_path(lines: _Lines, post_up: str, peers: tuple[Peer, ...]) -> str:
+    """Return the path that PostUp names; the rest of it has to follow from the peers."""
+    start = words.private_key_words("", iter(()))
+    try:
+        path = words.path(post_up.removeprefix(start).partition(" ")[0])
+    except ValueError as error:
+        lines.fail(f"PostUp: {error}")
+    preshared = (
+        (peer.public_key, peer.preshared_key_path)
+        for peer in peers
+        if peer.preshared_key_path is not None
+    )
+    if post_up != words.private_key_words(path, preshared):
+        lines.fail("PostUp does not set the keys that the peers name")
+    return path

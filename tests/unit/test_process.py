@@ -1,0 +1,160 @@
+"""The one door to programs, and the names that go through it."""
+
+import logging
+import os
+import time
+
+import pytest
+
+from wgmesh import process
+from wgmesh.errors import WgmeshError
+from wgmesh.model import Endpoint
+from wgmesh.process import CommandError
+from wgmesh.resolve import resolve
+
+SECRET = "AAAA!" + "A" * 38 + "="
+
+
+def test_run() -> None:
+    done = process.run(["sh", "-c", "cat; echo oops >&2"], stdin=b"\0\xff")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\0\xff", b"oops\n")
+    assert process.text(["printf", "%s", "a b $HOME `id`"]) == "a b $HOME `id`"
+    assert process.run(["cat"]).stdout == b"", "standard input is empty, not ours"
+
+
+def test_failure() -> None:
+    with pytest.raises(CommandError) as caught:
+        process.run(["sh", "-c", "echo first >&2; echo last >&2; exit 3"])
+    assert caught.value.returncode == 3
+    assert caught.value.stderr == "first\nlast\n"
+    assert "last" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 1
+    assert process.run(["sh", "-c", "exit 3"], check=False).returncode == 3
+
+
+def test_a_signal_is_a_failure() -> None:
+    with pytest.raises(CommandError) as caught:
+        process.run(["sh", "-c", "kill -9 $$"])
+    assert caught.value.returncode == -9
+
+
+def test_a_missing_program() -> None:
+    for check in (True, False):
+        with pytest.raises(CommandError) as caught:
+            process.run(["no-such-program", "--flag"], check=check)
+        assert caught.value.returncode == 127
+        assert "no-such-program" in caught.value.hint
+    with pytest.raises(CommandError):
+        process.start(["no-such-program"])
+
+
+def test_a_program_that_hangs() -> None:
+    start = time.monotonic()
+    with pytest.raises(CommandError) as caught:
+        process.run(["sleep", "60"], timeout_seconds=0.2)
+    assert caught.value.returncode is None
+    assert "in time" in caught.value.message
+    assert time.monotonic() - start < 20
+
+
+def test_a_program_that_hangs_with_children() -> None:
+    start = time.monotonic()
+    with pytest.raises(CommandError):
+        process.run(["sh", "-c", "sleep 5 & sleep 5"], timeout_seconds=0.2)
+    assert time.monotonic() - start < 4, "a grandchild that keeps the pipe must not hold us up"
+
+
+def test_output_that_is_no_text() -> None:
+    try:
+        found = process.text(["printf", "a\\377b"])
+    except WgmeshError:
+        return
+    assert found.startswith("a")
+
+
+def test_errors_that_are_no_text() -> None:
+    with pytest.raises(CommandError) as caught:
+        process.run(["sh", "-c", "printf 'a\\377b' >&2; exit 1"])
+    assert "a" in caught.value.message
+
+
+def test_the_environment_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "LD_PRELOAD_X", "GIT_SSH_COMMAND", "LANG", "WG_COLOR_MODE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    seen = dict(line.split("=", 1) for line in process.text(["env"]).splitlines())
+    assert seen["PATH"] == process.SAFE_PATH
+    assert seen["LC_ALL"] == "C.UTF-8"
+    assert set(seen) <= {"PATH", "LC_ALL", "HOME", "PWD", "SHLVL", "_"}
+    done = process.run(["env"], env={"GIT_DIR": "/mine"})
+    assert b"GIT_DIR=/mine\n" in done.stdout
+
+
+def test_what_comes_by_stdin_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("wgmesh")
+    before = logger.propagate
+    logger.propagate = True
+    try:
+        with caplog.at_level(logging.DEBUG, "wgmesh"):
+            process.run(["cat", "/dev/stdin"], stdin=SECRET.encode())
+    finally:
+        logger.propagate = before
+    assert "[#] cat /dev/stdin" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.skipif(process.which("wg") is None, reason="needs wg")
+def test_wg_and_a_key_that_is_none() -> None:
+    with pytest.raises(CommandError) as caught:
+        process.text(["wg", "pubkey"], stdin=SECRET.encode())
+    assert SECRET not in caught.value.message
+    assert SECRET not in repr(caught.value)
+
+
+def test_start_and_detached() -> None:
+    child = process.start(["sh", "-c", "echo out; echo err >&2"])
+    assert child.communicate(timeout=20) == (b"out\n", b"err\n")
+    alone = process.start(["sleep", "60"], detached=True)
+    try:
+        assert os.getsid(alone.pid) == alone.pid != os.getsid(0)
+        assert alone.stdout is None
+    finally:
+        alone.kill()
+        alone.wait()
+
+
+def test_which() -> None:
+    assert process.which("sh") in ("/usr/bin/sh", "/bin/sh")
+    assert process.which("no-such-program") is None
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_localhost_resolves() -> None:
+    here, there = Endpoint("localhost", 51820), Endpoint("localhost", 443)
+    found = resolve([here, there])
+    assert set(found) == {here, there}
+    assert found[here].literal
+    assert found[here].host in ("127.0.0.1", "::1")
+    assert found[here].host == found[there].host
+    assert (found[here].port, found[there].port) == (51820, 443)
+
+
+def test_what_does_not_resolve_delays_only_itself() -> None:
+    good, bad = Endpoint("localhost", 1), Endpoint("nowhere.invalid", 1)
+    start = time.monotonic()
+    assert set(resolve([bad, good], seconds=5)) == {good}
+    assert time.monotonic() - start < 15
+
+
+def test_literals_need_no_answer() -> None:
+    assert resolve([Endpoint("192.0.2.1", 1), Endpoint("2001:db8::1", 1)]) == {}
+    assert resolve([]) == {}
+
+
+@pytest.mark.parametrize("host", ["--help", "-V", "", "a b", "..", "x" * 300])
+def test_a_name_is_no_option(host: str) -> None:
+    assert resolve([Endpoint(host, 1)], seconds=5) == {}

@@ -1,0 +1,264 @@
+"""What a node remembers: there and back, damaged, and the back-off of the quarantine."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_files import entries as files_in
+from wgmesh import records
+from wgmesh.model import VerifiedCommit
+from wgmesh.records import HOUR_SECONDS, Hold, LastSync, Quarantined, Tips, Verdict
+
+NOW = 1_790_000_000
+
+
+def commit(letter: str) -> VerifiedCommit:
+    return VerifiedCommit(letter * 40, "t", "ann", "SHA256:x", 'Ann "A"', "s\u00fcbject", NOW)
+
+
+def entry(digest: str = "d", *, time: int = NOW) -> Quarantined:
+    return Quarantined(digest, "c" * 40, "subject", "why", time)
+
+
+# ---------------------------------------------------------------- there and back
+
+
+@pytest.mark.parametrize(
+    "tips",
+    [Tips(), Tips(commit("a")), Tips(None, commit("b")), Tips(commit("a"), commit("b"))],
+)
+def test_tips(tmp_path: Path, tips: Tips) -> None:
+    assert records.read_tips(tmp_path) == Tips()
+    records.write_tips(tmp_path, tips)
+    assert records.read_tips(tmp_path) == tips
+
+
+def test_last_sync(tmp_path: Path) -> None:
+    assert records.read_last_sync(tmp_path) is None
+    value = LastSync(NOW, "applied", "why\nso", "c" * 40, NOW - 5)
+    records.write_last_sync(tmp_path, value)
+    assert records.read_last_sync(tmp_path) == value
+
+
+def test_verdict(tmp_path: Path) -> None:
+    assert records.read_verdict(tmp_path) is None
+    value = Verdict("refused", "c" * 40, "unsigned", "sign it", NOW, "d" * 40)
+    records.write_verdict(tmp_path, value)
+    assert records.read_verdict(tmp_path) == value
+    records.write_verdict(tmp_path, None)
+    assert records.read_verdict(tmp_path) is None
+    assert files_in(tmp_path) == []
+    records.write_verdict(tmp_path, None)
+
+
+def test_hold(tmp_path: Path) -> None:
+    assert records.read_hold(tmp_path) is None
+    for reason in ("moving", ""):
+        records.write_hold(tmp_path, Hold(reason, NOW))
+        assert records.read_hold(tmp_path) == Hold(reason, NOW)
+    records.write_hold(tmp_path, None)
+    assert records.read_hold(tmp_path) is None
+    assert files_in(tmp_path) == []
+
+
+def test_quarantine(tmp_path: Path) -> None:
+    assert records.read_quarantine(tmp_path) == ()
+    entries = (entry("d"), replace(entry("e"), until=NOW + 5, harms=3, interruptions=1))
+    records.write_quarantine(tmp_path, entries)
+    assert records.read_quarantine(tmp_path) == entries
+    assert records.find(entries, "e") == entries[1]
+    assert records.find(entries, "f") is None
+    records.write_quarantine(tmp_path, ())
+    assert files_in(tmp_path) == []
+
+
+def test_no_record_is_executable_or_secret(tmp_path: Path) -> None:
+    records.write_tips(tmp_path, Tips(commit("a")))
+    assert (tmp_path / "tips.toml").stat().st_mode & 0o777 == 0o644
+
+
+# ---------------------------------------------------------------- damaged
+
+Reader = Callable[[Path], object]
+READERS: dict[str, tuple[Reader, object]] = {
+    "tips.toml": (records.read_tips, Tips()),
+    "last-sync.toml": (records.read_last_sync, None),
+    "verdict.toml": (records.read_verdict, None),
+    "quarantine.toml": (records.read_quarantine, ()),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xfe\0",
+        b"a = ",
+        b"[entry]\n",
+        b"entry = 5\n",
+        b"entry = [5]\n",
+        b'entry = "text"\n',
+        b'[[entry]]\ndigest = "d"\n',
+        b'trusted = "text"\n',
+        b'[trusted]\nid = "c"\n',
+        b"[applied]\nfrom_another_version = 1\n",
+        b"from_another_version = 1\n",
+        b'kind = "refused"\n',
+        b"time = 5\n",
+    ],
+)
+def test_what_cannot_be_read_counts_as_lost(tmp_path: Path, name: str, data: bytes) -> None:
+    read, lost = READERS[name]
+    (tmp_path / name).write_bytes(data)
+    assert read(tmp_path) == lost
+
+
+WRONG = {
+    "last-sync.toml": 'time = "now"\noutcome = "applied"\n',
+    "verdict.toml": 'kind = 5\ncommit = "c"\nreason = "r"\nhint = "h"\ntime = 5\n',
+    "quarantine.toml": '[[entry]]\ndigest = "d"\ncommit = "c"\nsubject = "s"\nreason = "r"\n'
+    'time = 5\nuntil = "never"\nharms = 1\n',
+    "tips.toml": '[trusted]\nid = 5\ntree = "t"\nsigner = "s"\nfingerprint = "f"\nauthor = "a"\n'
+    'subject = "s"\ntime = "now"\n',
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_types_count_as_lost(tmp_path: Path, name: str) -> None:
+    read, lost = READERS[name]
+    (tmp_path / name).write_text(WRONG[name])
+    assert read(tmp_path) == lost
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"reason = ", b'reason = "x"\n', b"a = 1\n", b"reason = 5\ntime = 5\n"]
+)
+def test_a_hold_that_cannot_be_read_holds(tmp_path: Path, data: bytes) -> None:
+    # Nothing can rebuild it, and somebody wanted this node to stay as it is.
+    (tmp_path / "hold.toml").write_bytes(data)
+    found = records.read_hold(tmp_path)
+    assert found is not None
+    assert isinstance(found.reason, str)
+
+
+def test_tips_cut_short(tmp_path: Path) -> None:
+    tips = Tips(commit("a"), commit("b"))
+    records.write_tips(tmp_path, tips)
+    path = tmp_path / "tips.toml"
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        found = records.read_tips(tmp_path)
+        for kept, whole_tip in ((found.trusted, tips.trusted), (found.applied, tips.applied)):
+            assert kept is None or whole_tip is None or kept.id == whole_tip.id, length
+
+
+# ---------------------------------------------------------------- quarantine
+
+
+def test_a_harmful_change_waits_an_hour_then_two() -> None:
+    entries: tuple[Quarantined, ...] = ()
+    now = NOW
+    for hours in (1, 2, 4, 8):
+        entries = records.harmed(entries, entry(time=now), forever=False)
+        assert len(entries) == 1
+        assert entries[0].blocks(now)
+        assert entries[0].blocks(now + hours * HOUR_SECONDS - 1)
+        assert not entries[0].blocks(now + hours * HOUR_SECONDS)
+        now += hours * HOUR_SECONDS
+
+
+@given(st.integers(1, 80))
+def test_back_off_has_an_end(times: int) -> None:
+    entries: tuple[Quarantined, ...] = ()
+    for _ in range(times):
+        entries = records.harmed(entries, entry(), forever=False)
+    assert entries[0].harms == times
+    assert HOUR_SECONDS <= entries[0].until - NOW <= records.LONGEST_BACK_OFF_SECONDS
+
+
+def test_by_hand_is_for_good() -> None:
+    (one,) = records.harmed((), entry(), forever=True)
+    assert one.blocks(NOW)
+    assert one.blocks(NOW + 10**10)
+
+
+def test_others_stay() -> None:
+    first = records.harmed((), entry("a"), forever=True)
+    both = records.harmed(first, entry("b"), forever=False)
+    again = records.harmed(both, entry("a"), forever=True)
+    assert [one.digest for one in again] == ["b", "a"]
+    assert records.find(again, "b") == records.find(both, "b")
+
+
+def test_the_second_interruption_blocks() -> None:
+    once = records.interrupted((), entry())
+    assert not once[0].blocks(NOW)
+    twice = records.interrupted(once, entry(time=NOW + 60))
+    assert len(twice) == 1
+    assert twice[0].blocks(NOW + 60)
+    assert not twice[0].blocks(NOW + 60 + HOUR_SECONDS)
+
+
+def test_an_entry_that_was_never_tried_does_not_block() -> None:
+    assert not entry().blocks(NOW)
+
+
+@given(
+    forever=st.booleans(),
+    harms=st.integers(1, 9),
+    interruptions=st.integers(1, 4),
+    later=st.integers(0, 8 * 86_400),
+)
+def test_an_interruption_never_lifts_a_quarantine(
+    forever: bool, harms: int, interruptions: int, later: int
+) -> None:
+    entries: tuple[Quarantined, ...] = ()
+    for _ in range(harms):
+        entries = records.harmed(entries, entry(), forever=forever)
+    before = entries[0]
+    for _ in range(interruptions):
+        entries = records.interrupted(entries, entry())
+    if before.blocks(NOW + later):
+        assert entries[0].blocks(NOW + later)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), max_size=12))
+def test_each_digest_is_there_once(events: list[tuple[str, bool, bool]]) -> None:
+    entries: tuple[Quarantined, ...] = ()
+    for digest, harm, forever in events:
+        entries = (
+            records.harmed(entries, entry(digest), forever=forever)
+            if harm
+            else records.interrupted(entries, entry(digest))
+        )
+        assert entries[-1].digest == digest
+    digests = [one.digest for one in entries]
+    assert sorted(digests) == sorted({digest for digest, _, _ in events})
+    for one in entries:
+        mine = [harm for digest, harm, _ in events if digest == one.digest]
+        assert (one.harms, one.interruptions) == (mine.count(True), mine.count(False))
+
+
+@given(
+    st.builds(
+        Quarantined,
+        digest=st.text(),
+        commit=st.text(),
+        subject=st.text(),
+        reason=st.text(),
+        time=st.integers(0, 2**40),
+        until=st.integers(0, 2**40),
+        harms=st.integers(0, 99),
+        interruptions=st.integers(0, 99),
+    )
+)
+def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, value: Quarantined) -> None:
+    directory = tmp_path_factory.getbasetemp() / "any-quarantine"
+    records.write_quarantine(directory, (value,))
+    assert [asdict(one) for one in records.read_quarantine(directory)] == [asdict(value)]

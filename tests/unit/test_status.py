@@ -1,0 +1,400 @@
+"""The report of `wgmesh status`: assembled from values, data in and data out."""
+
+import itertools
+import json
+from dataclasses import replace
+from datetime import datetime
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh.agent import status
+from wgmesh.agent.node import Node, Running
+from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
+from wgmesh.cli.report import status_text
+from wgmesh.generation import Manifest
+from wgmesh.model import (
+    Endpoint,
+    KernelState,
+    LinkState,
+    NodePlan,
+    Observed,
+    Peer,
+    PeerCounters,
+    PeerState,
+    Prefix,
+    Route,
+    Secret,
+    VerifiedCommit,
+)
+from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.settings import Anchor, Enrolment, Settings
+
+NOW = 1_790_000_000
+PRIVATE = "cHJpdmF0ZSBrZXkgb2YgdGhpcyBub2RlLCBzaG93IG5v="
+MESH = "10.40.0.0/24"
+PRIMARY = Endpoint("192.0.2.1", 51820)
+ALTERNATIVE = Endpoint("192.0.2.2", 51820)
+ROAMED = Endpoint("198.51.100.7", 40000)
+NAMED = Endpoint("bravo.example.com", 51820)
+
+
+def commit(letter: str) -> VerifiedCommit:
+    return VerifiedCommit(
+        letter * 40, "t", "ann@example.com", "SHA256:x", "Ann", f"subject {letter}", NOW - 500
+    )
+
+
+def peer(name: str, *endpoints: Endpoint, allowed: tuple[str, ...] = (), last: int = 2) -> Peer:
+    own = ip_address(f"10.40.0.{last}")
+    prefixes = tuple(ip_network(text) for text in (f"{own}/32", *allowed))
+    return Peer(name, f"{name}-key", (own,), prefixes, endpoints)
+
+
+def plan(*peers: Peer, routes: tuple[str, ...] = (MESH,)) -> NodePlan:
+    return NodePlan(
+        node="alpha",
+        interface="wg0",
+        public_key="alpha-key",
+        private_key_path="/etc/wireguard/wg0.key",
+        addresses=(),
+        listen_port=51820,
+        mtu=1420,
+        peers=peers,
+        routes=tuple(Route(ip_network(prefix), "wg0") for prefix in routes),
+    )
+
+
+def running(*peers: Peer, routes: tuple[str, ...] = (MESH,)) -> Running:
+    return Running(Manifest(3, "wg0", "d", NOW - 100, commit("a")), plan(*peers, routes=routes))
+
+
+BRAVO = peer("bravo", PRIMARY, ALTERNATIVE)
+ME = Node(
+    Settings(),
+    Enrolment("alpha", ("https://x.example/m",), "main", ".", "wg0", Anchor("c" * 40, "SHA256:x")),
+)
+
+
+def seen(
+    *, endpoint: Endpoint | None = PRIMARY, handshake: int = NOW - 10, name: str = "bravo"
+) -> Observed:
+    key = f"{name}-key"
+    allowed: frozenset[Prefix] = frozenset()
+    peers = {key: PeerState(key, allowed, endpoint=endpoint, preshared_key=Secret(PRIVATE))}
+    link = LinkState("wg0", True, 1420, Secret(PRIVATE), 51820, 0, frozenset(), peers)
+    return Observed(KernelState(link), {key: PeerCounters(handshake, 1000, 2000)})
+
+
+WELL = Gathered(
+    me=ME,
+    running=running(BRAVO),
+    tips=Tips(commit("a"), commit("a")),
+    last=LastSync(NOW - 30, "in-sync", "", "a" * 40, NOW - 30),
+    verdict=None,
+    hold=None,
+    quarantine=(),
+    seen=seen(),
+    drift=(),
+    rtt_ms={"bravo-key": 1.23456},
+    probed_at=NOW - 30,
+)
+FRESH = replace(WELL, running=None, tips=Tips(), last=None, seen=None, rtt_ms={}, probed_at=0)
+DOWN = replace(WELL, seen=seen(handshake=NOW - 1000), rtt_ms={})
+
+
+def test_all_is_well() -> None:
+    report = assemble(WELL, NOW)
+    (found,) = report.pop("peers")
+    assert report.pop("commit") == {
+        "id": "a" * 40,
+        "signer": "ann@example.com",
+        "fingerprint": "SHA256:x",
+        "subject": "subject a",
+        "time": "2026-09-21T14:05:00Z",
+    }
+    last = {"time": "2026-09-21T14:12:50Z", "outcome": "in-sync", "reason": None}
+    assert report.pop("last_sync") == last | {"commit": "a" * 40}
+    who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
+    nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
+    assert report == who | nothing | dict.fromkeys(("candidate", "exit", "hub"))
+    assert found == {
+        "name": "bravo",
+        "public_key": "bravo-key",
+        "endpoint": "192.0.2.1:51820",
+        "endpoint_source": "inventory",
+        "handshake_age_seconds": 10,
+        "rx_bytes": 1000,
+        "tx_bytes": 2000,
+        "rtt_ms": 1.235,
+        "state": "up",
+    }
+
+
+def test_not_joined_has_the_same_fields() -> None:
+    report = status.not_joined()
+    assert report.keys() == assemble(WELL, NOW).keys()
+    assert report["state"] == "not-joined"
+    assert report["peers"] == report["drift"] == report["quarantine"] == []
+    assert report["commit"] is None
+    assert report["reasons"]
+
+
+@given(seconds=st.integers(1, 2**33))
+def test_times_are_rfc_3339(seconds: int) -> None:
+    shown = timestamp(seconds)
+    assert shown is not None
+    assert shown.endswith("Z")
+    assert timestamp(0) is None, "never is null"
+    assert datetime.fromisoformat(shown).timestamp() == seconds
+
+
+# ---------------------------------------------------------------- states
+
+
+def verdict(kind: str) -> Verdict:
+    return Verdict(kind, "b" * 40, f"it is {kind}", "hint", NOW - 5)
+
+
+CAUSES: dict[str, dict[str, Any]] = {
+    "refused": {"verdict": verdict("refused")},
+    "invalid": {"verdict": verdict("invalid")},
+    "held": {"hold": Hold("moving", NOW - 5)},
+    "rolled-back": {"verdict": verdict("rolled-back")},
+    "removed": {"verdict": verdict("removed")},
+    "pending": {"verdict": verdict("pending")},
+    "degraded": {"drift": ("address 10.40.0.1/32: add",)},
+}
+
+
+def test_the_order_of_states_is_the_contracts() -> None:
+    assert " ".join(status.STATES) == (
+        "not-joined refused invalid held rolled-back removed pending degraded in-sync"
+    )
+    assert set(status.STATES) - status.ALARMS == {"not-joined", "held", "pending", "in-sync"}
+
+
+@pytest.mark.parametrize("state", CAUSES)
+def test_each_state(state: str) -> None:
+    report = assemble(replace(WELL, **CAUSES[state]), NOW)
+    assert report["state"] == state
+    assert len(report["reasons"]) == 1
+
+
+PAIRS = [
+    (first, second)
+    for first, second in itertools.permutations(CAUSES, 2)
+    if not CAUSES[first].keys() & CAUSES[second].keys()
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_the_first_state_that_holds_is_shown_and_all_reasons(first: str, second: str) -> None:
+    report = assemble(replace(WELL, **CAUSES[first], **CAUSES[second]), NOW)
+    assert report["state"] == min(first, second, key=status.STATES.index)
+    assert len(report["reasons"]) == 2
+
+
+def test_everything_at_once() -> None:
+    have = replace(DOWN, **CAUSES["invalid"], **CAUSES["held"], **CAUSES["degraded"])
+    report = assemble(have, NOW)
+    assert (report["state"], len(report["reasons"])) == ("invalid", 4)
+
+
+def test_before_the_first_sync() -> None:
+    report = assemble(FRESH, NOW)
+    assert report["state"] == "pending"
+    assert not any(report[name] for name in ("generation", "commit", "candidate", "last_sync"))
+    assert report["peers"] == []
+
+
+def test_a_generation_that_cannot_be_read_is_no_pending() -> None:
+    # its manifest is damaged: something runs, and somebody must look
+    damaged = replace(WELL, running=None, seen=None, drift=("gen-3/manifest.toml is damaged",))
+    report = assemble(damaged, NOW)
+    assert report["state"] == "degraded"
+    assert report["state"] in status.ALARMS
+
+
+@pytest.mark.parametrize(
+    ("fetched", "state"), [(NOW - 3599, "in-sync"), (NOW - 3601, "degraded"), (0, "degraded")]
+)
+def test_stale(fetched: int, state: str) -> None:
+    have = replace(WELL, last=LastSync(NOW - 30, "unreachable", "no answer", "", fetched))
+    report = assemble(have, NOW)
+    assert report["state"] == state
+    assert len(report["reasons"]) == 1
+    assert (report["last_sync"]["reason"], report["last_sync"]["commit"]) == ("no answer", None)
+
+
+# ---------------------------------------------------------------- commits
+
+
+def test_a_newer_tip_is_the_candidate() -> None:
+    report = assemble(replace(WELL, tips=Tips(commit("b"), commit("a")), **CAUSES["held"]), NOW)
+    assert report["commit"]["id"] == "a" * 40
+    assert report["candidate"]["id"] == "b" * 40
+    assert report["candidate"]["signer"] == "ann@example.com"
+
+
+def test_a_refused_tip_has_no_signer() -> None:
+    report = assemble(replace(WELL, **CAUSES["refused"]), NOW)
+    nothing = dict.fromkeys(("signer", "fingerprint", "subject", "time"))
+    assert report["candidate"] == {"id": "b" * 40, **nothing}
+
+
+def test_quarantine_shows_what_blocks() -> None:
+    blocking = Quarantined("d", "b" * 40, "subject b", "lost bravo", NOW - 60, NOW + 60, 1)
+    by_hand = replace(blocking, digest="e", until=0)
+    over = replace(blocking, digest="f", until=NOW - 1)
+    report = assemble(replace(WELL, quarantine=(blocking, by_hand, over)), NOW)
+    assert [entry["digest"] for entry in report["quarantine"]] == ["d", "e"]
+    assert report["quarantine"][0]["until"] == timestamp(NOW + 60)
+    assert report["quarantine"][1]["until"] is None
+
+
+# ---------------------------------------------------------------- peers
+
+
+@pytest.mark.parametrize(
+    ("known", "current", "source"),
+    [
+        ((PRIMARY, ALTERNATIVE), None, None),
+        ((PRIMARY, ALTERNATIVE), PRIMARY, "inventory"),
+        ((PRIMARY, ALTERNATIVE), ALTERNATIVE, "alternative"),
+        ((PRIMARY, ALTERNATIVE), ROAMED, "roamed"),
+        ((PRIMARY,), replace(PRIMARY, port=1024), "roamed"),
+        ((), ROAMED, "roamed"),
+        ((PRIMARY, NAMED), PRIMARY, "inventory"),
+        ((NAMED,), Endpoint("203.0.113.5", 51820), "inventory"),
+        ((NAMED,), ROAMED, "roamed"),
+        # what is known exactly is not guessed
+        ((NAMED, ALTERNATIVE), ALTERNATIVE, "alternative"),
+    ],
+)
+def test_endpoint_source(
+    known: tuple[Endpoint, ...], current: Endpoint | None, source: str | None
+) -> None:
+    assert endpoint_source(peer("bravo", *known), current) == source
+
+
+@pytest.mark.parametrize(
+    ("age", "rtt", "probed", "state"),
+    [
+        (10, None, True, "up"),
+        (10, None, False, "up"),
+        (179, None, True, "up"),
+        (180, None, True, "down"),
+        (5000, None, True, "down"),
+        (5000, 3.5, True, "up"),
+        (None, 3.5, True, "up"),
+        (None, None, True, "down"),
+        (None, None, False, "unknown"),
+    ],
+)
+def test_peer_state(age: int | None, rtt: float | None, probed: bool, state: str) -> None:
+    assert peer_state(BRAVO, age, rtt, probed) == state
+    sleepy = "up" if state == "up" else "expected-down"
+    assert peer_state(replace(BRAVO, intermittent=True), age, rtt, probed) == sleepy
+    assert peer_state(replace(BRAVO, managed=False), age, rtt, probed) == sleepy
+
+
+def test_a_peer_that_is_down_degrades_and_a_laptop_that_sleeps_does_not() -> None:
+    laptop = assemble(replace(DOWN, running=running(replace(BRAVO, intermittent=True))), NOW)
+    assert (laptop["state"], laptop["peers"][0]["state"]) == ("in-sync", "expected-down")
+    report = assemble(DOWN, NOW)
+    assert report["state"] == "degraded"
+    assert "bravo" in report["reasons"][0]
+    assert report["peers"][0]["handshake_age_seconds"] == 1000
+    assert report["peers"][0]["rtt_ms"] is None
+
+
+def test_an_old_tick_says_nothing() -> None:
+    old = replace(DOWN, rtt_ms={"bravo-key": 1.0}, probed_at=NOW - 3600)
+    found = assemble(old, NOW)["peers"][0]
+    assert found["rtt_ms"] is None
+    assert found["state"] in ("down", "unknown")
+
+
+def test_unknown_is_null() -> None:
+    have = replace(WELL, seen=None, rtt_ms={}, probed_at=0)
+    found = assemble(have, NOW)["peers"][0]
+    assert found["state"] == "unknown"
+    names = ("endpoint", "endpoint_source", "handshake_age_seconds", "rx_bytes", "tx_bytes")
+    assert all(found[name] is None for name in (*names, "rtt_ms"))
+
+
+def test_never_a_handshake() -> None:
+    found = assemble(replace(DOWN, seen=seen(handshake=0, endpoint=None)), NOW)["peers"][0]
+    assert found["handshake_age_seconds"] is None
+    assert found["rx_bytes"] == 1000
+    assert found["state"] == "down"
+
+
+@pytest.mark.parametrize(
+    "device", [Observed(KernelState(None)), seen(name="charlie")], ids=["no link", "no peer"]
+)
+def test_a_peer_that_the_device_lacks_is_not_up(device: Observed) -> None:
+    # somebody removed it after the last tick
+    assert assemble(replace(WELL, seen=device), NOW)["peers"][0]["state"] != "up"
+
+
+def test_a_handshake_from_tomorrow_is_no_proof() -> None:
+    # the clock was a day ahead, and has been set right; a second of skew is no matter
+    near = replace(DOWN, seen=seen(handshake=NOW + 1))
+    assert assemble(near, NOW)["peers"][0]["state"] == "up"
+    have = replace(DOWN, seen=seen(handshake=NOW + 86_400))
+    found = assemble(have, NOW)["peers"][0]
+    assert found["state"] == "down"
+    assert (found["handshake_age_seconds"] or 0) >= 0
+
+
+# ---------------------------------------------------------------- the hub
+
+
+@pytest.mark.parametrize(
+    ("peers", "routes", "hub"),
+    [
+        ((BRAVO, peer("charlie", last=3)), (MESH,), None),
+        ((peer("bravo", allowed=(MESH,)),), (MESH,), "bravo"),
+        ((BRAVO, peer("charlie", allowed=(MESH,), last=3)), (MESH,), "charlie"),
+        # a node that routes a network of its own is no hub
+        ((peer("bravo", allowed=("192.168.5.0/24",)),), (MESH, "192.168.5.0/24"), None),
+        ((), (), None),
+    ],
+)
+def test_hub(peers: tuple[Peer, ...], routes: tuple[str, ...], hub: str | None) -> None:
+    report = assemble(replace(WELL, running=running(*peers, routes=routes)), NOW)
+    assert report["hub"] == hub
+
+
+# ---------------------------------------------------------------- for people and programs
+
+
+def test_no_secret_in_a_report() -> None:
+    report = assemble(WELL, NOW)
+    assert PRIVATE not in json.dumps(report)
+    assert PRIVATE not in status_text(report)
+    assert PRIVATE not in repr(WELL)
+
+
+@pytest.mark.parametrize("state", CAUSES)
+def test_text_says_the_state_and_why(state: str) -> None:
+    report = assemble(replace(WELL, **CAUSES[state]), NOW)
+    text = status_text(report)
+    assert state in text
+    assert report["reasons"][0] in text
+    assert "bravo" in text
+    assert "\033" not in text, "plain when piped"
+
+
+def test_text_of_unknown_values() -> None:
+    assert "pending" in status_text(assemble(FRESH, NOW))
+    assert "join" in status_text(status.not_joined())
+    blind = replace(WELL, seen=None, rtt_ms={}, probed_at=0)
+    assert "unknown" in status_text(assemble(blind, NOW))
+    never = replace(WELL, seen=seen(handshake=0, endpoint=None))
+    assert "never" in status_text(assemble(never, NOW))

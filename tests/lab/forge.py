@@ -1,6 +1,5 @@
 """The forge (`git daemon` on the lab's internet) and the people who push to it."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ def _run(argv: list[str], home: Path, env: Mapping[str, str] | None = None) -> s
 
 
 class Forge:
-    """A machine that serves bare repositories by `git://`, to read and to write, unauthenticated."""
+    """A machine that serves bare repositories by `git://`, to anybody, to read and to write."""
 
     def __init__(self, machine: Machine, directory: Path) -> None:
         self.machine = machine
@@ -73,21 +72,18 @@ class Forge:
 
     def stop(self) -> None:
         """Stop serving: connections are refused from now on, running ones break."""
-        for pid in self.machine.pids():
-            os.kill(pid, signal.SIGKILL)
+        self.machine.signal_all(signal.SIGKILL)
         if self._daemon is not None:
             self._daemon.wait(timeout=10)
         self._daemon = None
 
     def freeze(self) -> None:
         """Hang: connections are taken, nothing is answered."""
-        for pid in self.machine.pids():
-            os.kill(pid, signal.SIGSTOP)
+        self.machine.signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Go on after `freeze`."""
-        for pid in self.machine.pids():
-            os.kill(pid, signal.SIGCONT)
+        self.machine.signal_all(signal.SIGCONT)
 
     def _listens(self) -> bool:
         return ":9418 " in self.machine.run(["ss", "-Hltn", "sport = 9418"]).stdout

@@ -2,8 +2,8 @@
 
 The code under test knows nothing of it. What a machine sees of the file system is this one's, save
 that /etc and /var/lib are an overlay (they outlive a reboot), /run is empty, and /etc/wireguard,
-/etc/wgmesh and /var/lib/wgmesh start empty. PID 1 ends when its standard input closes, so a test run
-that is killed outright takes all its machines along: the kernel ends what a PID namespace holds.
+/etc/wgmesh and /var/lib/wgmesh start empty. PID 1 ends when its standard input closes, so a test
+run that is killed takes its machines along: the kernel ends whatever a PID namespace holds.
 """
 
 import ctypes
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHUT_DOWN_SECONDS = 30
 CLONE_NEWPID = 0x20000000  # <linux/sched.h>; os.setns and os.unshare came with Python 3.12
 
 BOOT = r"""
@@ -78,7 +79,7 @@ def _libc(function: str, *arguments: int) -> None:
 
 @contextmanager
 def _children_in(pid_namespace: int | None) -> Iterator[None]:
-    """Let this thread's next child start in a PID namespace: that file descriptor's, or a new one."""
+    """Let this thread's next child start in a PID namespace: the given one (open), or a new one."""
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if pid_namespace is None:
@@ -141,7 +142,7 @@ class Machine:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=self._environment(),
+                env=self.environment(),
                 start_new_session=True,
             )
         assert self._init.stdout is not None and self._init.stderr is not None
@@ -164,7 +165,9 @@ class Machine:
                 detach()
             self._init.kill()
         # The kernel keeps PID 1 until everybody has reaped the machine's processes: ours as well.
+        end = time.monotonic() + SHUT_DOWN_SECONDS
         while self._init.poll() is None:
+            assert time.monotonic() < end, f"{self.name} does not end: {self._init.pid}"
             for child in self._children:
                 child.poll()
             time.sleep(0.002)
@@ -180,9 +183,9 @@ class Machine:
         self._init = None
 
     def reboot(self) -> None:
-        """Power-cycle: /etc, /var/lib and HOME stay; processes, links, nft, sysctls, /run are gone.
+        """Power-cycle: /etc, /var/lib, HOME stay; processes, links, nft, sysctls, /run are gone.
 
-        The boot id differs and PIDs start anew. Nothing starts by itself: the test runs the boot path.
+        The boot id differs, PIDs start anew. Nothing starts by itself: a test runs the boot path.
         """
         self.shut_down()
         self.boot()
@@ -198,24 +201,15 @@ class Machine:
     ) -> subprocess.Popen[str]:
         """Start `argv` on the machine. The result's `pid` is the program's own: fit for kill -9."""
         self._children = [child for child in self._children if child.poll() is None]
-        inside = [
-            "nsenter",
-            "-t",
-            str(self.pid),
-            "--net",
-            "--mount",
-            "--uts",
-            "--",
-            *map(str, argv),
-        ]
+        enter = ["nsenter", "-t", str(self.pid), "--net", "--mount", "--uts", "--"]
         with _children_in(self._pid_namespace):
             child = subprocess.Popen(
-                inside,
+                [*enter, *map(str, argv)],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 text=True,
-                env=self._environment() | dict(env or {}),
+                env=self.environment() | dict(env or {}),
             )
         self._children.append(child)
         return child
@@ -231,7 +225,7 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run `argv` on the machine to its end and return what it said.
 
-        Raises CommandError when it exits other than 0 (with `check`) or outlives `timeout` seconds.
+        Raises CommandError when it exits other than 0 (with `check`) or outlives `timeout` s.
         """
         child = self.popen(
             argv, env=env, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE
@@ -280,7 +274,7 @@ class Machine:
             input="\n".join(commands) + "\n",
             capture_output=True,
             text=True,
-            env=self._environment(),
+            env=self.environment(),
             timeout=30,
             check=False,
         )
@@ -304,13 +298,13 @@ class Machine:
 
         `name` narrows it to programs of that name (as /proc/PID/comm has it, 15 characters).
         """
-        namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
+        namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == self.pid:
                 continue
             try:
-                if os.readlink(entry / "ns/pid") != namespace:
+                if (entry / "ns/pid").readlink() != namespace:
                     continue
                 if name in (None, (entry / "comm").read_text().strip()):
                     found.append(int(entry.name))
@@ -323,7 +317,14 @@ class Machine:
         assert pid in self.pids(), f"{pid} is no process of {self.name}"
         os.kill(pid, number)
 
-    def _environment(self) -> dict[str, str]:
+    def signal_all(self, number: int) -> None:
+        """Send a signal to each of the machine's processes, save PID 1."""
+        for pid in self.pids():
+            with suppress(ProcessLookupError):  # ended while we looked
+                os.kill(pid, number)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the machine's commands: nothing of the test run's gets in."""
         return {
             "PATH": SAFE_PATH,
             "LC_ALL": "C.UTF-8",

@@ -5,11 +5,12 @@ route of every machine ends at the bridge, which leads nowhere else.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-from tests.lab.machine import Machine
+from tests.lab.machine import CommandError, Machine
 
 GATEWAY_IPV4 = "198.18.0.254"
 GATEWAY_IPV6 = "2001:db8::ffff"
@@ -110,10 +111,8 @@ class Internet:
                 f"rule add from {machine.second_ipv4} lookup 1019 pref 1019",
             )
             # Two lines into one network: each answers for its own address only.
-            machine.run(
-                ["sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1"]
-                + ["net.ipv4.conf.all.arp_announce=2"]
-            )
+            keys = [f"net.ipv4.conf.all.{key}" for key in ("arp_ignore=1", "arp_announce=2")]
+            machine.run(["sysctl", "-qw", *keys])
 
         self._wire(machine, plug, self.hub, port)
 
@@ -236,8 +235,10 @@ class Internet:
     @staticmethod
     def _wire(machine: Machine, plug: Callable[[], None], owner: Machine, port: str) -> None:
         def unplug() -> None:
-            if owner.running:
-                owner.ip_batch(f"link del {port}")
+            # A test may have unplugged it already; the link dies with either machine anyway.
+            with suppress(CommandError):
+                if owner.running:
+                    owner.ip_batch(f"link del {port}")
 
         plug()
         machine.attachments.append(plug)

@@ -31,7 +31,7 @@ class PingCount:
 
 
 class Pings:
-    """Echo requests from `machine` to `address`, one each `interval_seconds`, from `start` to `stop`.
+    """Echo requests from `machine` to `address`, one each `interval_seconds`, until `stop`.
 
     `with Pings(alpha, "10.40.0.2") as pings: …` starts it, and stops it at the end at the latest.
     """

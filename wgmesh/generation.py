@@ -143,7 +143,8 @@ def stage(
 ) -> Path:
     """Write a generation's directory and return it; after a power cut it is whole or not there.
 
-    `before` is the live state for generation 0, which may hold keys: 0600.
+    `before` is the live state for generation 0, which may hold keys. All files are 0600: wg-quick(8)
+    warns of a configuration that others may read.
     """
     import tomli_w
 
@@ -152,13 +153,12 @@ def stage(
     root.mkdir(parents=True, exist_ok=True, mode=0o755)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o755)
-    mode = 0o644 if before is None else 0o600
     try:
         for name, data in files.items():
-            write_atomic(aside / name, data, mode)
+            write_atomic(aside / name, data, 0o600)
         if before is not None:
             write_atomic(aside / BEFORE, before, 0o600)
-        write_atomic(aside / MANIFEST, tomli_w.dumps(to_table(manifest)).encode(), 0o644)
+        write_atomic(aside / MANIFEST, tomli_w.dumps(to_table(manifest)).encode(), 0o600)
         aside.rename(final)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

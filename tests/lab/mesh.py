@@ -49,7 +49,7 @@ class Mesh:
         return printed.split('public_key = "')[1].split('"')[0]
 
     def entry(self, name: str, public_key: str, fields: Mapping[str, Any] | None = None) -> str:
-        """Return the text of nodes/NAME.toml; `fields` go over the defaults, None leaves one out."""
+        """Return the text of nodes/NAME.toml; `fields` go over the defaults, None leaves out."""
         number = self.numbers.setdefault(name, len(self.numbers) + 1)
         machine = self.world[name]
         values: dict[str, Any] = {

@@ -100,12 +100,12 @@ class World:
 
     def close(self) -> None:
         """End every process, namespace and mount, and delete the files. Harmless twice."""
-        atexit.unregister(self.close)
         while self._machines:
             self._machines[-1].shut_down()
             self._machines.pop()
         if self.directory.exists():
             shutil.rmtree(self.directory)
+        atexit.unregister(self.close)
 
     def _machine(self, name: str) -> Machine:
         machine = Machine(name, self.directory / "state" / name, hub=self.internet.hub)

@@ -143,8 +143,8 @@ def stage(
 ) -> Path:
     """Write a generation's directory and return it; after a power cut it is whole or not there.
 
-    `before` is the live state for generation 0, which may hold keys. All files are 0600: wg-quick(8)
-    warns of a configuration that others may read.
+    `before` is the live state for generation 0, which may hold keys. All files are 0600, since
+    wg-quick(8) warns of a configuration that others may read.
     """
     import tomli_w
 
@@ -170,6 +170,16 @@ def stage(
     return final
 
 
+def restore(root: Path, number: int, files: Mapping[str, bytes]) -> None:
+    """Write the files of generation `number` again, as they were rendered."""
+    directory = root / f"gen-{number}"
+    for path in directory.iterdir():
+        if path.name not in files and path.name not in (MANIFEST, BEFORE):
+            path.unlink()
+    for name, data in files.items():
+        write_atomic(directory / name, data, 0o600)
+
+
 def flip(root: Path, number: int) -> None:
     """Make generation `number` the one that boots. This is the commit point.
 
@@ -184,8 +194,9 @@ def flip(root: Path, number: int) -> None:
 
 
 def reject(root: Path, number: int) -> None:
-    """Move a generation that was taken back out of the way, if it is there."""
+    """Move a generation that was taken back out of the way, if it is there, whole or half."""
     source = root / f"gen-{number}"
+    shutil.rmtree(root / f"gen-{number}.tmp", ignore_errors=True)
     if not source.exists():
         return
     target = root / REJECTED / source.name

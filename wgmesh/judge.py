@@ -7,12 +7,14 @@ up at baseline, and the definition of its tunnel the same before and after at bo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from itertools import product
+from functools import cache
 
 from wgmesh.model import Address, Health, NodePlan, PeerCounters, Proof
 
 _HANDSHAKE_BYTES = (148, 92, 64)
 """Initiation, response, cookie reply; WireGuard whitepaper, section 5.4."""
+
+_DOUBTFUL_BYTES = 2000
 
 
 class Verdict(Enum):
@@ -67,15 +69,18 @@ def explained_by_handshakes(growth_bytes: int) -> bool:
     Only a growth below 2,000 bytes is doubtful: more than that in one window is traffic. (A peer
     that hears nothing sends an initiation each 5 s: some 1,500 bytes in the longest window.)
     """
-    if growth_bytes <= 0:
-        return True
-    if growth_bytes >= 2000:
-        return False
-    counts = (range(growth_bytes // size + 1) for size in _HANDSHAKE_BYTES)
-    return any(
-        sum(n * size for n, size in zip(many, _HANDSHAKE_BYTES, strict=True)) == growth_bytes
-        for many in product(*counts)
-    )
+    return growth_bytes <= 0 or growth_bytes in _handshake_sums()
+
+
+@cache
+def _handshake_sums() -> frozenset[int]:
+    """Return every number of bytes below the limit that handshake messages alone can make."""
+    sums = {0}
+    for size in _HANDSHAKE_BYTES:
+        for begun in range(size, _DOUBTFUL_BYTES):
+            if begun - size in sums:
+                sums.add(begun)
+    return frozenset(sums)
 
 
 def shows_life(before: PeerCounters | None, now: PeerCounters | None) -> bool:

@@ -5,7 +5,8 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from wgmesh.errors import WgmeshError
@@ -14,6 +15,8 @@ from wgmesh.model import Address
 _ECHO_REQUEST = {4: 8, 6: 128}
 _ECHO_REPLY = {4: 0, 6: 129}
 _SO_BINDTODEVICE = 25  # <asm-generic/socket.h>
+_SOL_RAW, _ICMP_FILTER, _ICMP6_FILTER = 255, 1, 1  # <linux/icmp.h>, <linux/icmpv6.h>
+_BURST = 64
 
 
 def checksum(data: bytes) -> int:
@@ -44,6 +47,7 @@ class Prober:
         self._identifier = int.from_bytes(os.urandom(2))
         self._sequence = 0
         self._sent: dict[tuple[Address, int], float] = {}
+        self._early: dict[Address, float] = {}
         self._sockets: dict[int, socket.socket] = {}
 
     def __enter__(self) -> "Prober":
@@ -71,6 +75,16 @@ class Prober:
                 sock.setsockopt(
                     socket.SOL_SOCKET, _SO_BINDTODEVICE, self._interface.encode() + b"\0"
                 )
+                # other ICMP would crowd the answers out: icmp(7), raw(7), RFC 3542 section 3.2
+                if family == 4:
+                    blocked = struct.pack("=I", ~(1 << _ECHO_REPLY[4]) & 0xFFFFFFFF)
+                    sock.setsockopt(_SOL_RAW, _ICMP_FILTER, blocked)
+                else:
+                    words = [0xFFFFFFFF] * 8
+                    words[_ECHO_REPLY[6] // 32] ^= 1 << (_ECHO_REPLY[6] % 32)
+                    sock.setsockopt(
+                        socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("=8I", *words)
+                    )
             except OSError:
                 sock.close()
                 return None  # no such interface: nothing can answer
@@ -78,55 +92,62 @@ class Prober:
         return self._sockets[family]
 
     def send(self, targets: Collection[Address]) -> None:
-        """Send one echo request to each of `targets`; one that cannot be sent has no answer."""
+        """Send one echo request to each of `targets`; one that cannot be sent has no answer.
+
+        Answers are read on the way, or those of a thousand peers would overflow the socket.
+        """
         self._sequence = (self._sequence + 1) & 0xFFFF
-        for target in targets:
+        for count, target in enumerate(targets, 1):
+            if count % _BURST == 0:
+                self._early |= self._ready(0)
             sock = self._socket(target.version)
             if sock is None:
                 continue
             packet = echo_request(target.version, self._identifier, self._sequence)
-            try:
-                sock.sendto(packet, (str(target), 0))
-            except OSError:
-                continue  # no route or no key (ENOKEY, EDESTADDRREQ): as lost as on the way
             self._sent[target, self._sequence] = time.monotonic()
+            with suppress(OSError):  # no route or no key (ENOKEY): as lost as on the way
+                sock.sendto(packet, (str(target), 0))
 
     def receive(self, seconds: float, until: Collection[Address] = ()) -> dict[Address, float]:
         """Return the round-trip time in ms of each address that answers within `seconds`.
 
         Returns earlier once all of `until` (when given) have answered.
         """
-        waiting = set(until)
-        answers: dict[Address, float] = {}
+        answers, self._early = self._early, {}
+        waiting = set(until) - answers.keys()
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and not (until and not waiting):
-            if not self._sockets:
-                select.select([], [], [], left)
-                break
-            ready, _, _ = select.select(list(self._sockets.values()), [], [], left)
-            for sock in ready:
-                answer = self._read(sock)
-                if answer is not None:
-                    answers.setdefault(*answer)
-                    waiting.discard(answer[0])
+            fresh = self._ready(left)
+            answers = fresh | answers
+            waiting -= fresh.keys()
         return answers
 
-    def _read(self, sock: socket.socket) -> tuple[Address, float] | None:
-        """Return who answered and after how many ms; None for a packet that is not ours."""
-        try:
-            data, address = sock.recvfrom(2048)
-        except OSError:
-            return None
-        source: IPv4Address | IPv6Address = ip_address(address[0].partition("%")[0])
-        if source.version == 4:  # a raw IPv4 socket delivers the IP header too (raw(7))
-            data = data[(data[0] & 0xF) * 4 :]
-        if len(data) < 8:
-            return None
-        kind, _, _, identifier, sequence = struct.unpack("!BBHHH", data[:8])
-        sent = self._sent.get((source, sequence))
-        if kind != _ECHO_REPLY[source.version] or identifier != self._identifier or sent is None:
-            return None
-        return source, (time.monotonic() - sent) * 1000
+    def _ready(self, seconds: float) -> dict[Address, float]:
+        """Return the answers that are there, waiting at most `seconds` for the first packet."""
+        answers: dict[Address, float] = {}
+        ready, _, _ = select.select(list(self._sockets.values()), [], [], seconds)
+        for sock in ready:
+            for source, rtt_ms in self._answers(sock):
+                answers.setdefault(source, rtt_ms)
+        return answers
+
+    def _answers(self, sock: socket.socket) -> Iterator[tuple[Address, float]]:
+        """Yield who has answered and after how many ms, until the socket has no more packets."""
+        while True:
+            try:
+                data, address = sock.recvfrom(2048)
+            except OSError:
+                return
+            source: IPv4Address | IPv6Address = ip_address(address[0].partition("%")[0])
+            if source.version == 4:  # a raw IPv4 socket delivers the IP header too (raw(7))
+                data = data[(data[0] & 0xF) * 4 :]
+            if len(data) < 8:
+                continue
+            kind, _, _, identifier, sequence = struct.unpack("!BBHHH", data[:8])
+            sent = self._sent.get((source, sequence))
+            ours = kind == _ECHO_REPLY[source.version] and identifier == self._identifier
+            if ours and sent is not None:
+                yield source, (time.monotonic() - sent) * 1000
 
 
 def round_trips(

@@ -105,6 +105,7 @@ def start(
             stderr=pipe,
             env=environment(env),
             start_new_session=detached,
+            cwd="/" if detached else None,
         )
     except OSError as error:
         raise CommandError(argv, 127, error.strerror or str(error)) from error

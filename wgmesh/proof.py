@@ -68,30 +68,29 @@ def measure(plan: NodePlan, observed: Observed) -> Health:
     return Health(peers)
 
 
-def look_again(plan: NodePlan, strict: Sequence[StrictPeer]) -> Health:
-    """Probe the strict peers once more, after the way back, and return what they show."""
-    keys = {peer.public_key for peer in strict}
-    targets = {p.public_key: p.addresses for p in plan.peers if p.public_key in keys}
+def look_again(plan: NodePlan, strict: Sequence[StrictPeer]) -> list[str]:
+    """Probe the strict peers once more, after the way back; return the names of those not heard."""
+    keys = {peer.public_key: peer.echoed for peer in strict if peer.echoed}
+    targets = {p.public_key: keys[p.public_key] for p in plan.peers if p.public_key in keys}
     answers = probe.round_trips(plan.interface, targets, BASELINE_SECONDS)
-    peers = {}
-    for key, addresses in targets.items():
-        echoed = frozenset(address for address in addresses if address in answers)
-        rtt = min((answers[address] for address in echoed), default=None)
-        peers[key] = PeerHealth(Proof.ECHO if echoed else Proof.NONE, rtt, echoed)
-    return Health(peers)
+    return [peer.name for peer in strict if not peer.echoed <= answers.keys()]
 
 
-def prove(
-    trial: Trial, strict: tuple[StrictPeer, ...], before: Observed
-) -> tuple[Judgement, Health]:
-    """Probe once a second until the change is confirmed or condemned; return why, and what came."""
+def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Health]:
+    """Probe once a second until the change is confirmed or condemned; return why, and what came.
+
+    Call it right after the apply: what a silent peer sent until then proves nothing.
+    """
     start = time.monotonic()
     interface = trial.plan.interface
+    before = linux.counters(interface)
     addresses = {peer.public_key: peer.addresses for peer in trial.plan.peers}
     answers: dict[Address, float] = {}
     alive: set[str] = set()
     remote = _Remote(trial.remote) if trial.remote_before else None
     with probe.Prober(interface) as prober:
+        # Also to those that prove nothing: a peer learns by it where this node is found now.
+        prober.send({address for every in addresses.values() for address in every})
         while True:
             missing = [peer for peer in strict if peer.public_key not in alive]
             targets = {a for peer in missing for a in addresses[peer.public_key]} - answers.keys()
@@ -104,7 +103,7 @@ def prove(
             )
             for peer in missing:
                 key = peer.public_key
-                life = shows_life(before.counters.get(key), counters.get(key))
+                life = shows_life(before.get(key), counters.get(key))
                 if proven(peer, frozenset(addresses[key]) & answers.keys(), life):
                     alive.add(key)
             judgement = judge(
@@ -119,6 +118,8 @@ def prove(
                 break
             if not missing and remote is not None:
                 remote.wait(1.0)
+    if remote is not None:
+        remote.stop()
     peers = {
         key: PeerHealth(Proof.ECHO, min(answers[a] for a in own), frozenset(own))
         for key, every in addresses.items()
@@ -128,21 +129,25 @@ def prove(
 
 
 class _Remote:
-    """Asks the git remote beside the probing, until it answers."""
+    """Asks the git remote beside the probing, until it answers or is stopped."""
 
     def __init__(self, ask: Callable[[], bool]) -> None:
         self.answer: bool | None = None
         self._ask = ask
-        self._asked = threading.Event()
+        self._over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        while self.answer is not True:
+        while not self._over.is_set():
             self.answer = self._ask()
-            if not self.answer and self._asked.wait(1.0):
-                return
-        self._asked.set()
+            if self.answer:
+                self._over.set()
+            self._over.wait(1.0)
 
     def wait(self, seconds: float) -> None:
         """Return when the remote has answered, or after `seconds`."""
-        self._asked.wait(seconds)
+        self._over.wait(seconds)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._over.set()

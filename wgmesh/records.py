@@ -18,10 +18,16 @@ LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Tips:
-    """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back."""
+    """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back.
+
+    `digest` is of the generation that `applied` came to, `context` what else of this node the plan
+    depended on: when either differs, the tip has to be looked at again.
+    """
 
     trusted: VerifiedCommit | None = None
     applied: VerifiedCommit | None = None
+    digest: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +124,19 @@ def read_tips(directory: Path) -> Tips:
     """Return the two pointers; both None when there is no record."""
     table = _read(directory / "tips.toml")
     try:
-        tips = {name: shape.from_table(VerifiedCommit, commit) for name, commit in table.items()}
-        return shape.from_table(Tips, tips)
+        commits = {
+            name: shape.from_table(VerifiedCommit, table[name])
+            for name in ("trusted", "applied")
+            if name in table
+        }
+        return shape.from_table(Tips, table | commits)
     except (ValueError, AttributeError):
         return Tips()
 
 
 def write_tips(directory: Path, tips: Tips) -> None:
     """Put the two pointers on disk, durably."""
-    table = {
-        name: asdict(commit)
-        for name in Tips.__slots__
-        if (commit := getattr(tips, name)) is not None
-    }
+    table = {name: value for name, value in asdict(tips).items() if value is not None}
     _write(directory / "tips.toml", table)
 
 

@@ -1,6 +1,5 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
-import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +87,8 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
     known = {name: type(getattr(Settings(), name)) for name in Settings.__slots__}
     for key, value in table.items():
         if key not in known:
+            import difflib
+
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise WgmeshError(f"{path}: unknown key {key!r}", hint)

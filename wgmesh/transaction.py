@@ -18,7 +18,7 @@ from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, StrictPeer, Verdict, strict_peers
-from wgmesh.model import Health, KernelState, Observed
+from wgmesh.model import Health, KernelState, Proof
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
 
@@ -53,6 +53,8 @@ class Proposal:
 
     `files` are written as a new generation (None: the generation exists already), `trial` None
     confirms without proof, `hooks` are (leaving, entering) and `undo_hooks` their way back.
+    `condemn` is told why a change is taken back, before it is: a node that dies on the way back
+    must not try it again.
     """
 
     manifest: Manifest
@@ -63,6 +65,7 @@ class Proposal:
     hooks: tuple[str, ...] = ()
     undo_hooks: tuple[str, ...] = ()
     adopt: bool = False
+    condemn: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Outcome:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Ignore hang-up, interrupt and terminate: the tunnel that carries the terminal may die.
 
     By a handler that does nothing, since children would inherit SIG_IGN.
@@ -95,7 +98,7 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
     Raises WgmeshError or OSError when it could not be begun, and then nothing was changed; or when
     the way back failed too, and then the watchdog, or the next `recover`, takes it again.
     """
-    with _undisturbed():
+    with undisturbed():
         interface = proposal.manifest.interface
         observed = linux.observe(interface, proposal.sysctl_keys)
         trial = proposal.trial
@@ -122,8 +125,11 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
         except (WgmeshError, OSError):
             _abandon(places, record)
             raise
-        outcome = _attempt(proposal, places, record, target, observed, baseline)
-        disarm()
+        outcome = _attempt(proposal, places, record, target, baseline)
+        try:
+            disarm()
+        except WgmeshError as error:
+            log.warning("%s: the watchdog ends by itself", error.message)
         return outcome
 
 
@@ -132,7 +138,6 @@ def _attempt(
     places: Places,
     record: Journal,
     target: KernelState,
-    observed: Observed,
     baseline: Health,
 ) -> Outcome:
     """Apply, prove, and either confirm or come back to the snapshot."""
@@ -147,8 +152,8 @@ def _attempt(
         judgement = Judgement(Verdict.CONFIRM)
         if trial is not None:
             strict = strict_peers(trial.plan, baseline, trial.links_before, trial.links_after)
-            log.info("applied; waiting for proof from %d peers", len(strict))
-            judgement, health = proof.prove(trial, strict, observed)
+            _say_what_can_prove(strict, baseline)
+            judgement, health = proof.prove(trial, strict)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
     except WgmeshError as error:
@@ -159,9 +164,25 @@ def _attempt(
         _settle(places, record)
         return Outcome(confirmed=True, health=health)
     log.warning("taking the change back: %s", judgement.reason)
+    if proposal.condemn is not None:
+        try:
+            proposal.condemn(judgement.reason)
+        except OSError as error:
+            log.warning("the quarantine cannot be recorded: %s", error.strerror)
     _undo(places, record)
-    after = proof.look_again(trial.plan, strict) if trial is not None else Health({})
-    return Outcome(confirmed=False, reason=judgement.reason, health=after)
+    if trial is not None and strict:
+        silent = proof.look_again(trial.plan, strict)
+        if silent:
+            log.warning("back on the old configuration; not heard yet: %s", ", ".join(silent))
+    return Outcome(confirmed=False, reason=judgement.reason)
+
+
+def _say_what_can_prove(strict: Sequence[StrictPeer], baseline: Health) -> None:
+    worked = [peer for peer in baseline.peers.values() if peer.proof is not Proof.NONE]
+    if worked and not strict:
+        log.warning("no tunnel can prove this change: it concerns all that worked, at both ends")
+    else:
+        log.info("applied; waiting for proof from %d peers", len(strict))
 
 
 def _settle(places: Places, record: Journal) -> None:
@@ -202,7 +223,7 @@ def _undo(
             journal.write(places.journal, journal.advance(record, Phase.UNDOING))
         except OSError as error:
             log.warning("the way back cannot be recorded: %s", error.strerror)
-    saved = snapshot.read(places.snapshot)
+    saved = _saved(places)
     fallback = rebuild() if garbled or saved is None else None
     if fallback is not None and fallback.link is not None:
         converge(fallback, fallback.link.name, frozenset(fallback.sysctls))
@@ -212,8 +233,20 @@ def _undo(
         live = linux.observe(interface, keys).state
         converge(restored(saved.state, live, saved.moved), interface, keys, adopt=True)
         for hook in saved.undo_hooks:
-            run_hook(hook, interface)
+            try:
+                run_hook(hook, interface)
+            except WgmeshError as error:  # the tunnels are back: that must not depend on a hook
+                log.warning("%s", error.message)
     _abandon(places, record)
+
+
+def _saved(places: Places) -> Snapshot | None:
+    """Return the snapshot; a damaged one is as good as none."""
+    try:
+        return snapshot.read(places.snapshot)
+    except WgmeshError as error:
+        log.warning("%s", error.message)
+        return None
 
 
 def converge(
@@ -281,7 +314,7 @@ def recover(places: Places, rebuild: Callable[[], KernelState | None]) -> Recove
     if record.phase is Phase.PREPARED or (readable and _state_is_gone(places, record)):
         _abandon(places, record)
         return Recovered(record, forward=False, applied=False)
-    with _undisturbed():
+    with undisturbed():
         _undo(places, record, rebuild)
     return Recovered(record, forward=False, applied=True)
 

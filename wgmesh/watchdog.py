@@ -16,7 +16,8 @@ from wgmesh.linux import systemd
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "wgmesh", "recover", "--wait")
+COMMAND = (sys.executable, "-P", "-m", "wgmesh", "recover", "--wait")
+"""-P: no code out of the directory that the agent happens to run in."""
 _LOOK_SECONDS = 1.0
 
 
@@ -33,7 +34,7 @@ def arm(record: Journal) -> Callable[[], None]:
     child = process.start(COMMAND, detached=True)
 
     def disarm() -> None:
-        child.kill()  # it has inherited our deafness to SIGTERM; it holds nothing while it waits
+        child.kill()  # it holds nothing while it waits
         child.wait()
 
     return disarm

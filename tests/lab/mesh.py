@@ -26,13 +26,13 @@ class Mesh:
         self.author: Author = world.author(author)
         self.url = world.forge.url()
         self.numbers: dict[str, int] = {}
-        text = (
+        self.text = (
             "[mesh]\n"
             'interface = "wg0"\n'
             'mesh_cidr = ["10.40.0.0/24", "fd40::/64"]\n'
             "port = 51820\n" + options
         )
-        files = {"mesh.toml": text, "allowed_signers": self.author.allowed_signers_line}
+        files = {"mesh.toml": self.text, "allowed_signers": self.author.allowed_signers_line}
         self.introduction = self.author.commit(files, "A new mesh")
         self.author.push()
 

@@ -62,7 +62,7 @@ def test_stage_and_read_back(root: Path) -> None:
     assert path == root / "gen-3"
     assert generation.read_manifest(root, 3) == manifest(3)
     assert generation.read_files(root, 3) == FILES | {"wgmesh.nft": b"\0\xff"}
-    assert {mode(one) for one in path.iterdir()} == {0o644}
+    assert {mode(one) for one in path.iterdir()} == {0o600}
     assert entries(root) == ["gen-3"]
 
 

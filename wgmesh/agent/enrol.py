@@ -1,7 +1,6 @@
 """Joining a mesh and leaving it."""
 
 import logging
-import os
 import re
 import socket
 import time
@@ -9,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import generation, inventory, linux, mesh, process, records, settings
-from wgmesh.agent import adopt, fetch, node, status
+from wgmesh.agent import adopt, fetch, look, node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.errors import NotJoinedError, UsageError
-from wgmesh.files import locked, sync_directory
+from wgmesh.files import locked, write_atomic
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.model import Inventory, KernelState, VerifiedCommit
 from wgmesh.records import Tips, Verdict
 from wgmesh.repository import Repository, check_remote
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction import converge
+from wgmesh.transaction import converge, undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +60,9 @@ def join(request: JoinRequest) -> Joined:
         remote = check_remote(request.remote)
         request = replace(request, remote=remote)
         finish_cut_short()
-        _require_same(request)
+        if _is_joined(request):
+            _enable(request)
+            return _entry_again()
         name = request.node or socket.gethostname().partition(".")[0].lower()
         try:
             node_name(name)
@@ -95,7 +96,7 @@ def join(request: JoinRequest) -> Joined:
         settings.save_enrolment(enrolment)
         me = node.load()
         _enable(request)
-        status.refresh(me)
+        look.refresh(me)
         there = "it is in the inventory" if entry is not None else "pending until its entry lands"
         return Joined(_entry_text(public_key), name, f"{name} has joined: {there}")
 
@@ -104,18 +105,26 @@ def _applied() -> VerifiedCommit | None:
     return records.read_tips(PLACES.state).applied
 
 
-def _require_same(request: JoinRequest) -> None:
-    """Raise UsageError when this machine is enrolled otherwise than asked for now."""
+def _is_joined(request: JoinRequest) -> bool:
+    """Return whether this machine is enrolled already, just as asked for.
+
+    Trust then stays where it has come to: a second `join` must not lead back to the introduction.
+    Raises UsageError when it is enrolled otherwise.
+    """
     try:
         known = settings.load_enrolment()
     except NotJoinedError:
-        return
+        return False
     asked = (request.remote, request.branch, request.path)
-    if (known.remotes[0], known.branch, known.path) != asked:
+    anchor = request.introduction in (None, known.anchor.commit)
+    signer = request.signer in (None, known.anchor.fingerprint)
+    if (known.remotes[0], known.branch, known.path) != asked or not anchor or not signer:
         raise UsageError(
-            f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already",
+            f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already,"
+            f" from {known.anchor.commit[:12]} on",
             "wgmesh leave comes first; wgmesh join without arguments prints the entry again",
         )
+    return True
 
 
 def _trusted(request: JoinRequest) -> tuple[Anchor, VerifiedCommit, Inventory]:
@@ -176,17 +185,7 @@ def _ensure_key(path: Path, interface: str) -> None:
     else:
         key = process.text(["wg", "genkey"]).strip()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_key(path, key)
-
-
-def _write_key(path: Path, key: str) -> None:
-    """Write a new key file, 0600 from its first moment, never over an existing one."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(fd)
-    sync_directory(path.parent)
+    write_atomic(path, f"{key}\n".encode(), 0o600)
 
 
 def _entry_text(public_key: str) -> str:
@@ -222,9 +221,9 @@ def leave(*, restore: bool) -> Result:
     with locked(settings.LOCK_FILE):
         me = node.load()
         finish_cut_short()
-        _disable()
         if restore:
             _restore(me)
+        _disable()
         settings.remove_enrolment()
         for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
             (PLACES.state / name).unlink(missing_ok=True)
@@ -250,7 +249,8 @@ def _restore(me: Node) -> None:
     keys = node.sysctl_keys(current.plan if current is not None else None)
     zero = generation.manifest_path(PLACES.generations, 0).exists()
     before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
-    converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
+    with undisturbed():
+        converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
     generation.unlink_files(PLACES.generations, PLACES.wireguard, interface)
     if linux.systemd.running() and not zero:
         linux.systemd.disable(f"wg-quick@{interface}.service")

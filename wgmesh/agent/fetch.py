@@ -15,6 +15,7 @@ from wgmesh.settings import REPOSITORY_DIR
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 20
+PROOF_SECONDS = 15  # within the first confirm window; a slower remote proves nothing
 FETCH_SECONDS = 300
 
 
@@ -48,49 +49,81 @@ def ask(node: Node, *, timeout_seconds: float = ASK_SECONDS) -> Tip:
 def answers(node: Node) -> bool:
     """Return whether a remote answers now: a check of the way there, not of what it says."""
     try:
-        ask(node, timeout_seconds=5)
+        ask(node, timeout_seconds=PROOF_SECONDS)
     except UnreachableError:
         return False
     return True
 
 
-def trust(node: Node, tip: Tip, tips: Tips) -> VerifiedCommit:
+def trust(node: Node, tip: Tip, tips: Tips, *, remember: bool = True) -> VerifiedCommit:
     """Return the verified commit at `tip`, fetched and checked from the trusted tip on.
 
     Raises RefusedError when the chain rule says no, UnreachableError when the fetch fails. The
-    new trusted tip is on disk before this returns.
+    new trusted tip is on disk before this returns, unless it is not to be remembered.
     """
+    known = tips.trusted
+    if known is not None and known.id == tip.commit and _settled(node, tips, known):
+        return known
     with Repository(REPOSITORY_DIR) as repository:
         repository.ensure()
-        trusted = tips.trusted.id if tips.trusted is not None else _lost_tip(node)
-        known = tips.trusted is not None and tips.trusted.id == tip.commit
-        if tips.trusted is not None and known and repository.has(tip.commit):
-            return tips.trusted
         repository.fetch(
             tip.remote, node.enrolment.branch, tip.commit, timeout_seconds=FETCH_SECONDS
         )
-        from wgmesh.trust import chain
-
-        verified = chain.verify(
-            repository,
-            trusted,
-            tip.commit,
-            now=time.time(),
-            revoked=node.enrolment.revoked,
-            branch=node.enrolment.branch,
-        )
+        trusted = known.id if known is not None else _lost_tip(node, repository)
+        verified = _verify(node, repository, trusted, tip.commit)
+        if not remember:
+            return verified
         repository.keep(verified.id)
     records.write_tips(PLACES.state, replace(tips, trusted=verified))
     log.info("%s by %s is trusted: %s", verified.id[:12], verified.signer, verified.subject)
     return verified
 
 
-def _lost_tip(node: Node) -> str:
-    """Return where trust restarts when its record is lost: the boot manifest, else the anchor.
+def still_trusted(node: Node, known: VerifiedCommit) -> VerifiedCommit:
+    """Return the trusted tip. Raises RefusedError when its signer was revoked here since."""
+    if known.fingerprint not in node.enrolment.revoked:
+        return known
+    with Repository(REPOSITORY_DIR) as repository:
+        return _verify(node, repository, known.id, known.id)
 
-    What runs was verified from the anchor on, so it is never older.
+
+def _verify(node: Node, repository: Repository, trusted: str, tip: str) -> VerifiedCommit:
+    from wgmesh.trust import chain
+
+    return chain.verify(
+        repository,
+        trusted,
+        tip,
+        now=time.time(),
+        revoked=node.enrolment.revoked,
+        branch=node.enrolment.branch,
+    )
+
+
+def _settled(node: Node, tips: Tips, known: VerifiedCommit) -> bool:
+    """Return whether the trusted tip needs no second look: nobody revoked its signer since.
+
+    One that does not run yet is still to be read, so its objects must be there; of one that runs
+    the repository itself will do.
     """
+    if known.fingerprint in node.enrolment.revoked:
+        return False
+    if tips.applied is not None and tips.applied.id == known.id:
+        return REPOSITORY_DIR.is_dir()
+    with Repository(REPOSITORY_DIR) as repository:
+        return repository.valid() and repository.has(known.id)
+
+
+def _lost_tip(node: Node, repository: Repository) -> str:
+    """Return where trust restarts when its record is lost: the newer of anchor and boot manifest.
+
+    What runs here was verified from an anchor on, so a branch that lacks it was rewound; so was one
+    that lacks the anchor. Either is then refused as such.
+    """
+    anchor = node.enrolment.anchor.commit
     confirmed = running()
-    if confirmed is not None and confirmed.manifest.commit is not None:
-        return confirmed.manifest.commit.id
-    return node.enrolment.anchor.commit
+    if confirmed is None or confirmed.manifest.commit is None or not repository.has(anchor):
+        return anchor
+    booted = confirmed.manifest.commit.id
+    older = repository.has(booted) and not repository.is_ancestor(anchor, booted)
+    return anchor if older else booted

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from wgmesh import generation, records, settings, watchdog
-from wgmesh.agent import adopt, node, status
+from wgmesh.agent import adopt, look, node
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.desired import restored
@@ -16,7 +16,7 @@ from wgmesh.files import locked
 from wgmesh.generation import Manifest
 from wgmesh.model import KernelState, NodePlan
 from wgmesh.records import Hold, Quarantined
-from wgmesh.transaction import Proposal, converge, execute
+from wgmesh.transaction import Proposal, converge, execute, undisturbed
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,22 @@ def rollback(number: int | None, *, hold: bool) -> Result:
         if wanted == current.manifest.number:
             return Result("in-sync", f"generation {wanted} already runs")
         goal = node.at_generation(wanted)
-        _go(current, goal)
-        _leave_behind(current, hold=hold)
+        if goal.pristine is not None:
+            generation.restore(PLACES.generations, wanted, goal.pristine)
+        before = records.read_quarantine(PLACES.state), records.read_hold(PLACES.state)
+        # First, so that a kill on the way cannot leave the node free to apply it again.
+        _leave_behind(current, goal, hold=hold)
+        try:
+            _go(current, goal)
+        except (WgmeshError, OSError):
+            records.write_quarantine(PLACES.state, before[0])
+            records.write_hold(PLACES.state, before[1])
+            raise
         tips = records.read_tips(PLACES.state)
-        records.write_tips(PLACES.state, replace(tips, applied=goal.manifest.commit))
+        tips = replace(tips, applied=goal.manifest.commit, digest=goal.manifest.digest)
+        records.write_tips(PLACES.state, tips)
         records.write_verdict(PLACES.state, None)
-        status.refresh(me)
+        look.refresh(me)
         held = "; held until: wgmesh resume" if hold else ""
         return Result("rolled-back", f"generation {wanted} runs again{held}")
 
@@ -104,8 +114,8 @@ def _as_before(before: KernelState, observed: KernelState) -> KernelState:
     return restored(before, observed, ())
 
 
-def _leave_behind(current: Running, *, hold: bool) -> None:
-    """Quarantine what was left by hand, and hold."""
+def _leave_behind(current: Running, goal: Running, *, hold: bool) -> None:
+    """Quarantine what is left by hand, and hold; what is gone back to is wanted again."""
     now = int(time.time())
     manifest: Manifest = current.manifest
     commit = manifest.commit
@@ -117,6 +127,7 @@ def _leave_behind(current: Running, *, hold: bool) -> None:
         time=now,
     )
     entries = records.harmed(records.read_quarantine(PLACES.state), entry, forever=True)
+    entries = tuple(entry for entry in entries if entry.digest != goal.manifest.digest)
     records.write_quarantine(PLACES.state, entries)
     if hold:
         records.write_hold(PLACES.state, Hold("after `wgmesh rollback`", now))
@@ -137,7 +148,7 @@ def _set_hold(value: Hold | None, message: str) -> Result:
     with locked(settings.LOCK_FILE, wait=True):
         me = node.load()
         records.write_hold(PLACES.state, value)
-        status.refresh(me)
+        look.refresh(me)
     return Result("held" if value is not None else "resumed", message)
 
 
@@ -151,11 +162,14 @@ def reconcile() -> Result:
         if current is None or current.plan is None:
             raise WgmeshError("there is no confirmed generation to go back to", "wgmesh sync")
         changed = converge_to(current.plan)
+        if current.pristine is not None:
+            generation.restore(PLACES.generations, current.manifest.number, current.pristine)
+            changed = True
         for complaint in generation.link_files(
             PLACES.generations, PLACES.wireguard, current.plan.interface
         ):
             log.warning("%s", complaint)
-        status.refresh(me)
+        look.refresh(me)
     return Result(
         "repaired" if changed else "in-sync",
         "the node runs its confirmed generation again" if changed else "there was no drift",
@@ -171,7 +185,8 @@ def converge_to(plan: NodePlan) -> bool:
 
     if not diff(target, seen.state):
         return False
-    converge(target, plan.interface, node.sysctl_keys(plan))
+    with undisturbed():
+        converge(target, plan.interface, node.sysctl_keys(plan))
     return True
 
 

@@ -6,14 +6,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgmesh import generation, linux, process, render, resolve, settings
+from wgmesh import __version__, generation, linux, process, render, resolve, settings
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.model import (
     Change,
-    Endpoint,
     KernelState,
     NodePlan,
     Observed,
@@ -44,10 +43,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The confirmed generation: its manifest, and its plan (None for generation 0)."""
+    """A generation: its manifest, and its plan (None for generation 0).
+
+    `altered`: its files are not what was rendered; `pristine` are those, when they could be made
+    again out of the commit. The plan is theirs.
+    """
 
     manifest: Manifest
     plan: NodePlan | None
+    altered: bool = False
+    pristine: dict[str, bytes] | None = None
 
 
 def require_root() -> None:
@@ -70,17 +75,52 @@ def running() -> Running | None:
 
 
 def at_generation(number: int) -> Running:
-    """Return generation `number`. Raises WgmeshError when it is missing, damaged or altered."""
+    """Return generation `number`. Raises WgmeshError when it is missing or its manifest damaged.
+
+    Files that somebody edited are not believed: the plan then comes out of the commit again.
+    """
     manifest = generation.read_manifest(PLACES.generations, number)
     if number == 0:
         return Running(manifest, None)
     files = generation.read_files(PLACES.generations, number)
-    if render.digest(files) != manifest.digest:
-        raise WgmeshError(
-            f"generation {number} is not what was rendered: a file in it was changed",
-            "wgmesh rollback N goes to another one",
+    if render.digest(files) == manifest.digest:
+        return Running(manifest, render.parse(files))
+    pristine = _rendered_again(manifest)
+    plan = render.parse(pristine) if pristine is not None else None
+    return Running(manifest, plan, altered=True, pristine=pristine)
+
+
+def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
+    """Return the files of a generation as its commit says; None when that cannot be had."""
+    from wgmesh import inventory, mesh
+    from wgmesh.repository import Repository
+
+    if manifest.commit is None:
+        return None
+    try:
+        me = load()
+        with Repository(settings.REPOSITORY_DIR) as repository:
+            files = repository.inventory_files(manifest.commit.id, me.enrolment.path)
+        model = inventory.load(files)
+        own = mesh.find_node(model, own_public_key(me.enrolment))
+        if own is None:
+            return None
+        plan = mesh.plan(
+            model,
+            own.name,
+            allow_hooks=me.settings.allow_hooks,
+            private_key_path=str(me.enrolment.key_path),
         )
-    return Running(manifest, render.parse(files))
+    except WgmeshError as error:
+        log.debug("generation %d cannot be made again: %s", manifest.number, error.message)
+        return None
+    rendered = render.files(plan)
+    return rendered if render.digest(rendered) == manifest.digest else None
+
+
+def context(me: Node) -> str:
+    """Return what a plan depends on beside the inventory: another one asks for a new look."""
+    return f"wgmesh {__version__}, allow_hooks {me.settings.allow_hooks}"
 
 
 def _read_secret(path: str) -> Secret:
@@ -176,29 +216,33 @@ def rebuild() -> KernelState | None:
 
 
 def remember_endpoints(plan: NodePlan, seen: Observed) -> None:
-    """Write the endpoints that named peers were last proven at, for a boot without a resolver."""
+    """Write where named peers were last proven, for a boot without a resolver.
+
+    A line is `KEY ENDPOINT NAME`; it holds for as long as the inventory says that name.
+    """
     from wgmesh.files import write_atomic
 
     link = seen.state.link
     if link is None:
         return
-    proven: dict[str, Endpoint] = {}
-    for peer in plan.peers:
-        live = link.peers.get(peer.public_key)
-        counters = seen.counters.get(peer.public_key)
-        named = bool(peer.endpoints) and not peer.endpoints[0].literal
-        if named and live is not None and live.endpoint and counters and counters.latest_handshake:
-            proven[peer.public_key] = live.endpoint
-    lines = "".join(f"{key} {endpoint}\n" for key, endpoint in sorted(proven.items()))
     try:
         old = ENDPOINTS_FILE.read_text(encoding="ascii")
     except FileNotFoundError:
         old = ""
-    kept = {line.split(" ")[0]: line for line in old.splitlines(keepends=True)}
-    wanted = {peer.public_key for peer in plan.peers}
-    merged = {key: line for key, line in kept.items() if key in wanted}
-    merged |= {line.split(" ")[0]: line for line in lines.splitlines(keepends=True)}
-    text = "".join(merged[key] for key in sorted(merged))
+    known = {line.split(" ")[0]: line for line in old.splitlines()}
+    lines = []
+    for peer in sorted(plan.peers, key=lambda peer: peer.public_key):
+        if not peer.endpoints or peer.endpoints[0].literal:
+            continue
+        name = str(peer.endpoints[0])
+        live = link.peers.get(peer.public_key)
+        counters = seen.counters.get(peer.public_key)
+        line = known.get(peer.public_key, "")
+        if live is not None and live.endpoint and counters and counters.latest_handshake:
+            lines.append(f"{peer.public_key} {live.endpoint} {name}")
+        elif line.endswith(f" {name}"):
+            lines.append(line)
+    text = "".join(f"{line}\n" for line in lines)
     if text != old:
         write_atomic(ENDPOINTS_FILE, text.encode())
 

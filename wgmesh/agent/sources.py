@@ -27,10 +27,10 @@ def load(text: str) -> Source:
     if path.is_dir():
         return Source(path, _directory(path))
     if path.is_file():
-        kind = "mesh.conf" if path.suffix == ".conf" else "mesh.toml"
+        name = path.name if path.suffix in (".conf", ".toml") else "mesh.toml"
         beside = _directory(path.parent) if path.name == "mesh.toml" else {}
         nodes = {name: data for name, data in beside.items() if name.startswith("nodes/")}
-        return Source(path.parent, {kind: _read(path)} | nodes)
+        return Source(path.parent, {name: _read(path)} | nodes)
     revision, colon, inside = text.partition(":")
     if colon and revision:
         return Source(None, files_at(Path(), revision, inside or "."))

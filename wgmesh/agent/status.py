@@ -1,20 +1,13 @@
-"""What `wgmesh status` says: gathered, assembled purely, and kept in /run for all to read."""
+"""What `wgmesh status` says, made purely out of what was gathered."""
 
-import json
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from wgmesh import generation, probe, records, settings
 from wgmesh.agent import node
-from wgmesh.agent.node import PLACES, Node, Running
-from wgmesh.describe import describe
-from wgmesh.errors import NotJoinedError, WgmeshError
-from wgmesh.files import write_atomic
-from wgmesh.model import Endpoint, Health, Observed, Peer, VerifiedCommit
+from wgmesh.agent.node import Node, Running
+from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
 from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
 
 Report = dict[str, Any]
@@ -33,13 +26,16 @@ STATES = (
 ALARMS = frozenset({"refused", "invalid", "rolled-back", "removed", "degraded"})
 """States that make `wgmesh status` exit with 7."""
 
-_PROBE_SECONDS = 2.0
 _SKEW_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """All that a report is made from; `rtt_ms` by public key is what the last tick measured."""
+    """All that a report is made from.
+
+    `changes` lead from what is seen to what was confirmed; `drift` tells of them, and of files.
+    `rtt_ms` by public key is what the last tick measured.
+    """
 
     me: Node
     running: Running | None
@@ -49,6 +45,7 @@ class Gathered:
     hold: Hold | None
     quarantine: tuple[Quarantined, ...]
     seen: Observed | None
+    changes: tuple[Change, ...]
     drift: tuple[str, ...]
     rtt_ms: Mapping[str, float]
     probed_at: int
@@ -71,6 +68,14 @@ def _commit(commit: VerifiedCommit | None) -> Report | None:
         "subject": commit.subject,
         "time": timestamp(commit.time),
     }
+
+
+def _runs(have: Gathered) -> VerifiedCommit | None:
+    """Return the commit that runs: the last that changed nothing, or the generation's own."""
+    manifest = have.running.manifest if have.running is not None else None
+    if manifest is None or have.tips.digest == manifest.digest:
+        return have.tips.applied
+    return manifest.commit
 
 
 def _candidate(tips: Tips, verdict: Verdict | None) -> Report | None:
@@ -163,7 +168,8 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         since = timestamp(fetched) or "ever"
         found.append(("degraded", f"stale: no remote has answered since {since}"))
     elif have.last is not None and have.last.outcome in ("unreachable", "failed"):
-        found.append(("in-sync", f"the last sync: {have.last.reason}"))
+        kind = "degraded" if have.last.outcome == "failed" else "in-sync"
+        found.append((kind, f"the last sync: {have.last.reason}"))
     return found
 
 
@@ -192,7 +198,7 @@ def assemble(have: Gathered, now: float) -> Report:
         "interface": have.me.enrolment.interface,
         "state": state,
         "reasons": [sentence for _, sentence in reasons],
-        "commit": _commit(have.tips.applied),
+        "commit": _commit(_runs(have)),
         "candidate": _candidate(have.tips, have.verdict),
         "generation": have.running.manifest.number if have.running is not None else None,
         "last_sync": None
@@ -228,102 +234,3 @@ def not_joined() -> Report:
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
     return {"state": "not-joined"} | dict.fromkeys(names) | empty
-
-
-def gather(me: Node) -> Gathered:
-    """Return what a report needs: records from disk, one look at the device. Sends nothing."""
-    drift: list[str] = []
-    try:
-        running = node.running()
-    except WgmeshError as error:
-        running = None
-        drift.append(error.message)
-    plan = running.plan if running is not None else None
-    seen = None
-    if plan is not None:
-        try:
-            seen = node.observe(plan)
-            drift += [describe(change) for change in node.drift(plan, seen, time.time())]
-        except WgmeshError as error:
-            drift.append(error.message)
-        drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
-    tick = _read_tick()
-    return Gathered(
-        me=me,
-        running=running,
-        tips=records.read_tips(PLACES.state),
-        last=records.read_last_sync(PLACES.state),
-        verdict=records.read_verdict(PLACES.state),
-        hold=records.read_hold(PLACES.state),
-        quarantine=records.read_quarantine(PLACES.state),
-        seen=seen,
-        drift=tuple(drift),
-        rtt_ms=tick.get("rtt_ms", {}),
-        probed_at=tick.get("time", 0),
-    )
-
-
-def report() -> Report:
-    """Return the report for `wgmesh status`: live for root, else what the last tick wrote.
-
-    Raises WgmeshError when there is nothing to read without root.
-    """
-    if os.geteuid() == 0:
-        try:
-            me = node.load()
-        except NotJoinedError:
-            return not_joined()
-        return assemble(gather(me), time.time())
-    if not settings.NODE_FILE.exists():
-        return not_joined()
-    try:
-        kept: Report = json.loads(settings.STATUS_FILE.read_bytes())
-    except FileNotFoundError:
-        raise WgmeshError(
-            "the agent has not run since boot", "run `wgmesh status` as root, or wait for a poll"
-        ) from None
-    return kept
-
-
-def refresh(me: Node) -> None:
-    """Write the report that `status` shows without root; it has no secret."""
-    have = gather(me)
-    if have.running is not None and have.running.plan is not None and have.seen is not None:
-        node.remember_endpoints(have.running.plan, have.seen)
-    data = json.dumps(assemble(have, time.time()), indent=1).encode()
-    write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
-
-
-def tick() -> None:
-    """Probe every peer once and keep what came back: what `status` calls the last tick."""
-    running = node.running()
-    if running is None or running.plan is None:
-        return
-    targets = {peer.public_key: peer.addresses for peer in running.plan.peers}
-    answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
-    rtt = {
-        key: min(answers[address] for address in own)
-        for key, addresses in targets.items()
-        if (own := [address for address in addresses if address in answers])
-    }
-    _write_tick(rtt)
-
-
-def remember_probe(health: Health) -> None:
-    """Keep the round trips of a transaction's proof as the last tick."""
-    rtt = {key: peer.rtt_ms for key, peer in health.peers.items() if peer.rtt_ms is not None}
-    if rtt:
-        _write_tick(rtt)
-
-
-def _write_tick(rtt_ms: Mapping[str, float]) -> None:
-    data = json.dumps({"time": int(time.time()), "rtt_ms": dict(rtt_ms)}).encode()
-    write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
-
-
-def _read_tick() -> dict[str, Any]:
-    try:
-        value = json.loads((settings.RUN_DIR / "tick.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -4,7 +4,7 @@ import difflib
 from typing import Any
 
 from wgmesh import generation, inventory, mesh, records, render
-from wgmesh.agent import node, status
+from wgmesh.agent import look, node
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
@@ -22,7 +22,11 @@ def history() -> list[dict[str, Any]]:
     left = {entry.digest for entry in records.read_quarantine(PLACES.state)}
     rows = []
     for number in generation.numbers(root):
-        manifest = generation.read_manifest(root, number)
+        try:
+            manifest = generation.read_manifest(root, number)
+        except WgmeshError:
+            rows.append(_row(Manifest(number, "", "", 0), "damaged"))
+            continue
         outcome = (
             "before wgmesh"
             if number == 0
@@ -110,7 +114,8 @@ def _unified(old: dict[str, bytes], new: dict[str, bytes], old_name: str, new_na
 
 def endpoints() -> list[tuple[str, str, str, str]]:
     """Return for each peer that has an endpoint: name, the one in force, its source, candidates."""
-    report = status.report()
+    node.load()
+    report = look.report()
     known = {peer["public_key"]: peer for peer in report["peers"]}
     running = node.running()
     if running is None or running.plan is None:
@@ -129,7 +134,8 @@ def endpoints() -> list[tuple[str, str, str, str]]:
 
 def exits() -> list[tuple[str, str, str, str]]:
     """Return for each exit that this node may use: name, tunnel state, round trip, primary."""
-    report = status.report()
+    node.load()
+    report = look.report()
     known = {peer["public_key"]: peer for peer in report["peers"]}
     running = node.running()
     if running is None or running.plan is None:

@@ -2,10 +2,17 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wgmesh.cli.command import Command
 from wgmesh.errors import UsageError
+
+if TYPE_CHECKING:
+    from wgmesh.agent.sources import Source
+    from wgmesh.model import Problem
 
 
 def _inventory(parser: ArgumentParser) -> None:
@@ -46,17 +53,27 @@ def _validate(arguments: Namespace) -> int:
     from wgmesh.agent import sources
     from wgmesh.inventory import problems
 
-    result = inventory.read(sources.load(arguments.inventory).files)
+    source = sources.load(arguments.inventory)
+    result = inventory.read(source.files)
     match arguments.format:
         case "json":
             sys.stdout.write(problems.as_json(result.problems, result.inventory))
         case "github":
-            sys.stdout.write(problems.as_github(result.problems))
+            sys.stdout.write(problems.as_github(_from_here(source, result.problems)))
         case _:
             sys.stderr.write(problems.as_text(result.problems))
             if result.inventory is not None:
                 sys.stdout.write(problems.summary(result.inventory))
     return 0 if result.inventory is not None else 3
+
+
+def _from_here(source: "Source", problems: "Sequence[Problem]") -> "list[Problem]":
+    """Return `problems` with the paths of their files: a forge looks for them from the top."""
+    root = source.root
+    return [
+        problem if root is None else replace(problem, file=(root / problem.file).as_posix())
+        for problem in problems
+    ]
 
 
 def _declare_plan(parser: ArgumentParser) -> None:
@@ -81,7 +98,16 @@ def _plan(arguments: Namespace) -> int:
         print(f"{node.node}: {node.kind}")
         for line in node.lines:
             print(f"  {line}")
+    if arguments.base is not None and found:
+        pairs = {tuple(sorted((node.node, peer))) for node in found for peer in node.breaks}
+        print(_order({" and ".join(pair) for pair in pairs}))
     return 0
+
+
+def _order(broken: set[str]) -> str:
+    if not broken:
+        return "every tunnel that stays works on, in whatever order the nodes apply this"
+    return f"down until both ends have applied this: {', '.join(sorted(broken))}"
 
 
 def _declare_node(parser: ArgumentParser) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 from wgmesh import __version__
 from wgmesh.cli import output
-from wgmesh.errors import WgmeshError
 
 
 def run(
@@ -17,9 +16,10 @@ def run(
     )
     parser.add_argument("action", nargs="?", choices=("status",), default="status")
     parser.add_argument("--version", action="version", version=f"{name} {__version__}")
-    parser.parse_args(argv)
-    output.set_up_logging(verbose=False, quiet=False)
-    try:
+
+    def parsed() -> int:
+        parser.parse_args(argv)
+        output.set_up_logging(verbose=False, quiet=False)
         return status()
-    except WgmeshError as error:
-        return output.complain(error)
+
+    return output.guard(parsed)

@@ -1,20 +1,22 @@
-"""`wgmesh`: the table of commands, and the one place that catches errors."""
+"""`wgmesh`: the table of commands."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
 from wgmesh.cli import author, node, output
 from wgmesh.cli.command import Command
-from wgmesh.errors import WgmeshError
 
 COMMANDS: tuple[Command, ...] = (*node.COMMANDS, *author.COMMANDS)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the whole command line, declared by the rooms `node` and `author`."""
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """Return the command line, declared by the rooms `node` and `author`.
+
+    When `only` is a command, the others are left out: to declare them all costs more than to ask
+    a remote does.
+    """
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--verbose",
@@ -34,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"wgmesh {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    chosen = [command for command in COMMANDS if command.name == only]
+    for command in chosen or COMMANDS:
         sub = commands.add_parser(
             command.name,
             help=command.summary,
@@ -50,23 +53,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` and return its exit code; no traceback reaches a user."""
-    output.accept_any_terminal()
-    try:
-        arguments = parser().parse_args(argv)
-        output.set_up_logging(
-            verbose=getattr(arguments, "verbose", False), quiet=getattr(arguments, "quiet", False)
-        )
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-    except WgmeshError as error:
-        return output.complain(error)
-    except BrokenPipeError:
-        # the reader of our output has gone: nothing to say, and nowhere to say it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return output.complain(WgmeshError(f"{where}{error.strerror or error}"))
+    words = sys.argv[1:] if argv is None else argv
+    return output.guard(lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> int:
+    named = next((word for word in words if not word.startswith("-")), "")
+    arguments = parser(named).parse_args(words)
+    output.set_up_logging(
+        verbose=getattr(arguments, "verbose", False), quiet=getattr(arguments, "quiet", False)
+    )
+    code: int = arguments.run(arguments)
     return code

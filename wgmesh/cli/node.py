@@ -84,10 +84,10 @@ def _declare_status(parser: ArgumentParser) -> None:
 
 
 def _status(arguments: Namespace) -> int:
-    from wgmesh.agent import status
+    from wgmesh.agent import look, status
 
     while True:
-        shown = status.report()
+        shown = look.report()
         text = json.dumps(shown, indent=2) + "\n" if arguments.json else report.status_text(shown)
         if not arguments.watch:
             sys.stdout.write(text)
@@ -166,9 +166,13 @@ def _declare_recover(parser: ArgumentParser) -> None:
 
 
 def _recover(arguments: Namespace) -> int:
+    from wgmesh import settings
     from wgmesh.agent import manual
 
-    return _say(manual.recover(wait=arguments.wait))
+    result = manual.recover(wait=arguments.wait)
+    if result.outcome == "in-sync":
+        settings.load_enrolment()  # raises NotJoinedError: nothing was left behind either
+    return _say(result)
 
 
 COMMANDS = (

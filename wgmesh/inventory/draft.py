@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from wgmesh.inventory.values import show
+from wgmesh.inventory.values import escaped, show
 from wgmesh.model import Problem, Severity
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -74,7 +74,9 @@ class Report:
         name = None if node is None else show(node)[1:-1]
         key = None if field is None else show(field)[1:-1]
         self._problems.append(
-            Problem(severity, show(file, 255)[1:-1], line, name, key, message, hint)
+            Problem(
+                severity, show(file, 255)[1:-1], line, name, key, escaped(message), escaped(hint)
+            )
         )
 
     def error(self, table: Table, field: str | None, message: str, hint: str = "") -> None:

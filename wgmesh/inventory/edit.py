@@ -131,8 +131,9 @@ def _entry_values(
         build(draft, report, require_keys=require_keys)
     if report.failed():
         problems = report.problems()
+        field = f"{problems[0].field}: " if problems[0].field else ""
         raise InventoryError(
-            f"the entry is invalid: {problems[0].message}", problems[0].hint, problems
+            f"the entry is invalid: {field}{problems[0].message}", problems[0].hint, problems
         )
     return draft.nodes[PurePosixPath(file).stem].values
 

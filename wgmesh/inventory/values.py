@@ -36,7 +36,14 @@ class BadValue(WgmeshError):  # noqa: N818 - it never leaves this package
 def show(text: str, limit: int = 60) -> str:
     """Return `text` quoted, escaped and cut to `limit` characters, fit for a message."""
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
-    return "'" + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut) + "'"
+    return f"'{escaped(cut)}'"
+
+
+def escaped(text: str) -> str:
+    """Return `text` with what is not printable escaped, so that it can draw no line of its own."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def printable(text: str) -> str:

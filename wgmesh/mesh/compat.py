@@ -51,29 +51,20 @@ def _sums(layout: Layout) -> AllowedSum:
     What a gateway carries differs from node to node by that node's own part only. A set is summed
     up as the sum of its members' digests, so that the part is taken out by subtraction.
     """
-    nodes = layout.nodes.values()
+    own = {name: _sum(topology.own(node)) for name, node in layout.nodes.items()}
     if layout.hubs:
-        mesh = _sum(layout.mesh_cidr)
-        behind = {node.name: _sum(node.allowed_ips) for node in nodes}
-        hosts = {node.name: _sum(topology.hosts(node.address)) for node in nodes}
-        everything = mesh + sum(behind.values())
+        spokes = [node for node in layout.nodes.values() if topology.is_spoke(layout, node)]
+        part = {spoke.name: _sum(spoke.allowed_ips) for spoke in spokes}
+        whole = _sum(layout.mesh_cidr) + sum(part.values())
+    else:
+        part = {name: own[name] for name, node in layout.nodes.items() if node.endpoint is None}
+        whole = sum(part.values())
 
-        def in_star(node: Node, peer: Node) -> int:
-            if topology.is_gateway(layout, node, peer):
-                return everything - behind[node.name] + hosts[peer.name]
-            own = hosts[peer.name]
-            return own if topology.is_spoke(layout, node) else own + behind[peer.name]
+    def allowed_sum(node: Node, peer: Node) -> int:
+        through = whole - part[node.name] if topology.is_gateway(layout, node, peer) else 0
+        return own[peer.name] + through
 
-        return in_star
-
-    own = {node.name: _sum(topology.own(node)) for node in nodes}
-    hidden = sum(own[node.name] for node in nodes if node.endpoint is None)
-
-    def in_full_mesh(node: Node, peer: Node) -> int:
-        extra = hidden - own[node.name] if topology.is_gateway(layout, node, peer) else 0
-        return own[peer.name] + extra
-
-    return in_full_mesh
+    return allowed_sum
 
 
 def _sum(prefixes: Iterable[Prefix]) -> int:

@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wgmesh.mesh.compat import link_digests
 from wgmesh.mesh.plan import plan
 from wgmesh.model import Inventory, NodePlan, Peer
 
 
 @dataclass(frozen=True, slots=True)
 class NodeImpact:
-    """What happens on one node: `kind` is added, removed or changed; `lines` say what."""
+    """What happens on one node: `kind` is added, removed or changed; `lines` say what.
+
+    `breaks` names the peers whose tunnel is down until both ends have applied the change.
+    """
 
     node: str
     kind: str
     lines: tuple[str, ...]
+    breaks: tuple[str, ...] = ()
 
 
 def impact(old: Inventory, new: Inventory) -> tuple[NodeImpact, ...]:
@@ -28,9 +31,10 @@ def impact(old: Inventory, new: Inventory) -> tuple[NodeImpact, ...]:
         elif name not in after:
             found.append(NodeImpact(name, "removed", ("keeps its last state until it leaves",)))
         else:
-            lines = tuple(_changed(old, new, name))
+            was, will = plan(old, name), plan(new, name)
+            lines = tuple(_changed(was, will))
             if lines:
-                found.append(NodeImpact(name, "changed", lines))
+                found.append(NodeImpact(name, "changed", lines, tuple(_breaks(was, will))))
     return tuple(found)
 
 
@@ -59,8 +63,7 @@ def _peer(peer: Peer) -> str:
     return f"{peer.name}{where}, AllowedIPs {_listed(peer.allowed_ips)}"
 
 
-def _changed(old: Inventory, new: Inventory, name: str) -> Iterator[str]:
-    was, will = plan(old, name), plan(new, name)
+def _changed(was: NodePlan, will: NodePlan) -> Iterator[str]:
     for label, one, other in (
         ("public key", was.public_key, will.public_key),
         ("address", was.addresses, will.addresses),
@@ -69,19 +72,16 @@ def _changed(old: Inventory, new: Inventory, name: str) -> Iterator[str]:
     ):
         if one != other:
             yield f"{label}: {_listed(one)} -> {_listed(other)}"
-    links_before, links_after = link_digests(old, name), link_digests(new, name)
-    peers_before = {peer.public_key: peer for peer in was.peers}
-    peers_after = {peer.public_key: peer for peer in will.peers}
-    for key, peer in peers_after.items():
-        earlier = peers_before.get(key)
+    pairs = dict(_pairs(was, will))
+    for peer in will.peers:
+        earlier = pairs.get(peer.public_key)
         if earlier is None:
             yield f"+ peer {_peer(peer)}"
-        elif links_before[key] != links_after[key]:
-            yield f"~ peer {_peer(peer)}: both ends must apply before the tunnel works again"
-        elif earlier != peer:
-            yield f"~ peer {_peer(peer)}"
-    for key, peer in peers_before.items():
-        if key not in peers_after:
+        elif changes := "; ".join(_peer_changes(earlier, peer)):
+            yield f"~ peer {peer.name}: {changes}"
+    kept = {earlier.public_key for earlier in pairs.values()}
+    for peer in was.peers:
+        if peer.public_key not in kept:
             yield f"- peer {peer.name}"
     yield from _set_lines(
         "route", {str(r.prefix) for r in was.routes}, {str(r.prefix) for r in will.routes}
@@ -93,6 +93,51 @@ def _changed(old: Inventory, new: Inventory, name: str) -> Iterator[str]:
         yield "nft table inet wgmesh: changed"
     if was.exits != will.exits:
         yield "exit candidates: changed"
+
+
+def _pairs(was: NodePlan, will: NodePlan) -> Iterator[tuple[str, Peer]]:
+    """Yield the key of each peer that stays, with what it was: by key, else by name."""
+    by_key = {peer.public_key: peer for peer in was.peers}
+    by_name = {peer.name: peer for peer in was.peers}
+    keys = {peer.public_key for peer in will.peers}
+    for peer in will.peers:
+        named = by_name.get(peer.name)
+        if peer.public_key in by_key:
+            yield peer.public_key, by_key[peer.public_key]
+        elif named is not None and named.public_key not in keys:
+            yield peer.public_key, named
+
+
+def _peer_changes(was: Peer, will: Peer) -> Iterator[str]:
+    if was.name != will.name:
+        yield f"it was {was.name}"
+    if was.public_key != will.public_key:
+        yield "another public key"
+    if (was.preshared_key_path is None) != (will.preshared_key_path is None):
+        yield "with a preshared key" if will.preshared_key_path else "without preshared key"
+    elif was.preshared_key_path != will.preshared_key_path:
+        yield f"preshared key in {will.preshared_key_path}"
+    if was.endpoints != will.endpoints:
+        yield f"endpoint {_listed(was.endpoints) or 'none'} -> {_listed(will.endpoints) or 'none'}"
+    gained = [str(prefix) for prefix in will.allowed_ips if prefix not in was.allowed_ips]
+    lost = [str(prefix) for prefix in was.allowed_ips if prefix not in will.allowed_ips]
+    if gained or lost:
+        yield " ".join(["AllowedIPs", *(f"+{p}" for p in gained), *(f"-{p}" for p in lost)])
+    if was.persistent_keepalive != will.persistent_keepalive:
+        yield f"keepalive {was.persistent_keepalive} s -> {will.persistent_keepalive} s"
+
+
+def _breaks(was: NodePlan, will: NodePlan) -> Iterator[str]:
+    """Yield the peers that the node cannot speak with while only one of the two has applied."""
+    pairs = dict(_pairs(was, will))
+    for peer in will.peers:
+        earlier = pairs.get(peer.public_key)
+        if earlier is not None and (
+            was.public_key != will.public_key
+            or earlier.public_key != peer.public_key
+            or (earlier.preshared_key_path is None) != (peer.preshared_key_path is None)
+        ):
+            yield peer.name
 
 
 def _set_lines(label: str, before: set[str], after: set[str]) -> Iterator[str]:

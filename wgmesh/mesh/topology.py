@@ -82,25 +82,26 @@ def own(peer: Node) -> list[Prefix]:
 
 
 def allowed(of: Layout, node: Node, peer: Node) -> list[Prefix]:
-    """Return the AllowedIPs that `node` gives `peer`: sorted, each once."""
-    if is_spoke(of, node) and not is_gateway(of, node, peer):
-        # A hub that is not in force: whatever else came through it would be dropped anyway.
-        return sort(hosts(peer.address))
+    """Return the AllowedIPs that `node` gives `peer`: sorted, each once.
+
+    A peer always carries what it owns, a hub that is not in force too: its packets come straight
+    from it, so nobody else may own their sources.
+    """
     prefixes = own(peer)
     if is_gateway(of, node, peer):
-        prefixes += carried(of, node, peer)
+        prefixes += carried(of, node)
     return sort(prefixes)
 
 
-def carried(of: Layout, node: Node, gateway: Node) -> Iterator[Prefix]:
-    """Yield what `gateway` carries for `node` beside what it owns itself; may repeat prefixes."""
+def carried(of: Layout, node: Node) -> Iterator[Prefix]:
+    """Yield what its gateway carries for `node` beside what it owns itself."""
     if of.hubs:
         yield from of.mesh_cidr
     for other in of.nodes.values():
-        if other.name in (node.name, gateway.name):
+        if other.name == node.name or other.name in of.hubs:
             continue
         if of.hubs:
-            yield from other.allowed_ips
+            yield from other.allowed_ips  # its addresses are in mesh_cidr
         elif other.endpoint is None:
             yield from own(other)
 

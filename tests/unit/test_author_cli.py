@@ -1,0 +1,369 @@
+"""The author's commands, as they are typed: no root, no network, real git and real keys."""
+
+import io
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.inventory_texts import key
+from tests.unit.signing import environment, run
+from wgmesh.cli.main import main
+
+TOP = Path(__file__).parents[2]
+MESH = """\
+# the mesh of the tests
+[mesh]
+interface = "wg0"
+mesh_cidr = ["10.40.0.0/24", "fd40::/64"]
+"""
+
+
+def entry(number: int, extra: str = "") -> str:
+    """Return a node's file."""
+    return (
+        f'address = ["10.40.0.{number}/32", "fd40::{number}/128"]  # by hand\n'
+        f'public_key = "{key(number)}"\n'
+        f'endpoint = "node{number}.example.com"\n{extra}'
+    )
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Path:
+    """Make a repository with an inventory of alpha and bravo, in two files."""
+    tree = tmp_path / "mesh"
+    (tree / "nodes").mkdir(parents=True)
+    (tree / "mesh.toml").write_text(MESH)
+    (tree / "nodes/alpha.toml").write_text(entry(1))
+    (tree / "nodes/bravo.toml").write_text(entry(2))
+    run(["git", "init", "--quiet", "--initial-branch=main"], tree)
+    commit(tree, "first")
+    return tree
+
+
+def commit(tree: Path, message: str) -> None:
+    """Commit all that is there."""
+    run(["git", "add", "--all"], tree)
+    run(["git", "commit", "--quiet", "-m", message], tree)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def wgmesh(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line; returns exit code, stdout, stderr."""
+
+    def typed(*words: str | Path) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return code, shown.out, shown.err
+
+    return typed
+
+
+# ---------------------------------------------------------------- validate
+
+
+def test_validate_prints_the_summary(mesh: Path, wgmesh: Run) -> None:
+    code, out, err = wgmesh("validate", "-c", mesh)
+    assert (code, err) == (0, "")
+    assert "wg0" in out and "2 nodes" in out and "node1.example.com:51820" in out
+
+
+@pytest.mark.parametrize("suffix", ["", "/mesh.toml"])
+def test_validate_takes_a_directory_or_a_file(mesh: Path, wgmesh: Run, suffix: str) -> None:
+    code, out, _ = wgmesh("validate", "-c", f"{mesh}{suffix}", "--format", "json")
+    shown = json.loads(out)
+    assert code == 0 and shown["ok"] is True and shown["problems"] == []
+    assert [node["name"] for node in shown["summary"]["nodes"]] == ["alpha", "bravo"]
+
+
+def test_validate_takes_a_revision(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mesh / "nodes/bravo.toml").write_text("oops")
+    monkeypatch.chdir(mesh)
+    assert wgmesh("validate", "-c", "HEAD:")[0] == 0
+    assert wgmesh("validate", "-c", "main:.")[0] == 0
+    assert wgmesh("validate")[0] == 3
+    code, _, err = wgmesh("validate", "-c", "nowhere:.")
+    assert code == 2 and "nowhere" in err
+    code, _, err = wgmesh("validate", "-c", "HEAD:nodes/none")
+    assert code in (2, 3) and "nodes/none" in err
+
+
+def test_a_single_file_keeps_its_name(tmp_path: Path, wgmesh: Run) -> None:
+    path = tmp_path / "fleet.conf"
+    path.write_text("[mesh]\ninterface = wg0\nmesh_cidr = 10.40.0.0/24\nport = 70000\n")
+    code, out, err = wgmesh("validate", "-c", path)
+    assert (code, out) == (3, "")
+    assert err.startswith("fleet.conf:4: error: port: 70000")
+
+
+def test_github_finds_the_file(mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mesh / "nodes/bravo.toml").write_text(entry(2, "listen_port = 70000\n"))
+    monkeypatch.chdir(mesh.parent)
+    code, out, _ = wgmesh("validate", "-c", "mesh", "--format", "github")
+    assert code == 3
+    assert out.startswith("::error file=mesh/nodes/bravo.toml,line=4::")
+
+
+@pytest.mark.parametrize("name", ["", "none", "empty"])
+def test_what_is_no_inventory(tmp_path: Path, wgmesh: Run, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, err = wgmesh("validate", "-c", tmp_path / name)
+    assert (code, out) == (2, "")
+    assert err.startswith("wgmesh: ") and len(err.splitlines()) == 2
+
+
+# ---------------------------------------------------------------- plan
+
+
+def test_plan_shows_every_node(mesh: Path, wgmesh: Run) -> None:
+    code, out, _ = wgmesh("plan", "-c", mesh)
+    assert code == 0
+    assert "alpha: planned" in out and "bravo: planned" in out
+    assert "+ peer bravo at node2.example.com:51820" in out
+
+
+def changed(tree: Path, wgmesh: Run) -> list[str]:
+    code, out, err = wgmesh("plan", "-c", tree, "--base", "HEAD")
+    assert (code, err) == (0, "")
+    return [line.strip() for line in out.splitlines()]
+
+
+def test_plan_of_no_change(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "mesh.toml").write_text(MESH + "# a remark\n")
+    assert changed(mesh, wgmesh) == ["no node changes"]
+
+
+def test_plan_of_a_new_node(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/charlie.toml").write_text(entry(3))
+    lines = changed(mesh, wgmesh)
+    assert [line for line in lines if line.endswith(("added", "changed", "removed"))] == [
+        "alpha: changed",
+        "bravo: changed",
+        "charlie: added",
+    ]
+    assert sum(line.startswith("+ peer charlie at node3.example.com:51820") for line in lines) == 2
+    assert lines[-1].startswith("every tunnel that stays works on")
+
+
+def test_plan_of_a_removed_node(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/bravo.toml").unlink()
+    lines = changed(mesh, wgmesh)
+    assert "- peer bravo" in lines and "bravo: removed" in lines
+
+
+def test_plan_of_changes_that_hurt_nobody(mesh: Path, wgmesh: Run) -> None:
+    extra = 'persistent_keepalive = 25\nallowed_ips = "10.9.0.0/24"\nlisten_port = 51821\n'
+    (mesh / "nodes/bravo.toml").write_text(entry(2, extra))
+    lines = changed(mesh, wgmesh)
+    bravo = lines.index("bravo: changed")
+    assert lines[bravo + 1 : bravo + 3] == [
+        "listen port: 51820 -> 51821",
+        "~ peer alpha: keepalive 0 s -> 25 s",
+    ]
+    assert (
+        "~ peer bravo: endpoint node2.example.com:51820 -> node2.example.com:51821; "
+        "AllowedIPs +10.9.0.0/24"
+    ) in lines
+    assert "+ route 10.9.0.0/24" in lines
+    assert lines[-1].startswith("every tunnel that stays works on")
+
+
+def test_plan_of_changes_that_need_both_ends(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/charlie.toml").write_text(entry(3))
+    commit(mesh, "charlie")
+    path = 'preshared_key_path = "/etc/wireguard/psk/%p"\n'
+    (mesh / "nodes/alpha.toml").write_text(entry(1, path))
+    (mesh / "nodes/bravo.toml").write_text(entry(2, path))
+    lines = changed(mesh, wgmesh)
+    assert "~ peer bravo: with a preshared key" in lines
+    assert lines[-1] == "down until both ends have applied this: alpha and bravo"
+    commit(mesh, "psk")
+    (mesh / "nodes/bravo.toml").write_text(entry(2, path).replace(key(2), key(9)))
+    lines = changed(mesh, wgmesh)
+    assert f"public key: {key(2)} -> {key(9)}" in lines
+    assert "~ peer bravo: another public key" in lines
+    assert not any(line.startswith(("+ peer", "- peer")) for line in lines)
+    assert lines[-1].endswith(": alpha and bravo, bravo and charlie")
+
+
+def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/bravo.toml").rename(mesh / "nodes/romeo.toml")
+    lines = changed(mesh, wgmesh)
+    assert "~ peer romeo: it was bravo" in lines
+
+
+@pytest.mark.parametrize("base", ["nowhere", "--help", "HEAD~7", ""])
+def test_plan_without_a_base(mesh: Path, wgmesh: Run, base: str) -> None:
+    code, out, err = wgmesh("plan", "-c", mesh, f"--base={base}")
+    assert (code, out) == (2, "") and err.startswith("wgmesh: ")
+
+
+def test_plan_of_a_bad_inventory(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/bravo.toml").write_text(entry(1))
+    code, out, err = wgmesh("plan", "-c", mesh)
+    assert (code, out) == (3, "")
+    assert "nodes/bravo.toml:1: address" in err
+
+
+# ---------------------------------------------------------------- node add
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
+    """Pipe bytes into the command."""
+
+    def pipe(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    yield pipe
+
+
+def test_node_add_takes_what_join_prints(
+    mesh: Path, wgmesh: Run, stdin: Callable[[bytes], None]
+) -> None:
+    printed = (
+        f'public_key = "{key(3)}"\n'
+        '# endpoint = "host.example.com"  # where others reach this node; none behind NAT\n'
+    )
+    stdin(printed.encode())
+    code, out, _ = wgmesh("node", "add", "charlie", "--from", "-", "-c", mesh)
+    made = mesh / "nodes/charlie.toml"
+    assert (code, out) == (0, f"{made}\n")
+    text = made.read_text()
+    assert tomllib.loads(text)["address"] == ["10.40.0.3/32", "fd40::3/128"]
+    assert text.endswith(printed)
+    assert (mesh / "mesh.toml").read_text() == MESH
+    assert wgmesh("validate", "-c", mesh)[0] == 0
+
+
+def test_node_add_fills_gaps_and_keeps_comments(tmp_path: Path, wgmesh: Run) -> None:
+    path = tmp_path / "mesh.toml"
+    before = MESH + "".join(f"[node.{name}]\n{entry(n)}" for name, n in (("a", 1), ("c", 3)))
+    path.write_text(before)
+    (tmp_path / "entry").write_text(f'# from b\npublic_key = "{key(2)}"\nforwarding = true\n')
+    code, out, _ = wgmesh("node", "add", "b", "--from", tmp_path / "entry", "-c", path)
+    assert (code, out) == (0, f"{path}\n")
+    text = path.read_text()
+    assert text.startswith(before)
+    assert "# from b" in text
+    assert tomllib.loads(text)["node"]["b"]["address"] == ["10.40.0.2/32", "fd40::2/128"]
+
+
+def test_node_add_edits_the_file_that_was_named(tmp_path: Path, wgmesh: Run) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text(MESH + f"[node.a]\n{entry(1)}")
+    (tmp_path / "entry").write_text(f'public_key = "{key(2)}"\nendpoint = "b.example.com"\n')
+    assert wgmesh("node", "add", "b", "--from", tmp_path / "entry", "-c", path)[0] == 0
+    assert "[node.b]" in path.read_text()
+    assert not (tmp_path / "mesh.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("alpha", f'public_key = "{key(3)}"\n', "alpha"),
+        ("charlie", f'public_key = "{key(1)}"\n', "public_key of node alpha"),
+        ("charlie", f'public_key = "{key(3)}"\naddress = "10.40.0.1/32"\n', "10.40.0.1"),
+        ("Charlie", f'public_key = "{key(3)}"\n', "no node name"),
+        ("charlie", "", "public_key"),
+        ("charlie", "public_key =", "TOML"),
+        ("charlie", f'public_key = "{key(3)}"\n[node.x]\n', "node"),
+    ],
+    ids=["name", "key", "address", "letters", "empty", "toml", "table"],
+)
+def test_node_add_refuses(
+    mesh: Path,
+    wgmesh: Run,
+    stdin: Callable[[bytes], None],
+    name: str,
+    text: str,
+    part: str,
+) -> None:
+    before = {path: path.read_bytes() for path in mesh.rglob("*.toml")}
+    stdin(text.encode())
+    code, out, err = wgmesh("node", "add", name, "-c", mesh)
+    assert (code, out) == (3, "")
+    assert part in err and len(err.splitlines()) <= 2
+    assert {path: path.read_bytes() for path in mesh.rglob("*.toml")} == before
+
+
+def test_node_add_reads_text_only(
+    mesh: Path,
+    wgmesh: Run,
+    stdin: Callable[[bytes], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stdin(b"\xff\xfe")
+    assert wgmesh("node", "add", "charlie", "-c", mesh)[0] == 2
+    assert wgmesh("node", "add", "charlie", "--from", tmp_path / "none", "-c", mesh)[0] == 2
+    assert wgmesh("node", "add", "charlie", "--from", tmp_path, "-c", mesh)[0] == 2
+    stdin(f'public_key = "{key(3)}"\n'.encode())
+    monkeypatch.chdir(mesh)
+    assert wgmesh("node", "add", "charlie", "-c", "HEAD:")[0] == 2
+
+
+# ---------------------------------------------------------------- init
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Path:
+    """Make a public key whose private half lies beside it."""
+    argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada@example.com"]
+    run([*argv, "-f", str(tmp_path / "id")], tmp_path)
+    return tmp_path / "id.pub"
+
+
+def in_a_process(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run wgmesh in a process that knows nobody's git configuration."""
+    return subprocess.run(
+        [sys.executable, "-m", "wgmesh", *map(str, words)],
+        env=environment(home) | {"PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
+    made = tmp_path / "new" / "mesh"
+    done = in_a_process(tmp_path, "init", made, "--signer", signer)
+    assert done.returncode == 0, done.stderr
+    join = done.stdout.splitlines()[-1].split()
+    head = run(["git", "rev-parse", "HEAD"], made).decode().strip()
+    assert join[:5] == ["wgmesh", "join", "REMOTE", "--introduction", head]
+    run(["git", "verify-commit", "HEAD"], made)
+    assert run(["git", "status", "--porcelain"], made) == b""
+    assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
+
+
+def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "notes").write_text("mine")
+    done = in_a_process(tmp_path, "init", used, "--signer", signer)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "not empty" in done.stderr
+    assert [path.name for path in used.iterdir()] == ["notes"]
+
+
+def test_init_wants_a_public_key(tmp_path: Path, signer: Path) -> None:
+    private = signer.with_suffix("")
+    for named in (private, tmp_path / "none", tmp_path):
+        done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", named)
+        assert done.returncode == 2, done
+        assert done.stderr.startswith("wgmesh: ") and "Traceback" not in done.stderr
+        assert "PRIVATE KEY" not in done.stderr
+        assert not (tmp_path / "new").exists()

@@ -1,0 +1,132 @@
+"""Looks at this machine for `status`, and keeps what was seen in /run for those without root."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from wgmesh import generation, probe, records, settings
+from wgmesh.agent import node
+from wgmesh.agent.node import PLACES, Node
+from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
+from wgmesh.describe import describe
+from wgmesh.errors import NotJoinedError, WgmeshError
+from wgmesh.files import write_atomic
+from wgmesh.model import Change, Health
+
+_PROBE_SECONDS = 2.0
+
+
+def gather(me: Node) -> Gathered:
+    """Return what a report needs: records from disk, one look at the device. Sends nothing."""
+    drift: list[str] = []
+    changes: tuple[Change, ...] = ()
+    try:
+        running = node.running()
+    except WgmeshError as error:
+        running = None
+        drift.append(error.message)
+    plan = running.plan if running is not None else None
+    seen = None
+    if plan is not None:
+        try:
+            seen = node.observe(plan)
+            changes = node.drift(plan, seen, time.time())
+            drift += [describe(change) for change in changes]
+        except WgmeshError as error:
+            drift.append(error.message)
+        if running is not None and running.altered:
+            where = PLACES.generations / f"gen-{running.manifest.number}"
+            drift.append(f"a file in {where} is not what was rendered")
+        drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
+    tick = _read_tick()
+    return Gathered(
+        me=me,
+        running=running,
+        tips=records.read_tips(PLACES.state),
+        last=records.read_last_sync(PLACES.state),
+        verdict=records.read_verdict(PLACES.state),
+        hold=records.read_hold(PLACES.state),
+        quarantine=records.read_quarantine(PLACES.state),
+        seen=seen,
+        changes=changes,
+        drift=tuple(drift),
+        rtt_ms=tick.get("rtt_ms", {}),
+        probed_at=tick.get("time", 0),
+    )
+
+
+def report() -> Report:
+    """Return the report for `wgmesh status`: live for root, else what the last tick wrote.
+
+    Raises WgmeshError when there is nothing to read without root.
+    """
+    if os.geteuid() == 0:
+        try:
+            me = node.load()
+        except NotJoinedError:
+            return not_joined()
+        return assemble(gather(me), time.time())
+    if not settings.NODE_FILE.exists():
+        return not_joined()
+    try:
+        kept: Report = json.loads(settings.STATUS_FILE.read_bytes())
+        written = settings.STATUS_FILE.stat().st_mtime
+    except (FileNotFoundError, ValueError):
+        raise WgmeshError(
+            "the agent has not run since boot", "run `wgmesh status` as root, or wait for a poll"
+        ) from None
+    limit = settings.load_settings().stale_after_seconds
+    if time.time() - written > limit:
+        kept["reasons"].append(f"stale: the agent has not run since {timestamp(int(written))}")
+        kept["state"] = min(kept["state"], "degraded", key=STATES.index)
+    return kept
+
+
+def refresh(me: Node) -> Gathered:
+    """Write the report that `status` shows without root, and return what it was made from.
+
+    It has no secret.
+    """
+    have = gather(me)
+    if have.running is not None and have.running.plan is not None and have.seen is not None:
+        node.remember_endpoints(have.running.plan, have.seen)
+    data = json.dumps(assemble(have, time.time()), indent=1).encode()
+    write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
+    return have
+
+
+def tick() -> None:
+    """Probe every peer once and keep what came back: what `status` calls the last tick."""
+    running = node.running()
+    if running is None or running.plan is None:
+        return
+    targets = {peer.public_key: peer.addresses for peer in running.plan.peers}
+    answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
+    rtt = {
+        key: min(answers[address] for address in own)
+        for key, addresses in targets.items()
+        if (own := [address for address in addresses if address in answers])
+    }
+    _write_tick(rtt)
+
+
+def remember_probe(health: Health) -> None:
+    """Keep the round trips of a transaction's proof as the last tick."""
+    rtt = {key: peer.rtt_ms for key, peer in health.peers.items() if peer.rtt_ms is not None}
+    if rtt:
+        _write_tick(rtt)
+
+
+def _write_tick(rtt_ms: Mapping[str, float]) -> None:
+    data = json.dumps({"time": int(time.time()), "rtt_ms": dict(rtt_ms)}).encode()
+    write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
+
+
+def _read_tick() -> dict[str, Any]:
+    try:
+        value = json.loads((settings.RUN_DIR / "tick.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -147,7 +147,7 @@ def _attempt(
     try:
         journal.write(places.journal, journal.advance(record, Phase.APPLYING))
         for hook in proposal.hooks:
-            run_hook(hook, record.interface)
+            run_hook(hook)
         converge(target, record.interface, proposal.sysctl_keys, adopt=proposal.adopt)
         judgement = Judgement(Verdict.CONFIRM)
         if trial is not None:
@@ -234,7 +234,7 @@ def _undo(
         converge(restored(saved.state, live, saved.moved), interface, keys, adopt=True)
         for hook in saved.undo_hooks:
             try:
-                run_hook(hook, interface)
+                run_hook(hook)
             except WgmeshError as error:  # the tunnels are back: that must not depend on a hook
                 log.warning("%s", error.message)
     _abandon(places, record)
@@ -276,12 +276,12 @@ def _require_nothing(left: Sequence[object]) -> None:
         raise WgmeshError(f"the kernel differs from what was applied ({kinds})")
 
 
-def run_hook(command: str, interface: str) -> None:
-    """Run one hook of the inventory, which this node's policy has allowed; %i is the interface.
+def run_hook(command: str) -> None:
+    """Run one hook of the inventory, which this node's policy has allowed.
 
     Raises CommandError when it fails.
     """
-    process.run(["/bin/sh", "-c", command.replace("%i", interface)], timeout_seconds=60)
+    process.run(["/bin/sh", "-c", command], timeout_seconds=60)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from wgmesh.model import Address, Endpoint, Interface, Prefix
 PORTS = (1, 65535)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_IFNAME = re.compile(r"[A-Za-z0-9_.=+][A-Za-z0-9_.=+-]{0,14}")  # wg-quick(8), less a leading dash
-# The kernel keeps all and default for net.*.conf, wg(8) keeps interfaces, lo is taken everywhere.
-_RESERVED_IFNAMES = frozenset({".", "..", "all", "default", "interfaces", "lo"})
+# wg-quick(8), less what a path or a sysctl's name would read otherwise
+_IFNAME = re.compile(r"(?!.*\.\.)(?!.*\.$)[A-Za-z0-9_][A-Za-z0-9_+.-]{0,14}")
+# The kernel keeps all and default for net.*.conf, wg(8) keeps interfaces, lo is taken everywhere,
+# and wg-failover.conf is a file of ours.
+_RESERVED_IFNAMES = frozenset({"all", "default", "interfaces", "lo", "wg-failover"})
 # 32 bytes are 43 digits and one pad; the last digit carries four bits, so only 16 are canonical.
 _KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
 _ZERO_KEY = "A" * 43 + "="
@@ -77,7 +79,7 @@ def interface_name(text: str) -> str:
     """Return an interface name that both the kernel and wg-quick take."""
     if not _IFNAME.fullmatch(text) or text in _RESERVED_IFNAMES:
         raise BadValue(
-            f"{show(text)} is no interface name", "1 to 15 of A-Z a-z 0-9 _ . = + -, such as wg0"
+            f"{show(text)} is no interface name", "1 to 15 of A-Z a-z 0-9 _ . + -, such as wg0"
         )
     return text
 

@@ -56,7 +56,7 @@ def _check_url(scheme: str, authority: str) -> None:
 def _password() -> UsageError:
     return UsageError(
         "the remote contains a password or token",
-        "put it into /etc/wgmesh/git-credentials, or use ssh with --deploy-key",
+        "use ssh, with a key of root that may only read",
     )
 
 

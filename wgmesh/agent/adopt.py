@@ -55,14 +55,16 @@ def keep_what_was(plan: NodePlan, links: Mapping[str, str]) -> dict[str, str]:
 
 
 def hand_to_boot(interface: str) -> None:
-    """Let `wg-quick@` bring the interface up at boot from now on."""
+    """Let `wg-quick@` bring the interface up at boot from now on.
+
+    It is not started: it would find the interface there already, and fail.
+    """
     unit = f"wg-quick@{interface}.service"
     if not linux.systemd.running():
         log.warning("no systemd here: %s was not enabled", unit)
         return
     try:
         linux.systemd.enable(unit)
-        linux.systemd.start(unit)
     except CommandError as error:
         log.warning("%s: the mesh runs, but will not be there after a reboot", error.message)
 

@@ -4,7 +4,7 @@ import errno
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +135,20 @@ def change(wanted: LinkSet, rtnl: rtnetlink.Socket) -> None:
 
 
 def add_address(interface: str, address: Interface, rtnl: rtnetlink.Socket) -> None:
-    """Give `interface` an address, as `ip address add` does: no broadcast, scope global."""
-    rtnl.request(
+    """Give `interface` an address, made just as `ip address add` makes it; one there is fine.
+
+    An IPv6 address is there once, whatever its prefix length: another length is replaced.
+    """
+    if _add(interface, address, rtnl) != errno.EEXIST or address.version == 4:
+        return
+    for ip, length in rtnl.addresses(6, rtnetlink.index(interface)):
+        if ip_address(ip) == address.ip and length != address.network.prefixlen:
+            remove_address(interface, ip_interface(f"{ip}/{length}"), rtnl)
+            _add(interface, address, rtnl)
+
+
+def _add(interface: str, address: Interface, rtnl: rtnetlink.Socket) -> int:
+    return rtnl.request(
         f"add address {address} to {interface}",
         "addr",
         "add",

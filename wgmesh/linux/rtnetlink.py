@@ -55,8 +55,13 @@ class Socket:
     def addresses(self, family: int, index: int) -> set[tuple[str, int]]:
         """Return the addresses of interface `index` as (address, prefix length)."""
         messages = self._opened().get_addr(family=FAMILY[family], index=index)
+        # IPv6 has no IFA_LOCAL on an interface without a far end (linux/if_addr.h)
         return {
-            (str(message.get_attr("IFA_LOCAL")), int(message["prefixlen"])) for message in messages
+            (
+                str(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")),
+                int(message["prefixlen"]),
+            )
+            for message in messages
         }
 
     def _opened(self) -> Any:  # noqa: ANN401 - pyroute2 carries no types

@@ -1,0 +1,1 @@
+"""Measurements: scripts that print a Markdown table, for docs/benchmarks.md."""

@@ -1,0 +1,87 @@
+"""`python -m tests.bench.noop_sync`: what a poll that finds nothing new costs a node."""
+
+import subprocess
+import sys
+
+from tests.bench.cpu import RUNS, Start, medians, table
+from tests.lab.machine import Machine
+from tests.lab.mesh import Mesh
+from tests.lab.world import World
+
+PYTHON, LS_REMOTE = "`python3 -c pass`", "`git ls-remote`"
+SYNC, STATUS = "`wgmesh sync`, nothing new", "`wgmesh status`"
+NODES = ("alpha", "bravo", "charlie")
+
+
+def starter(machine: Machine, *argv: str) -> Start:
+    """Return what starts `argv` on `machine`, its output thrown away."""
+
+    def start() -> subprocess.Popen[str]:
+        quiet = subprocess.DEVNULL
+        return machine.popen(argv, stdout=quiet, stderr=quiet)
+
+    return start
+
+
+def measure(mesh: Mesh, name: str, runs: int = RUNS) -> dict[str, float]:
+    """Return the median CPU milliseconds of each program on one node of a converged mesh."""
+    machine = mesh.world[name]
+    ls_remote = ("git", "ls-remote", "--refs", "--", mesh.url, "refs/heads/main")
+    return medians(
+        {
+            PYTHON: starter(machine, sys.executable, "-c", "pass"),
+            LS_REMOTE: starter(machine, *ls_remote),
+            SYNC: starter(machine, *machine.wgmesh_argv, "sync"),
+            STATUS: starter(machine, *machine.wgmesh_argv, "status"),
+        },
+        runs,
+    )
+
+
+def processes(machine: Machine, *argv: str) -> int:
+    """Return how many processes and threads `argv` takes on `machine`, itself included.
+
+    A machine numbers its processes one after another, and nothing else starts there meanwhile.
+    """
+
+    def number() -> int:
+        return int(machine.run(["sh", "-c", "echo $$"]).stdout)
+
+    before = number()
+    machine.run(argv)
+    return number() - before - 1
+
+
+def converged(world: World) -> Mesh:
+    """Return a mesh of all machines of `world` in which there is nothing left to do."""
+    mesh = Mesh(world)
+    mesh.enrol(*world.nodes)
+    mesh.sync()
+    mesh.wait_for_tunnels()
+    mesh.sync()
+    return mesh
+
+
+def main() -> int:
+    """Measure on a mesh of three nodes and print the table."""
+    with World(NODES) as world:
+        mesh = converged(world)
+        taken = measure(mesh, "alpha")
+        alpha = world["alpha"]
+        counts = {
+            name: processes(alpha, *alpha.wgmesh_argv, word)
+            for name, word in ((SYNC, "sync"), (STATUS, "status"))
+        }
+    floor = taken[PYTHON] + taken[LS_REMOTE]
+    rows = [
+        (name, f"{ms:.0f}", f"{ms / floor:.1f}", str(counts.get(name, 1)))
+        for name, ms in taken.items()
+    ]
+    print(f"Median of {RUNS} runs on a node with two peers: user and system time, children too.\n")
+    head = ("program", "CPU ms", "÷ (python3 + git ls-remote)", "processes")
+    sys.stdout.write(table(head, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

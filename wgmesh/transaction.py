@@ -202,11 +202,24 @@ def _abandon(places: Places, record: Journal) -> None:
     try:
         if record.staged:
             generation.reject(places.generations, record.generation)
+        if record.phase is Phase.GARBLED:
+            _reject_newest(places)
         journal.write(places.journal, journal.IDLE)
     except OSError as error:
         log.warning("the end of the transaction cannot be recorded: %s", error.strerror)
         return
     places.snapshot.unlink(missing_ok=True)
+
+
+def _reject_newest(places: Places) -> None:
+    """Take away the generation that a lost journal may have spoken of: it may be unproven.
+
+    A transaction stages the newest one; without the journal nothing tells it from a confirmed one
+    that was left by hand, and a way back must never lead to what was never proven.
+    """
+    newest = max(generation.numbers(places.generations), default=0)
+    if newest and newest != generation.booted(places.generations):
+        generation.reject(places.generations, newest)
 
 
 def _undo(

@@ -32,7 +32,8 @@ def keep_what_was(plan: NodePlan, links: Mapping[str, str]) -> dict[str, str]:
     seen = linux.observe(plan.interface, sysctl_keys(plan))
     path = PLACES.wireguard / f"{plan.interface}.conf"
     link = seen.state.link
-    if not generation.manifest_path(PLACES.generations, 0).exists():
+    # With generations but no boot link the link was lost: what runs is ours, from no time before.
+    if not generation.numbers(PLACES.generations):
         files: dict[str, bytes] = {}
         for name in (path.name, "wg-failover.conf", "wg-exit-selector.conf"):
             there = PLACES.wireguard / name

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from wgmesh import generation, records, settings, watchdog
+from wgmesh import generation, journal, probe, records, settings, watchdog
 from wgmesh.agent import adopt, look, node
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
@@ -14,6 +14,7 @@ from wgmesh.desired import restored
 from wgmesh.errors import WgmeshError
 from wgmesh.files import locked
 from wgmesh.generation import Manifest
+from wgmesh.journal import Journal, Phase
 from wgmesh.model import KernelState, NodePlan
 from wgmesh.records import Hold, Quarantined
 from wgmesh.transaction import Proposal, converge, execute, undisturbed
@@ -34,12 +35,29 @@ def hooks(leaving: NodePlan | None, entering: NodePlan | None) -> tuple[str, ...
 
 
 def _earlier(current: int) -> int:
-    found = [number for number in generation.numbers(PLACES.generations) if number < current]
-    if not found:
+    """Return the newest generation before `current` that is whole and was not left as bad."""
+    left = {entry.digest for entry in records.read_quarantine(PLACES.state)}
+    for number in reversed(generation.numbers(PLACES.generations)):
+        try:
+            if number < current and _whole(number).manifest.digest not in left:
+                return number
+        except WgmeshError as error:
+            log.warning("%s", error.message)
+    raise WgmeshError(
+        f"there is no generation before {current} to go back to",
+        "wgmesh history lists what there is",
+    )
+
+
+def _whole(number: int) -> Running:
+    """Return generation `number`. Raises WgmeshError when it cannot be gone back to."""
+    found = node.at_generation(number)
+    if found.plan is None and number != 0:
         raise WgmeshError(
-            f"there is no generation before {current}", "wgmesh history lists what there is"
+            f"generation {number} was altered and cannot be rendered again",
+            "wgmesh history lists others",
         )
-    return found[-1]
+    return found
 
 
 def rollback(number: int | None, *, hold: bool) -> Result:
@@ -58,7 +76,7 @@ def rollback(number: int | None, *, hold: bool) -> Result:
         wanted = _earlier(current.manifest.number) if number is None else number
         if wanted == current.manifest.number:
             return Result("in-sync", f"generation {wanted} already runs")
-        goal = node.at_generation(wanted)
+        goal = _whole(wanted)
         if goal.pristine is not None:
             generation.restore(PLACES.generations, wanted, goal.pristine)
         before = records.read_quarantine(PLACES.state), records.read_hold(PLACES.state)
@@ -73,7 +91,10 @@ def rollback(number: int | None, *, hold: bool) -> Result:
         tips = records.read_tips(PLACES.state)
         tips = replace(tips, applied=goal.manifest.commit, digest=goal.manifest.digest)
         records.write_tips(PLACES.state, tips)
-        records.write_verdict(PLACES.state, None)
+        verdict = records.read_verdict(PLACES.state)
+        if verdict is not None and tips.applied is not None and verdict.commit == tips.applied.id:
+            records.write_verdict(PLACES.state, None)
+        _speak_up()
         look.refresh(me)
         held = "; held until: wgmesh resume" if hold else ""
         return Result("rolled-back", f"generation {wanted} runs again{held}")
@@ -99,7 +120,7 @@ def _go(current: Running, goal: Running) -> None:
             sysctl_keys=keys,
             hooks=hooks(current.plan, goal.plan),
             undo_hooks=hooks(goal.plan, current.plan),
-            adopt=goal.plan is None or current.plan is None,
+            adopt=0 in (goal.manifest.number, current.manifest.number),
         ),
         PLACES,
     )
@@ -190,13 +211,29 @@ def converge_to(plan: NodePlan) -> bool:
     return True
 
 
+def _speak_up() -> None:
+    """Send every peer a packet, so that it learns the port that this node is found at now."""
+    try:
+        current = node.running()
+        if current is not None and current.plan is not None:
+            with probe.Prober(current.plan.interface) as prober:
+                prober.send({each for peer in current.plan.peers for each in peer.addresses})
+    except WgmeshError as error:
+        log.warning("%s", error.message)
+
+
 def recover(*, wait: bool) -> Result:
     """Finish or undo a transaction that was cut short; `wait` watches over a running one first."""
     node.require_root()
     if wait:
         watchdog.wait(PLACES.journal)
     with locked(settings.LOCK_FILE, wait=True):
+        if PLACES.snapshot.exists() and not PLACES.journal.exists():
+            # the record of a change is lost, what the change did is not
+            journal.write(PLACES.journal, Journal(Phase.GARBLED))
         found = finish_cut_short()
+        if found:
+            _speak_up()
     if found:
         return Result("recovered", "a change that was cut short is resolved")
     return Result("in-sync", "there was nothing to recover")

@@ -148,11 +148,14 @@ def open_handed(directory: Path, name: str, limit_bytes: int) -> Iterator[Binary
         raise WgmeshError(f"the fetch's {name} cannot be read: {error.strerror}", _HINT) from None
     finally:
         os.close(place)
-    with os.fdopen(file, "rb", buffering=0) as raw:
+    try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
             raise WgmeshError(f"the fetch's {name} is not a file of its own", _HINT)
         if found.st_size > limit_bytes:
             size = f"{found.st_size} bytes, more than {limit_bytes}"
             raise WgmeshError(f"the fetch's {name} has {size}", _HINT)
-        yield raw
+        with os.fdopen(file, "rb", buffering=0, closefd=False) as raw:
+            yield raw
+    finally:
+        os.close(file)

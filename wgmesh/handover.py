@@ -22,6 +22,7 @@ from wgmesh.files import write_atomic
 from wgmesh.trust.commit import plain
 
 UNIT = "wgmesh-fetch.service"
+MOST_FAILURES = 1000
 LARGEST_ANSWER_BYTES = 8 << 10
 LARGEST_BUNDLE_BYTES = 512 << 20
 OUTCOMES = ("reached", "unreachable", "refused", "failed")
@@ -118,6 +119,8 @@ def read_answer(directory: Path) -> Answer | None:
     for commit in (answer.commit, answer.bundled, answer.since):
         if not re.fullmatch("(?:[0-9a-f]{40})?", commit):
             raise WgmeshError("the answer of the fetch names no commit id", _HINT)
+    if not 0 <= answer.failures <= MOST_FAILURES:
+        raise WgmeshError("the answer of the fetch counts wrongly", _HINT)
     if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not answer.commit):
         raise WgmeshError("the answer of the fetch contradicts itself", _HINT)
     texts = {name: plain(getattr(answer, name), _TEXT_CHARACTERS) for name in _TEXTS}

@@ -170,6 +170,8 @@ def test_a_hard_link_to_somebody_elses_file_is_not_read(tmp_path: Path) -> None:
         "a = " + "[" * 4000,
         "a" + ".a" * 3000 + " = 1",
         'run = "a"\nfailures = true',
+        'run = "a"\nfailures = -1',
+        'run = "a"\nfailures = 10000000',
         "\x00" * 100,
         "\xff",
     ],

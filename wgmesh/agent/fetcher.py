@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from wgmesh import handover, records, settings
 from wgmesh.errors import RefusedError, UnreachableError, UsageError, WgmeshError
-from wgmesh.handover import LARGEST_BUNDLE_BYTES, Answer, Request
+from wgmesh.handover import LARGEST_BUNDLE_BYTES, MOST_FAILURES, Answer, Request
 from wgmesh.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def _later(answer: Answer, now: int) -> Answer:
     """Return the answer with the time to ask again: each failure doubles the wait."""
     wait = min(FIRST_WAIT_SECONDS * 2 ** min(answer.failures, 10), LONGEST_WAIT_SECONDS)
     again = now + wait if answer.failures else 0
-    return replace(answer, failures=min(answer.failures + 1, 1000), again=again)
+    return replace(answer, failures=min(answer.failures + 1, MOST_FAILURES), again=again)
 
 
 def _ask(request: Request, answer: Answer) -> Answer:

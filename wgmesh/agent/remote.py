@@ -104,7 +104,10 @@ def tip(answer: Answer) -> Tip:
         case "reached":
             return Tip(answer.remote, answer.commit, answer.run, answer.bundled)
         case "unreachable":
-            raise UnreachableError(answer.error, answer.hint)
+            often = f" (time {answer.failures} in a row: it is asked less often)"
+            raise UnreachableError(
+                answer.error + (often if answer.failures > 1 else ""), answer.hint
+            )
         case "refused":
             raise RefusedError(answer.error, answer.hint, answer.commit)
         case _:

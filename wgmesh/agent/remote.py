@@ -5,6 +5,7 @@ becomes him; where neither is (a checkout, a container), this process itself.
 """
 
 import enum
+import functools
 import logging
 import os
 import pwd
@@ -52,6 +53,7 @@ class Tip:
     bundled: str = ""
 
 
+@functools.cache
 def way() -> Way:
     """Return who asks on this machine."""
     if linux.systemd.running() and linux.systemd.exists(handover.UNIT):
@@ -84,8 +86,10 @@ def just_fetched(before: str) -> Answer:
     """Return the answer of the fetch that has run right before this process.
 
     `before` is the run that was heard last: to hear it twice means that there was no new one, which
-    is an UnreachableError.
+    is an UnreachableError. The caller holds the lock, so a request that is still there is a dead
+    one's.
     """
+    settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)
     if answer is None or answer.run == before:
         raise UnreachableError(
@@ -104,7 +108,7 @@ def tip(answer: Answer) -> Tip:
         case "reached":
             return Tip(answer.remote, answer.commit, answer.run, answer.bundled)
         case "unreachable":
-            often = f" (time {answer.failures} in a row: it is asked less often)"
+            often = f" ({answer.failures} polls in a row: they ask less often now)"
             raise UnreachableError(
                 answer.error + (often if answer.failures > 1 else ""), answer.hint
             )

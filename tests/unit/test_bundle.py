@@ -152,6 +152,19 @@ def test_a_base_that_root_lost_is_told_apart(
     take(root, handed(work, fetcher), work.head())
 
 
+def test_many_small_packs_become_one(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    run(["git", "config", "gc.autoPackLimit", "3"], root.path)
+    first = work.head()
+    take(root, handed(work, fetcher), first)
+    root.keep(first)
+    for number in range(5):
+        since = work.head()
+        work.commit("More", {"mesh.toml": f"{number}"})
+        take(root, handed(work, fetcher, since), work.head())
+    assert len(list((root.path / "objects" / "pack").glob("*.pack"))) <= 3
+    assert chain.verify(root, first, work.head(), now=NOW).id == work.head()
+
+
 # ---------------------------------------------------------------- as it should not be
 
 

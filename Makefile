@@ -9,7 +9,7 @@ demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the 
 	$(PYTHON) -m tests.lab.demo
 
 test: venv ## all tests (PYTEST="-k name -x" for some)
-	$(PYTHON) -m pytest $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)

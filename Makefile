@@ -9,7 +9,7 @@ demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the 
 	$(PYTHON) -m tests.lab.demo
 
 test: venv ## all tests (PYTEST="-k name -x" for some)
-	$(PYTHON) -m pytest $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
@@ -19,7 +19,7 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy wgmesh tests
 	$(PYTHON) -m codespell_lib .
-	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh')
+	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py')
 
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict

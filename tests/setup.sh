@@ -9,8 +9,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-cryptography"
-PACKAGES="ca-certificates dropbear-bin git gpg gpgv iproute2 iptables iputils-ping nftables openssh-client procps
-    python3 python3-venv shellcheck tcpdump util-linux wireguard-go wireguard-tools $LIBRARIES"
+PACKAGES="ca-certificates dropbear-bin git gpg gpgv iproute2 iptables iputils-ping nftables
+    openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
+    wireguard-tools $LIBRARIES"
 
 say() {
     echo "setup: $*" >&2

@@ -642,6 +642,8 @@ def test_one_remote_that_answers_will_do() -> None:
     seen = mesh(remotes=(remote("no"), remote("", "https://mirror.example.com/mesh.git")))
     only(seen, "remotes", "warning", "no")
     assert doctor.examine(mesh(remotes=(remote(None),))) == (), "it was not asked"
+    busy = mesh(remotes=(remote(None, hint="another wgmesh is at work"),))
+    only(busy, "remotes", "note", "not asked: another wgmesh")
 
 
 @pytest.mark.parametrize(

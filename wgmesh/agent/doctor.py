@@ -1,7 +1,6 @@
 """Gathers what the checks of wgmesh.doctor look at, and runs them."""
 
 import os
-import pwd
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -11,22 +10,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgmesh import doctor, generation, linux, process, records, resolve, settings
-from wgmesh.agent import node
+from wgmesh.agent import node, remote
 from wgmesh.agent.node import PLACES, Running
+from wgmesh.agent.remote import Source
 from wgmesh.desired import names
 from wgmesh.doctor import Facts, Finding, access, standing
 from wgmesh.doctor.facts import FileSeen, Host, Mesh, Remote
-from wgmesh.errors import NotJoinedError, UnreachableError, WgmeshError
+from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
+from wgmesh.files import locked
 from wgmesh.model import NodePlan
-from wgmesh.repository import Repository
+from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.survey import host, network
-
-SSH_KEY = Path("/etc/wgmesh/ssh/id_ed25519")
-KNOWN_HOSTS = Path("/etc/wgmesh/ssh/known_hosts")
-CREDENTIALS = Path("/etc/wgmesh/git-credentials")
-USER = "wgmesh"
-ASK_SECONDS = 20
 
 _NETWORKD = "systemd-networkd.service"
 
@@ -156,11 +151,10 @@ def _mesh(
 
 def _fetcher() -> tuple[int | None, tuple[int, ...]]:
     """Return the user who fetches and its groups; (None, ()) where root does."""
-    try:
-        user = pwd.getpwnam(USER)
-    except KeyError:
+    user = remote.user()
+    if user is None:
         return None, ()
-    return user.pw_uid, tuple(os.getgrouplist(USER, user.pw_gid))
+    return user.pw_uid, tuple(os.getgrouplist(user.pw_name, user.pw_gid))
 
 
 def _key_fits(enrolment: Enrolment, plan: NodePlan | None) -> bool | None:
@@ -173,19 +167,28 @@ def _key_fits(enrolment: Enrolment, plan: NodePlan | None) -> bool | None:
 
 
 def _remotes(enrolment: Enrolment, *, root: bool) -> Iterator[Remote]:
-    """Yield whether each remote answers. Only root may ask: credentials are not for others."""
-    for url in enrolment.remotes:
-        if not root:
-            yield Remote(url, None)
-            continue
-        try:
-            Repository(settings.REPOSITORY_DIR).ls_remote(
-                url, enrolment.branch, timeout_seconds=ASK_SECONDS
-            )
-        except UnreachableError as error:
-            yield Remote(url, error.message, error.hint)
-        else:
-            yield Remote(url, "")
+    """Yield whether each remote answers, asked just as a sync does, which only root may.
+
+    Not while another wgmesh is at work: there is one fetch at a time.
+    """
+    if not root:
+        yield from (Remote(url, None) for url in enrolment.remotes)
+        return
+    try:
+        with locked(settings.LOCK_FILE):
+            for url in enrolment.remotes:
+                yield _asked(Source((url,), enrolment.branch, joining=True))
+    except LockedError as error:
+        yield from (Remote(url, None, error.message) for url in enrolment.remotes)
+
+
+def _asked(source: Source) -> Remote:
+    (url,) = source.remotes
+    try:
+        remote.tip(remote.ask(source, only_ask=True))
+    except WgmeshError as error:
+        return Remote(url, error.message, error.hint)
+    return Remote(url, "")
 
 
 # ---------------------------------------------------------------- host

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from wgmesh.doctor.facts import Facts, FileSeen, Finding, Remote, error, warning
+from wgmesh.doctor.facts import Facts, FileSeen, Finding, Remote, error, note, warning
 from wgmesh.doctor.standing import readable
 
 SSH_KEY, KNOWN_HOSTS, CREDENTIALS = "ssh key", "known hosts", "git credentials"
@@ -40,6 +40,9 @@ def fix(remote: Remote) -> str:
 
 def remotes(facts: Facts) -> Iterator[Finding]:
     """Yield the remotes that do not answer: an error when none does."""
+    skipped = {remote.hint for remote in facts.mesh.remotes if remote.error is None} - {""}
+    for reason in sorted(skipped):
+        yield note(f"the remotes were not asked: {reason}", "run wgmesh doctor again")
     asked = [remote for remote in facts.mesh.remotes if remote.error is not None]
     silent = [remote for remote in asked if remote.error]
     level = error if len(silent) == len(asked) else warning
@@ -73,7 +76,7 @@ def _ssh(facts: Facts, key: FileSeen | None, hosts: FileSeen | None) -> Iterator
             "wgmesh join with the same arguments and --deploy-key makes one",
         )
     elif key is not None:
-        mend = f"chown {owner}: {key.path}; chmod 0600 {key.path}"
+        mend = _mend(key, owner)
         # ssh looks at the mode of a key only when it belongs to whoever runs ssh
         if key.mode & 0o007 or (key.uid == uid and key.mode & 0o077):
             yield error(
@@ -92,9 +95,14 @@ def _ssh(facts: Facts, key: FileSeen | None, hosts: FileSeen | None) -> Iterator
         )
 
 
+def _mend(seen: FileSeen, owner: str) -> str:
+    """Return how to let the user who fetches read a file, and nobody else but root."""
+    mode = "0600" if owner == "root" else "0640"
+    return f"chown root:{owner} {seen.path}; chmod {mode} {seen.path}"
+
+
 def _secret(seen: FileSeen, owner: str, usable: bool) -> Iterator[Finding]:
-    group = "root" if owner == "root" else "wgmesh"
-    mend = f"chown root:{group} {seen.path}; chmod 0640 {seen.path}"
+    mend = _mend(seen, owner)
     if seen.mode & 0o007:
         yield error(f"everybody may read {seen.path} (mode {seen.mode:04o})", mend)
     elif not usable:

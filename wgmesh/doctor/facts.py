@@ -199,7 +199,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A git remote; `error` "" when it answered, None when it was not asked."""
+    """A git remote; `error` "" when it answered, None when it was not asked (`hint`: why not)."""
 
     url: str
     error: str | None

@@ -284,3 +284,50 @@ def test_promtool_finds_nothing(have: Gathered) -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in package prometheus")
 def test_promtool_takes_the_rules() -> None:
     subprocess.run(["promtool", "check", "rules", ALERTS], check=True, capture_output=True)
+
+
+TEST_RULES = """\
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'wgmesh_peer_up{instance="a",peer="b"}', values: '1+0x5 0+0x60'}
+      - {series: 'wgmesh_peer_up{instance="a",peer="c"}', values: '0+0x66'}
+      - {series: 'wgmesh_peer_may_be_down{instance="a",peer="b"}', values: '0+0x66'}
+      - {series: 'wgmesh_peer_may_be_down{instance="a",peer="c"}', values: '1+0x66'}
+      - {series: 'wgmesh_state{instance="a",state="refused"}', values: '0+0x20 1+0x40'}
+      - {series: 'wgmesh_last_sync_timestamp_seconds{instance="a"}', values: '0+60x30 1800+0x30'}
+    alert_rule_test:
+      - {eval_time: 15m, alertname: WgmeshPeerDown, exp_alerts: []}
+      - eval_time: 17m
+        alertname: WgmeshPeerDown
+        exp_alerts: [{exp_labels: {severity: warning, instance: a, peer: b}}]
+      - {eval_time: 5m, alertname: WgmeshNodeCutOff, exp_alerts: []}
+      - eval_time: 12m
+        alertname: WgmeshNodeCutOff
+        exp_alerts: [{exp_labels: {severity: critical, instance: a}}]
+      - {eval_time: 20m, alertname: WgmeshRefused, exp_alerts: []}
+      - eval_time: 21m
+        alertname: WgmeshRefused
+        exp_alerts: [{exp_labels: {severity: critical, instance: a, state: refused}}]
+      - {eval_time: 40m, alertname: WgmeshNotRunning, exp_alerts: []}
+      - eval_time: 52m
+        alertname: WgmeshNotRunning
+        exp_alerts: [{exp_labels: {severity: warning, instance: a}}]
+"""
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in package prometheus")
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    """With series that go wrong at known times; annotations are left out of the comparison."""
+    groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))
+    for group in groups["groups"]:
+        for rule in group["rules"]:
+            del rule["annotations"]
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(groups))
+    (tmp_path / "test.yml").write_text(TEST_RULES.replace("RULES", "rules.yml"))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yml"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

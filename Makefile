@@ -24,6 +24,12 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
+deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
+	@packaging/deb dist
+
+packager: ## the Debian packages that the packaging targets need
+	@sh tests/setup.sh deb
+
 system: ## the Debian packages that the tests need
 	@sh tests/setup.sh system
 
@@ -35,4 +41,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs system venv clean
+.PHONY: help demo test unit lint docs deb packager system venv clean

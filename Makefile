@@ -27,6 +27,9 @@ docs: venv ## site/, from docs/
 deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
 	@packaging/deb dist
 
+apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
+	@packaging/apt-repo dist
+
 packager: ## the Debian packages that the packaging targets need
 	@sh tests/setup.sh deb
 
@@ -41,4 +44,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs deb packager system venv clean
+.PHONY: help demo test unit lint docs deb apt-repo packager system venv clean

@@ -34,7 +34,8 @@ class Tips:
 class LastSync:
     """How the last turn of the loop ended; times are seconds since the epoch.
 
-    `fetched` is when a remote last answered; `commit` the one that `outcome` speaks of.
+    `fetched` is when a remote last answered; `commit` the one that `outcome` speaks of; `heard` the
+    fetch whose answer was read last.
     """
 
     time: int
@@ -42,6 +43,7 @@ class LastSync:
     reason: str = ""
     commit: str = ""
     fetched: int = 0
+    heard: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ RUN_DIR = Path("/run/wgmesh")
 LOCK_FILE = RUN_DIR / "lock"
 STATUS_FILE = RUN_DIR / "status.json"
 REPOSITORY_DIR = STATE_DIR / "repository.git"
+FETCH_DIR = STATE_DIR / "fetch"  # the only thing that belongs to the user who fetches
+FETCH_USER = "wgmesh"
+REQUEST_FILE = RUN_DIR / "fetch.toml"
 
 
 @dataclass(frozen=True, slots=True)

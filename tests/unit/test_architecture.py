@@ -24,7 +24,8 @@ CORE = {
 }
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
-SHELL = TRANSACTION | DOORS | {"repository", "records", "resolve", "settings", "transaction"}
+SHELL = TRANSACTION | DOORS | {"handover", "repository", "records", "resolve", "settings"}
+SHELL |= {"transaction"}
 
 # What a room may import beside itself.
 MAY_IMPORT = (

@@ -93,7 +93,10 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr().out
     assert "example" in out
     for command in cli.COMMANDS:
-        assert f"    {command.name}" in [line[: len(command.name) + 4] for line in out.splitlines()]
+        listed = f"    {command.name}" in [
+            line[: len(command.name) + 4] for line in out.splitlines()
+        ]
+        assert listed != command.hidden
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

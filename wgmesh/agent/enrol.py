@@ -1,33 +1,35 @@
-"""Joining a mesh and leaving it."""
+"""Joining a mesh."""
 
 import logging
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wgmesh import generation, inventory, linux, mesh, process, records, settings
-from wgmesh.agent import adopt, fetch, look, node
-from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.sync import Result, finish_cut_short
-from wgmesh.errors import NotJoinedError, UsageError
+from wgmesh import inventory, linux, mesh, process, records, settings
+from wgmesh.agent import access, look, node, remote, timers
+from wgmesh.agent.node import PLACES
+from wgmesh.agent.remote import Source
+from wgmesh.agent.sync import finish_cut_short
+from wgmesh.errors import NotJoinedError, UnreachableError, UsageError
 from wgmesh.files import locked, write_atomic
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Inventory, KernelState, VerifiedCommit
+from wgmesh.model import Inventory, VerifiedCommit
 from wgmesh.records import Tips, Verdict
 from wgmesh.repository import Repository, check_remote
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction import converge, undisturbed
 
 log = logging.getLogger(__name__)
-
-UNITS = ("wgmesh-sync.timer", "wg-failover.timer", "wg-exit-selector.timer")
 
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """What `join` was asked for; `introduction` or `signers` says where trust starts."""
+    """What `join` was asked for; `introduction` or `signers` says where trust starts.
+
+    `deploy_key`, if given, asks for a key for a private remote, and is told its public half.
+    """
 
     remote: str | None
     node: str | None = None
@@ -37,6 +39,7 @@ class JoinRequest:
     signer: str | None = None
     signers: Path | None = None
     enable: bool = True
+    deploy_key: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,51 +57,65 @@ def join(request: JoinRequest) -> Joined:
     Again with the same arguments is harmless; without a remote it prints the entry again.
     """
     node.require_root()
+    if request.remote is None:
+        _show_key(request)
+        return _entry_again()
+    url = check_remote(request.remote)
+    request = replace(request, remote=url)
     with locked(settings.LOCK_FILE):
-        if request.remote is None:
-            return _entry_again()
-        remote = check_remote(request.remote)
-        request = replace(request, remote=remote)
         finish_cut_short()
         if _is_joined(request):
-            _enable(request)
-            return _entry_again()
-        name = request.node or socket.gethostname().partition(".")[0].lower()
-        try:
-            node_name(name)
-        except BadValue as bad:
-            raise UsageError(bad.message, f"name this node with --node; {bad.hint}") from None
-        anchor, tip, model = _trusted(request)
-        interface = model.mesh.interface
-        enrolment = Enrolment(
-            node=name,
-            remotes=(remote,),
-            branch=request.branch,
-            path=request.path,
-            interface=interface,
-            anchor=anchor,
+            _get_in(request, url)
+            joined = _entry_again()
+        else:
+            joined = _enrol(request, url)
+    if request.enable:  # without the lock, which the first turn needs
+        timers.enable(node.load().settings)
+    else:
+        timers.disable()
+    return joined
+
+
+def _enrol(request: JoinRequest, url: str) -> Joined:
+    name = request.node or socket.gethostname().partition(".")[0].lower()
+    try:
+        node_name(name)
+    except BadValue as bad:
+        raise UsageError(bad.message, f"name this node with --node; {bad.hint}") from None
+    _check_anchor(request)
+    try:
+        _get_in(request, url)
+        anchor, tip, model = _trusted(request, url)
+    except UnreachableError as error:
+        raise UnreachableError(error.message, f"{error.hint}; then run join again") from None
+    interface = model.mesh.interface
+    enrolment = Enrolment(
+        node=name,
+        remotes=(url,),
+        branch=request.branch,
+        path=request.path,
+        interface=interface,
+        anchor=anchor,
+    )
+    _ensure_key(enrolment.key_path, interface)
+    public_key = node.own_public_key(enrolment)
+    entry = mesh.find_node(model, public_key)
+    if entry is not None and entry.name != name:
+        log.warning("the inventory knows this key as %s", entry.name)
+    records.write_tips(PLACES.state, Tips(trusted=tip, applied=_applied()))
+    if entry is None:
+        verdict = Verdict(
+            "pending",
+            tip.id,
+            "this node's key is not in the inventory yet",
+            "merge its entry: wgmesh join prints it",
+            int(time.time()),
         )
-        _ensure_key(enrolment.key_path, interface)
-        public_key = node.own_public_key(enrolment)
-        entry = mesh.find_node(model, public_key)
-        if entry is not None and entry.name != name:
-            log.warning("the inventory knows this key as %s", entry.name)
-        records.write_tips(PLACES.state, Tips(trusted=tip, applied=_applied()))
-        if entry is None:
-            verdict = Verdict(
-                "pending",
-                tip.id,
-                "this node's key is not in the inventory yet",
-                "merge its entry: wgmesh join prints it",
-                int(time.time()),
-            )
-            records.write_verdict(PLACES.state, verdict)
-        settings.save_enrolment(enrolment)
-        me = node.load()
-        _enable(request)
-        look.refresh(me)
-        there = "it is in the inventory" if entry is not None else "pending until its entry lands"
-        return Joined(_entry_text(public_key), name, f"{name} has joined: {there}")
+        records.write_verdict(PLACES.state, verdict)
+    settings.save_enrolment(enrolment)
+    look.refresh(node.load())
+    there = "it is in the inventory" if entry is not None else "pending until its entry lands"
+    return Joined(_entry_text(public_key), name, f"{name} has joined: {there}")
 
 
 def _applied() -> VerifiedCommit | None:
@@ -127,10 +144,8 @@ def _is_joined(request: JoinRequest) -> bool:
     return True
 
 
-def _trusted(request: JoinRequest) -> tuple[Anchor, VerifiedCommit, Inventory]:
-    """Fetch, verify from the anchor that `request` names, and read the inventory there."""
-    from wgmesh.trust import chain
-
+def _check_anchor(request: JoinRequest) -> None:
+    """Raise UsageError when `request` does not say where trust starts."""
     if (request.introduction is None) == (request.signers is None):
         raise UsageError(
             "join needs --introduction COMMIT or --signers FILE",
@@ -142,12 +157,36 @@ def _trusted(request: JoinRequest) -> tuple[Anchor, VerifiedCommit, Inventory]:
         raise UsageError(
             f"{request.introduction} is no full commit id", "give all its 40 characters"
         )
-    remote = request.remote or ""
+
+
+def _show_key(request: JoinRequest) -> None:
+    if request.deploy_key is not None:
+        request.deploy_key(access.deploy_key())
+
+
+def _get_in(request: JoinRequest, url: str) -> None:
+    """Make the deploy key when asked to, pin the host's keys, look at what a private remote needs.
+
+    Raises UnreachableError when the host of an ssh remote shows no key.
+    """
+    _show_key(request)
+    shown = access.pin(url)
+    if shown:
+        log.warning("%s", shown)
+    access.require_readable_key()
+    access.check_credentials()
+
+
+def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, Inventory]:
+    """Fetch, verify from the anchor that `request` names, and read the inventory there."""
+    from wgmesh.trust import chain
+
+    source = Source((url,), request.branch, joining=True)
     now = time.time()
     with Repository(settings.REPOSITORY_DIR) as repository:
         repository.ensure()
-        commit = repository.ls_remote(remote, request.branch, timeout_seconds=fetch.ASK_SECONDS)
-        repository.fetch(remote, request.branch, commit, timeout_seconds=fetch.FETCH_SECONDS)
+        found = remote.tip(remote.ask(source))
+        commit = remote.bring(repository, source, found).commit
         if request.introduction is not None:
             first = chain.introduce(
                 repository,
@@ -199,58 +238,3 @@ def _entry_again() -> Joined:
     me = node.load()
     entry = _entry_text(node.own_public_key(me.enrolment))
     return Joined(entry, me.enrolment.node, f"{me.enrolment.node} has joined already")
-
-
-def _enable(request: JoinRequest) -> None:
-    if not request.enable:
-        return
-    if not linux.systemd.running():
-        log.warning("no systemd here: nothing was enabled; `wgmesh sync` is one turn of the loop")
-        return
-    for unit in UNITS:
-        if linux.systemd.exists(unit):
-            linux.systemd.enable(unit)
-            linux.systemd.start(unit)
-        else:
-            log.warning("%s is not installed: not enabled", unit)
-
-
-def leave(*, restore: bool) -> Result:
-    """Un-enrol: units off, node.toml gone; the tunnel stays, or generation 0 is restored."""
-    node.require_root()
-    with locked(settings.LOCK_FILE):
-        me = node.load()
-        finish_cut_short()
-        if restore:
-            _restore(me)
-        _disable()
-        settings.remove_enrolment()
-        for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
-            (PLACES.state / name).unlink(missing_ok=True)
-        settings.STATUS_FILE.unlink(missing_ok=True)
-    what = "the machine is as it was before" if restore else "the tunnel stays as it is"
-    return Result(
-        "left", f"this machine has left the mesh; {what}; its key stays at {me.enrolment.key_path}"
-    )
-
-
-def _disable() -> None:
-    if not linux.systemd.running():
-        return
-    for unit in UNITS:
-        if linux.systemd.exists(unit):
-            linux.systemd.disable(unit)
-
-
-def _restore(me: Node) -> None:
-    """Bring back what was there before wgmesh, kernel and configuration files."""
-    interface = me.enrolment.interface
-    current = node.running()
-    keys = node.sysctl_keys(current.plan if current is not None else None)
-    zero = generation.manifest_path(PLACES.generations, 0).exists()
-    before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
-    with undisturbed():
-        converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
-    generation.unlink_files(PLACES.generations, PLACES.wireguard, interface)
-    if linux.systemd.running() and not zero:
-        linux.systemd.disable(f"wg-quick@{interface}.service")

@@ -1,12 +1,13 @@
-"""From a remote to a trusted tip: ask, fetch, verify, remember."""
+"""From a remote to a trusted tip: fetch, verify, remember."""
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wgmesh import records
+from wgmesh.agent import remote
 from wgmesh.agent.node import PLACES, Node, running
-from wgmesh.errors import UnreachableError
+from wgmesh.agent.remote import Source, Tip
 from wgmesh.model import VerifiedCommit
 from wgmesh.records import Tips
 from wgmesh.repository import Repository
@@ -14,61 +15,25 @@ from wgmesh.settings import REPOSITORY_DIR
 
 log = logging.getLogger(__name__)
 
-ASK_SECONDS = 20
-PROOF_SECONDS = 15  # within the first confirm window; a slower remote proves nothing
-FETCH_SECONDS = 300
 
-
-@dataclass(frozen=True, slots=True)
-class Tip:
-    """The tip of a remote that answered."""
-
-    remote: str
-    commit: str
-
-
-def ask(node: Node, *, timeout_seconds: float = ASK_SECONDS) -> Tip:
-    """Return the tip of the first remote that answers. Raises UnreachableError when none does."""
-    repository = Repository(REPOSITORY_DIR)
-    failures = []
-    for remote in node.enrolment.remotes:
-        try:
-            commit = repository.ls_remote(
-                remote, node.enrolment.branch, timeout_seconds=timeout_seconds
-            )
-        except UnreachableError as error:
-            failures.append(error.message)
-            continue
-        return Tip(remote, commit)
-    raise UnreachableError(
-        "; ".join(failures) or "no remote is configured",
-        "the running configuration stays; the next poll tries again",
-    )
-
-
-def answers(node: Node) -> bool:
-    """Return whether a remote answers now: a check of the way there, not of what it says."""
-    try:
-        ask(node, timeout_seconds=PROOF_SECONDS)
-    except UnreachableError:
-        return False
-    return True
+def source(node: Node) -> Source:
+    """Return what this node asks."""
+    return Source(node.enrolment.remotes, node.enrolment.branch)
 
 
 def trust(node: Node, tip: Tip, tips: Tips, *, remember: bool = True) -> VerifiedCommit:
     """Return the verified commit at `tip`, fetched and checked from the trusted tip on.
 
     Raises RefusedError when the chain rule says no, UnreachableError when the fetch fails. The
-    new trusted tip is on disk before this returns, unless it is not to be remembered.
+    new trusted tip is on disk before this returns, unless it is not to be remembered. When the
+    branch moves on meanwhile, it is the newer one.
     """
     known = tips.trusted
     if known is not None and known.id == tip.commit and _settled(node, tips, known):
         return known
     with Repository(REPOSITORY_DIR) as repository:
         repository.ensure()
-        repository.fetch(
-            tip.remote, node.enrolment.branch, tip.commit, timeout_seconds=FETCH_SECONDS
-        )
+        tip = remote.bring(repository, source(node), tip)
         trusted = known.id if known is not None else _lost_tip(node, repository)
         verified = _verify(node, repository, trusted, tip.commit)
         if not remember:

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, fetch, look, manual, node
+from wgmesh.agent import adopt, fetch, look, manual, node, remote
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
@@ -171,8 +171,8 @@ class Landing:
                 plan=plan,
                 links_before=links_before,
                 links_after=manifest.links,
-                remote=lambda: fetch.answers(self.me),
-                remote_before=self.options.fetch or fetch.answers(self.me),
+                remote=lambda: remote.answers(fetch.source(self.me)),
+                remote_before=self.options.fetch or remote.answers(fetch.source(self.me)),
                 windows=Windows(
                     self.me.settings.confirm_most_seconds,
                     self.me.settings.confirm_silent_seconds,

@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass, replace
 
 from wgmesh import generation, journal, records, settings
-from wgmesh.agent import fetch, look, mend, node
+from wgmesh.agent import fetch, look, mend, node, remote, timers
 from wgmesh.agent.node import PLACES, Node
+from wgmesh.agent.remote import Tip
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -30,11 +31,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a sync is asked for."""
+    """How a sync is asked for; `fetched`: the fetch unit has just run."""
 
     dry_run: bool = False
     fetch: bool = True
     retry: bool = False
+    fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,11 @@ def sync(options: Options) -> Result:
             finish_cut_short()
             if options.retry:
                 records.write_quarantine(PLACES.state, ())
+            timers.settle(me.settings)
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
         last = records.read_last_sync(PLACES.state) or LastSync(0, "")
-        turn = _Turn(me, options, records.read_tips(PLACES.state), last.fetched)
+        turn = _Turn(me, options, records.read_tips(PLACES.state), last)
         try:
             result = turn.run()
         except (LockedError, NotJoinedError):
@@ -116,18 +119,20 @@ def finish_cut_short() -> bool:
 class _Turn:
     """One turn of the loop, with what it has learnt so far."""
 
-    def __init__(self, me: Node, options: Options, tips: Tips, fetched: int) -> None:
+    def __init__(self, me: Node, options: Options, tips: Tips, last: LastSync) -> None:
         self.me = me
         self.options = options
         self.tips = tips
-        self.fetched = fetched
+        self.fetched = last.fetched
+        self.heard = last.heard
         self.commit = ""
 
     def record(self, outcome: str, reason: str) -> None:
         """Write how the turn ended, and what `status` shows without root."""
         if self.options.dry_run:
             return
-        last = LastSync(int(time.time()), outcome, reason, self.commit, self.fetched)
+        now = int(time.time())
+        last = LastSync(now, outcome, reason, self.commit, self.fetched, self.heard)
         records.write_last_sync(PLACES.state, last)
         if outcome != "applied":
             look.tick()
@@ -170,7 +175,7 @@ class _Turn:
             if self.tips.trusted is None:
                 raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")
             return self.standing(self.tips.trusted)
-        tip = fetch.ask(self.me)
+        tip = self.asked()
         self.fetched = int(time.time())
         self.commit = tip.commit
         try:
@@ -183,6 +188,19 @@ class _Turn:
             records.write_verdict(PLACES.state, None)
         self.tips = replace(self.tips, trusted=verified)
         return verified
+
+    def asked(self) -> Tip:
+        """Return the tip that the remote has now, by way of somebody without rights."""
+        if self.options.fetched:
+            answer = remote.just_fetched(self.heard)
+        else:
+            answer = remote.ask(fetch.source(self.me))
+        self.heard = answer.run
+        try:
+            return remote.tip(answer)
+        except RefusedError as error:
+            self.refused(error.commit, error)
+            raise
 
     def standing(self, known: VerifiedCommit) -> VerifiedCommit:
         """Return the trusted tip, unless its signer was revoked on this node since."""

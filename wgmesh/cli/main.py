@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from wgmesh import __version__
 from wgmesh.cli import author, node, output
@@ -38,9 +39,11 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = [command for command in COMMANDS if command.name == only]
     for command in chosen or COMMANDS:
+        # argparse lists a command when it has a help text
+        listed: dict[str, Any] = {} if command.hidden else {"help": command.summary}
         sub = commands.add_parser(
             command.name,
-            help=command.summary,
+            **listed,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"example: {command.example}",
             parents=[common],

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 from wgmesh.cli import report
@@ -25,6 +25,9 @@ def _declare_join(parser: ArgumentParser) -> None:
     trust.add_argument("--introduction", metavar="COMMIT", help="trust starts at this commit")
     trust.add_argument("--signers", type=Path, metavar="FILE", help="allowed_signers for the tip")
     parser.add_argument("--signer", metavar="SHA256:…", help="who must have signed COMMIT")
+    parser.add_argument(
+        "--deploy-key", action="store_true", help="make an ssh key for a private repository"
+    )
     parser.add_argument("--no-enable", action="store_true", help="leave the timers off")
 
 
@@ -41,6 +44,7 @@ def _join(arguments: Namespace) -> int:
             signer=arguments.signer,
             signers=arguments.signers,
             enable=not arguments.no_enable,
+            deploy_key=_show_deploy_key if arguments.deploy_key else None,
         )
     )
     print(joined.entry, end="")
@@ -50,6 +54,16 @@ def _join(arguments: Namespace) -> int:
     return 0
 
 
+def _show_deploy_key(public: str) -> None:
+    """Not on stdout, which has the inventory's entry and nothing else."""
+    print(
+        f"{public}\nthe line above is this machine's key for the repository: add it there as a"
+        " deploy key that may only read",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def _declare_leave(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--restore", action="store_true", help="give the machine back as it was before wgmesh"
@@ -57,9 +71,9 @@ def _declare_leave(parser: ArgumentParser) -> None:
 
 
 def _leave(arguments: Namespace) -> int:
-    from wgmesh.agent import enrol
+    from wgmesh.agent import leave
 
-    return _say(enrol.leave(restore=arguments.restore))
+    return _say(leave.leave(restore=arguments.restore))
 
 
 def _declare_sync(parser: ArgumentParser) -> None:
@@ -67,15 +81,26 @@ def _declare_sync(parser: ArgumentParser) -> None:
     parser.add_argument("--no-fetch", action="store_true", help="work on what was fetched before")
     parser.add_argument("--now", action="store_true", help="do not wait for a rollout's soak")
     parser.add_argument("--retry", action="store_true", help="lift this node's quarantine first")
+    parser.add_argument("--fetched", action="store_true", help=SUPPRESS)  # of the unit
 
 
 def _sync(arguments: Namespace) -> int:
     from wgmesh.agent import sync
 
     options = sync.Options(
-        dry_run=arguments.dry_run, fetch=not arguments.no_fetch, retry=arguments.retry
+        dry_run=arguments.dry_run,
+        fetch=not arguments.no_fetch,
+        retry=arguments.retry,
+        fetched=arguments.fetched,
     )
     return _say(sync.sync(options))
+
+
+def _fetch(_: Namespace) -> int:
+    from wgmesh.agent import fetcher
+
+    print(fetcher.fetch())
+    return 0
 
 
 def _declare_status(parser: ArgumentParser) -> None:
@@ -190,6 +215,14 @@ COMMANDS = (
         "wgmesh sync --dry-run",
         _declare_sync,
         _sync,
+    ),
+    Command(
+        "fetch",
+        "ask the remote and hand over what is new, as the user wgmesh",
+        "wgmesh fetch",
+        nothing,
+        _fetch,
+        hidden=True,
     ),
     Command(
         "status",

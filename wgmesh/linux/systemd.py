@@ -21,6 +21,11 @@ def disable(unit: str) -> None:
     process.run(["systemctl", "--quiet", "disable", "--now", unit], timeout_seconds=90)
 
 
+def reload_units() -> None:
+    """Have systemd read its unit files again. Raises WgmeshError."""
+    process.run(["systemctl", "daemon-reload"], timeout_seconds=90)
+
+
 def exists(unit: str) -> bool:
     """Return whether systemd knows a unit file of that name."""
     return process.run(["systemctl", "cat", "--", unit], check=False).returncode == 0
@@ -29,6 +34,17 @@ def exists(unit: str) -> bool:
 def start(unit: str) -> None:
     """Start `unit` and wait until it runs. Raises WgmeshError."""
     process.run(["systemctl", "--quiet", "start", unit], timeout_seconds=90)
+
+
+def start_to_end(unit: str, *, timeout_seconds: float) -> str:
+    """Start a one-shot `unit` and wait for its end; return what systemctl complained of, if it did.
+
+    How it ended is for the unit to say. A unit that is at work already is waited for. Raises
+    CommandError when it takes longer than `timeout_seconds`; it then goes on.
+    """
+    argv = ["systemctl", "--quiet", "start", unit]
+    done = process.run(argv, check=False, timeout_seconds=timeout_seconds)
+    return done.stderr.decode(errors="replace").strip().partition("\n")[0]
 
 
 def stop(unit: str) -> None:

@@ -1,7 +1,15 @@
 """Git: one bare repository per node, fetched into, and read by object id without any work tree."""
 
 from wgmesh.repository.bare import Repository
+from wgmesh.repository.bundle import MissingBaseError
 from wgmesh.repository.inventory_files import files_at
-from wgmesh.repository.remote import check_branch, check_remote
+from wgmesh.repository.remote import check_branch, check_remote, ssh_host
 
-__all__ = ["Repository", "check_branch", "check_remote", "files_at"]
+__all__ = [
+    "MissingBaseError",
+    "Repository",
+    "check_branch",
+    "check_remote",
+    "files_at",
+    "ssh_host",
+]

@@ -5,15 +5,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from wgmesh import process
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import sync_directory
-from wgmesh.repository import command
+from wgmesh.repository import bundle, command
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
-from wgmesh.repository.remote import check_branch, check_remote
+from wgmesh.repository.remote import ACCESS, check_branch, check_remote, unreachable
 from wgmesh.trust.commit import plain
 from wgmesh.trust.objects import Entry
 
@@ -26,13 +26,13 @@ _LOCAL_SECONDS = 60
 class Repository:
     """A bare repository at `path`, which nobody else writes; the Objects of the chain rule.
 
-    `environment` is added to git's, for GIT_SSH_COMMAND and the like. Close it, or use it in a
-    `with` statement: reads keep one `git cat-file` alive.
+    `environment` is added to git's when a remote is asked, over remote.ACCESS. Close it, or use it
+    in a `with` statement: reads keep one `git cat-file` alive.
     """
 
     def __init__(self, path: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.path = path.absolute()
-        self._extra = dict(environment or {})
+        self._extra = dict(ACCESS) | dict(environment or {})
         self._reader = Reader(self.path, command.NO_PROTOCOL)
 
     def __enter__(self) -> Self:
@@ -175,6 +175,51 @@ class Repository:
             )
         raise unreachable(remote, outcome)
 
+    # ------------------------------------------------------------ bundles
+
+    def write_bundle(self, path: Path, since: str) -> bool:
+        """Write what leads from `since` ("": from the beginning) to the fetched commit.
+
+        Returns False, and leaves no file, when `since` reaches that commit already. A `since` that
+        is not here counts as the beginning. Raises WgmeshError.
+        """
+        path.unlink(missing_ok=True)
+        tip = self._resolve(FETCHED_REF)
+        known = bool(since) and self.has(since)
+        if tip is None or (known and self.is_ancestor(tip, since)):
+            return False
+        wanted = [FETCHED_REF, *([f"^{since}"] if known else [])]
+        aside = path.with_name(f"{path.name}.new")
+        outcome = self._git(
+            "bundle", "create", "--quiet", "--version=2", str(aside), *wanted, timeout_seconds=300
+        )
+        if outcome.status:
+            aside.unlink(missing_ok=True)
+            raise WgmeshError(f"cannot write {path}: {outcome.said}", "check the disk")
+        aside.chmod(0o644)
+        aside.replace(path)
+        return True
+
+    def take_bundle(self, stream: BinaryIO, commit: str, *, limit_bytes: int) -> None:
+        """Have `commit` as the fetched one, out of a bundle that nobody vouches for.
+
+        See bundle.take for what is raised; nothing has changed then.
+        """
+        expected = (full_id(commit), FETCHED_REF)
+        self.close()  # it would not look for the new pack
+        bundle.take(self.path, stream, expected, has=self.has, limit_bytes=limit_bytes)
+        self.close()
+        outcome = self._git("update-ref", FETCHED_REF, commit)
+        if outcome.status:
+            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+
+    def reaches(self, commit: str) -> bool:
+        """Return whether what was fetched before has `commit` and all its history."""
+        if not self.has(commit):
+            return False
+        outcome = self._git("for-each-ref", "--count=1", f"--contains={full_id(commit)}")
+        return outcome.status == 0 and bool(outcome.stdout)
+
     def fetched(self) -> str | None:
         """Return the id that was fetched last, None before the first time."""
         return self._resolve(FETCHED_REF)
@@ -243,13 +288,3 @@ class Repository:
         if not self.path.is_dir():
             raise WgmeshError(f"there is no repository at {self.path}", "fetch first")
         return command.run(self.path, self.path, args, extra=extra, timeout_seconds=timeout_seconds)
-
-
-def unreachable(remote: str, outcome: command.Outcome) -> UnreachableError:
-    """Return the error for a remote that did not do as asked."""
-    hint = "check the network, the remote's address and this node's access to it"
-    if "dubious ownership" in outcome.stderr:
-        hint = (
-            "the directory must belong to the user who runs wgmesh; or serve it over ssh or https"
-        )
-    return UnreachableError(f"{plain(remote, 200)} cannot be reached: {outcome.said}", hint)

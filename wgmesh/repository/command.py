@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
@@ -25,7 +25,6 @@ CLEAN = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_ALLOW_PROTOCOL": "https:ssh:git:file",
-    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=15",
 }
 """No configuration but the repository's own, no replaced objects, no questions, few protocols.
 
@@ -94,11 +93,13 @@ def start(
     args: Sequence[str],
     *,
     extra: Mapping[str, str],
-    **options: int,
+    before: Sequence[str] = (),
+    **options: int | BinaryIO | None,
 ) -> "Git.AutoInterrupt":
     """Start git in `directory` through GitPython and return its child, a Popen in a wrapper.
 
-    `options` go to Git.execute and from there to Popen. Raises WgmeshError without git.
+    `before` goes in front of git, as prlimit(1) does; `options` to Git.execute and from there to
+    Popen. Raises WgmeshError without git.
     """
     try:
         from git.cmd import Git
@@ -107,7 +108,8 @@ def start(
     execute: Callable[..., Git.AutoInterrupt] = Git(
         str(directory)
     ).execute  # its overloads lack `options`
-    return execute(clean(arguments(git_dir, args), extra), as_process=True, **options)
+    argv = [*before, *arguments(git_dir, args)]
+    return execute(clean(argv, extra), as_process=True, **options)
 
 
 def run(
@@ -117,13 +119,23 @@ def run(
     *,
     extra: Mapping[str, str],
     timeout_seconds: float,
+    before: Sequence[str] = (),
+    istream: BinaryIO | None = None,
 ) -> Outcome:
     """Run git in `directory` and return how it ended; after `timeout_seconds` it is killed.
 
     GitPython's own kill_after_timeout needs ps(1) and leaves ssh and the like behind, so git gets a
     process group, and all of that is ended.
     """
-    child = start(directory, git_dir, args, extra=extra, start_new_session=True)
+    child = start(
+        directory,
+        git_dir,
+        args,
+        extra=extra,
+        before=before,
+        istream=istream,
+        start_new_session=True,
+    )
     ended = False
     try:
         out, err = child.communicate(timeout=timeout_seconds)

@@ -1,9 +1,20 @@
-"""Which texts may name a remote or a branch: what git would take for an option is refused."""
+"""Remotes: which texts may name one, how git gets in, and what to do when it does not.
+
+What git would take for an option is refused.
+"""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from wgmesh.errors import UsageError
+from wgmesh.errors import UnreachableError, UsageError
+from wgmesh.repository.command import Outcome
+from wgmesh.trust.commit import plain
+
+SSH_KEY = Path("/etc/wgmesh/ssh/id_ed25519")
+KNOWN_HOSTS = Path("/etc/wgmesh/ssh/known_hosts")
+CREDENTIALS = Path("/etc/wgmesh/git-credentials")
 
 _SCHEMES = ("https", "ssh", "git", "file")
 _FORMS = "use https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH, or a directory"
@@ -56,7 +67,7 @@ def _check_url(scheme: str, authority: str) -> None:
 def _password() -> UsageError:
     return UsageError(
         "the remote contains a password or token",
-        "use ssh, with a key of root that may only read",
+        f"use ssh (wgmesh join --deploy-key), or put it into {CREDENTIALS}",
     )
 
 
@@ -67,3 +78,114 @@ def check_branch(branch: str) -> str:
     if ".lock/" in branch or "@{" in branch or branch == "HEAD":
         raise UsageError(f"{branch[:200]!r} is no branch name", "use a name such as main")
     return branch
+
+
+_SSH_OPTIONS = (
+    "BatchMode=yes",
+    "ConnectTimeout=15",
+    "ServerAliveInterval=15",
+    "StrictHostKeyChecking=yes",
+    f"UserKnownHostsFile={KNOWN_HOSTS}",
+    "GlobalKnownHostsFile=/dev/null",
+    "UpdateHostKeys=no",
+    f"IdentityFile={SSH_KEY}",
+    "IdentitiesOnly=yes",
+    "IdentityAgent=none",
+    "PreferredAuthentications=publickey",
+)
+# git tells a helper to forget a password that a server did not take, and would write to the file.
+_HELPER = f'!f() {{ test "$1" != get || git credential-store --file={CREDENTIALS} get; }}; f'
+
+ACCESS: Mapping[str, str] = {
+    "GIT_SSH_COMMAND": " ".join(["ssh", "-F", "none", *(f"-o{each}" for each in _SSH_OPTIONS)]),
+    "GIT_SSH_VARIANT": "ssh",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "credential.helper",
+    "GIT_CONFIG_VALUE_0": _HELPER,
+}
+"""git's environment for a remote: this machine's key, pinned hosts and passwords, nobody's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SshHost:
+    """Where a remote's ssh listens."""
+
+    host: str
+    port: int = 22
+
+    @property
+    def known_as(self) -> str:
+        """Its name in a known_hosts file (sshd(8))."""
+        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+
+
+def ssh_host(remote: str) -> SshHost | None:
+    """Return where `remote`, which check_remote() has passed, is asked by ssh; else None."""
+    url = _URL.match(remote)
+    if url is None:
+        host, colon, _ = remote.partition(":")
+        if not colon or "/" in host:
+            return None
+        return SshHost(host.rpartition("@")[2].strip("[]").lower())
+    if url[1].lower() != "ssh":
+        return None
+    place = url[2].rpartition("@")[2]
+    named = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", place)
+    if named is None:
+        raise UsageError(f"{plain(place, 200)} is no host", _FORMS)
+    return SshHost((named[1] or named[2]).lower(), int(named[3] or 22))
+
+
+_TROUBLES = (
+    (
+        "dubious ownership",
+        "the directory must belong to the user who fetches (wgmesh, where there is that user);"
+        " or serve it over ssh or https",
+    ),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        f"when its new key is the right one, remove the old from {KNOWN_HOSTS} and join again",
+    ),
+    (
+        "Host key verification failed",
+        f"its key is not in {KNOWN_HOSTS}: join again, or add it (ssh-keyscan prints it)",
+    ),
+    (
+        "Permission denied (",
+        f"add {SSH_KEY}.pub to the repository as a key that may read;"
+        " wgmesh join --deploy-key makes it",
+    ),
+    (
+        "could not read Username",
+        f"put https://USER:PASSWORD@HOST into {CREDENTIALS}, 0640 root:wgmesh",
+    ),
+    (
+        "could not read Password",
+        f"put https://USER:PASSWORD@HOST into {CREDENTIALS}, 0640 root:wgmesh",
+    ),
+    (
+        "Authentication failed",
+        f"the name or the password in {CREDENTIALS} is not, or no longer, right",
+    ),
+    (
+        "certificate verification failed",
+        "a CA of your own belongs into /usr/local/share/ca-certificates; then"
+        " update-ca-certificates",
+    ),
+    ("died of signal 25", "an inventory and its history are smaller than that"),
+)
+"""What git, ssh or curl say, and what to do."""
+
+
+def unreachable(remote: str, outcome: Outcome) -> UnreachableError:
+    """Return the error for a remote that did not do as asked."""
+    said, hint = (
+        outcome.said,
+        "check the network, the remote's address and this node's access to it",
+    )
+    for line in outcome.stderr.splitlines():
+        known = next((each for each in _TROUBLES if each[0] in line), None)
+        if known is not None:
+            said, hint = plain(line.strip(" @"), 200), known[1]
+            break
+    return UnreachableError(f"{plain(remote, 200)} cannot be reached: {said}", hint)

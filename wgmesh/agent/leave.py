@@ -1,0 +1,43 @@
+"""Leaving a mesh."""
+
+from wgmesh import generation, linux, settings
+from wgmesh.agent import adopt, node, timers
+from wgmesh.agent.node import PLACES, Node
+from wgmesh.agent.sync import Result, finish_cut_short
+from wgmesh.files import locked
+from wgmesh.model import KernelState
+from wgmesh.transaction import converge, undisturbed
+
+
+def leave(*, restore: bool) -> Result:
+    """Un-enrol: units off, node.toml gone; the tunnel stays, or generation 0 is restored."""
+    node.require_root()
+    with locked(settings.LOCK_FILE):
+        me = node.load()
+        finish_cut_short()
+        if restore:
+            _restore(me)
+        timers.disable()
+        timers.forget()
+        settings.remove_enrolment()
+        for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
+            (PLACES.state / name).unlink(missing_ok=True)
+        settings.STATUS_FILE.unlink(missing_ok=True)
+    what = "the machine is as it was before" if restore else "the tunnel stays as it is"
+    return Result(
+        "left", f"this machine has left the mesh; {what}; its key stays at {me.enrolment.key_path}"
+    )
+
+
+def _restore(me: Node) -> None:
+    """Bring back what was there before wgmesh, kernel and configuration files."""
+    interface = me.enrolment.interface
+    current = node.running()
+    keys = node.sysctl_keys(current.plan if current is not None else None)
+    zero = generation.manifest_path(PLACES.generations, 0).exists()
+    before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
+    with undisturbed():
+        converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
+    generation.unlink_files(PLACES.generations, PLACES.wireguard, interface)
+    if linux.systemd.running() and not zero:
+        linux.systemd.disable(f"wg-quick@{interface}.service")

@@ -1,0 +1,88 @@
+"""The timers of a node: on or off, and how often it polls.
+
+What wgmesh.toml says of that reaches systemd as a drop-in of the timer.
+"""
+
+import logging
+from pathlib import Path
+
+from wgmesh import linux
+from wgmesh.errors import WgmeshError
+from wgmesh.files import write_atomic
+from wgmesh.settings import Settings
+
+log = logging.getLogger(__name__)
+
+UNITS = ("wgmesh-sync.timer", "wg-failover.timer", "wg-exit-selector.timer")
+DROP_IN = Path("/run/systemd/system/wgmesh-sync.timer.d/wgmesh.conf")
+
+
+def enable(settings: Settings) -> None:
+    """Start the timers, now and at each boot. Raises WgmeshError."""
+    if not linux.systemd.running():
+        log.warning("no systemd here: nothing was enabled; `wgmesh sync` is one turn of the loop")
+        return
+    settle(settings)
+    for unit in UNITS:
+        if linux.systemd.exists(unit):
+            linux.systemd.enable(unit)
+            linux.systemd.start(unit)
+        else:
+            log.warning("%s is not installed: not enabled", unit)
+
+
+def disable() -> None:
+    """Stop the timers that are there, and have them started at no boot. Raises WgmeshError."""
+    if not linux.systemd.running():
+        return
+    for unit in UNITS:
+        if linux.systemd.exists(unit):
+            linux.systemd.disable(unit)
+
+
+def drop_in(settings: Settings) -> str:
+    """Return the text of the drop-in; "" when the timer says already what `settings` do."""
+    usual = Settings()
+    interval, delay = settings.poll_interval_seconds, settings.random_delay_seconds
+    if (interval, delay) == (usual.poll_interval_seconds, usual.random_delay_seconds):
+        return ""
+    return (
+        "# Written by wgmesh, from /etc/wgmesh/wgmesh.toml.\n"
+        "[Timer]\n"
+        "OnUnitInactiveSec=\n"  # which resets OnBootSec= too: systemd.timer(5)
+        "OnBootSec=15\n"
+        f"OnUnitInactiveSec={interval}\n"
+        f"RandomizedDelaySec={delay}\n"
+    )
+
+
+def settle(settings: Settings) -> None:
+    """Have the timer fire as often as `settings` say; mostly it does so already.
+
+    That it cannot be changed is no reason not to do a turn's work: it is a warning.
+    """
+    if linux.systemd.running():
+        _write(drop_in(settings))
+
+
+def forget() -> None:
+    """Leave the timer as the package has it."""
+    if linux.systemd.running():
+        _write("")
+
+
+def _write(wanted: str) -> None:
+    try:
+        now = DROP_IN.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        now = ""
+    if now == wanted:
+        return
+    try:
+        if wanted:
+            write_atomic(DROP_IN, wanted.encode(), durable=False)
+        else:
+            DROP_IN.unlink(missing_ok=True)
+        linux.systemd.reload_units()
+    except (OSError, WgmeshError) as error:
+        log.warning("the poll interval of wgmesh.toml is not in force: %s", error)

@@ -1,0 +1,158 @@
+"""What passes between the fetch, which has no rights, and root, which believes nothing of it.
+
+The fetch owns a directory and leaves two files there: `answer.toml`, what the remote said, and
+`bundle`, the objects behind it. Root asks by a file in /run. Whoever has taken over the fetch can
+put anything in the place of those two, so root opens neither a link nor a pipe, and reads no more
+than so many bytes.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from wgmesh import shape
+from wgmesh.errors import WgmeshError
+from wgmesh.files import write_atomic
+from wgmesh.trust.commit import plain
+
+UNIT = "wgmesh-fetch.service"
+LARGEST_ANSWER_BYTES = 8 << 10
+LARGEST_BUNDLE_BYTES = 512 << 20
+OUTCOMES = ("reached", "unreachable", "refused", "failed")
+
+_HINT = f"see what it said: journalctl -u {UNIT}"
+_TEXT_CHARACTERS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What root asks of the next fetch, beside what node.toml says.
+
+    `remotes` and `branch` are those of a machine that is about to join. `everything`: root has lost
+    its objects, so the bundle has to have all. `only_ask`: what the tip is will do.
+    """
+
+    id: str
+    remotes: tuple[str, ...] = ()
+    branch: str = ""
+    everything: bool = False
+    only_ask: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a fetch ended; times are seconds since the epoch.
+
+    `run` differs each time, `request` is the id of the request that it answers. `commit` is the tip
+    of the first remote that answered (or the one that git refuses). The bundle leads from `since`
+    ("": the beginning) to `bundled`. After `failures` in a row no remote is asked before `again`.
+    """
+
+    run: str
+    request: str = ""
+    outcome: str = "failed"
+    time: int = 0
+    remote: str = ""
+    commit: str = ""
+    error: str = ""
+    hint: str = ""
+    bundled: str = ""
+    since: str = ""
+    failures: int = 0
+    again: int = 0
+
+
+def new_id() -> str:
+    """Return an id that no request or run had before."""
+    return os.urandom(8).hex()
+
+
+def write_request(path: Path, request: Request) -> None:
+    """Leave a request where the fetch finds it."""
+    import tomli_w
+
+    table = asdict(request) | {"remotes": list(request.remotes)}
+    write_atomic(path, tomli_w.dumps(table).encode(), 0o644, durable=False)
+
+
+def read_request(path: Path) -> Request | None:
+    """Return root's request, None when there is none. Raises WgmeshError for a damaged one."""
+    try:
+        return shape.from_table(Request, tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise WgmeshError(f"{path} is damaged: {error}", "wgmesh sync writes it anew") from None
+
+
+def write_answer(directory: Path, answer: Answer) -> None:
+    """Leave an answer in the fetch's own directory; texts are cut to what root would read."""
+    import tomli_w
+
+    table = asdict(answer)
+    for name in ("remote", "error", "hint"):
+        table[name] = plain(table[name], _TEXT_CHARACTERS)
+    data = tomli_w.dumps(table).encode()
+    write_atomic(directory / "answer.toml", data, 0o644, durable=False)
+
+
+def read_answer(directory: Path) -> Answer | None:
+    """Return the last answer, None when there is none; its texts are fit for a terminal.
+
+    Raises WgmeshError for anything but a small regular file that says what an answer says.
+    """
+    try:
+        with open_handed(directory, "answer.toml", LARGEST_ANSWER_BYTES) as file:
+            table = tomllib.loads(file.read(LARGEST_ANSWER_BYTES).decode())
+        answer = shape.from_table(Answer, table)
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):  # tomllib counts nothing, it recurses
+        raise WgmeshError("what the fetch left is no answer", _HINT) from None
+    for commit in (answer.commit, answer.bundled, answer.since):
+        if not re.fullmatch("(?:[0-9a-f]{40})?", commit):
+            raise WgmeshError("the answer of the fetch names no commit id", _HINT)
+    if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not answer.commit):
+        raise WgmeshError("the answer of the fetch contradicts itself", _HINT)
+    texts = {name: plain(getattr(answer, name), _TEXT_CHARACTERS) for name in _TEXTS}
+    return shape.from_table(Answer, asdict(answer) | texts)
+
+
+_TEXTS = ("run", "request", "remote", "error", "hint")
+
+
+@contextmanager
+def open_handed(directory: Path, name: str, limit_bytes: int) -> Iterator[BinaryIO]:
+    """Open a file that the fetch left, for reading.
+
+    O_NONBLOCK: neither a pipe nor a lease on the file may hold root up. Raises FileNotFoundError,
+    or WgmeshError for what is not a regular file of the directory's owner of at most `limit_bytes`.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        place = os.open(directory, flags | os.O_DIRECTORY)
+    except NotADirectoryError:
+        raise WgmeshError(f"{directory} is no directory", _HINT) from None
+    try:
+        file = os.open(name, flags | os.O_NONBLOCK, dir_fd=place)
+        owner = os.fstat(place).st_uid
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise WgmeshError(f"the fetch's {name} cannot be read: {error.strerror}", _HINT) from None
+    finally:
+        os.close(place)
+    with os.fdopen(file, "rb", buffering=0) as raw:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
+            raise WgmeshError(f"the fetch's {name} is not a file of its own", _HINT)
+        if found.st_size > limit_bytes:
+            size = f"{found.st_size} bytes, more than {limit_bytes}"
+            raise WgmeshError(f"the fetch's {name} has {size}", _HINT)
+        yield raw

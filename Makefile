@@ -24,6 +24,18 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
+deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
+	@packaging/deb dist
+
+apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
+	@packaging/apt-repo dist
+
+package-check: packager ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
+	@/usr/bin/python3 -m tests.package.check $(SUITES)
+
+packager: ## the Debian packages that the packaging targets need
+	@sh tests/setup.sh deb
+
 system: ## the Debian packages that the tests need
 	@sh tests/setup.sh system
 
@@ -35,4 +47,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs system venv clean
+.PHONY: help demo test unit lint docs deb apt-repo package-check packager system venv clean

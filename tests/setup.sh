@@ -2,6 +2,7 @@
 # Makes this machine ready for `make test`, `make demo` and the linters:
 #   tests/setup.sh system   the Debian packages that are missing (root and apt-get; else it only says so)
 #   tests/setup.sh venv     .venv/ with wgmesh (editable) and the tools of tests/requirements.txt
+#   tests/setup.sh deb      the Debian packages that `make deb` and the other packaging targets need
 #
 # Where Debian's python3 has the libraries that wgmesh runs on, .venv/ sees those and pip brings only
 # tools: what is tested is what users get from their distribution. Elsewhere they come from PyPI.
@@ -12,6 +13,9 @@ LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-c
 PACKAGES="ca-certificates dropbear-bin git gpg gpgv iproute2 iptables iputils-ping nftables
     openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
     wireguard-tools $LIBRARIES"
+BUILDING="apt-utils autopkgtest bash-completion build-essential debhelper devscripts dh-python gnupg
+    git iproute2 lintian mmdebstrap piuparts pybuild-plugin-pyproject python3 python3-setuptools python3-stdeb
+    python3-wheel systemd-container"
 
 say() {
     echo "setup: $*" >&2
@@ -31,10 +35,10 @@ has_apt() {
     command -v apt-get >/dev/null && command -v dpkg-query >/dev/null
 }
 
-system() {
+packages() { # packages LIST
     has_apt || return 0
     # shellcheck disable=SC2086  # a list
-    wanted=$(missing $PACKAGES)
+    wanted=$(missing $1)
     [ -n "$wanted" ] || return 0
     if [ "$(id -u)" != 0 ]; then
         say "missing, and only root can install them: apt-get install $wanted"
@@ -98,9 +102,11 @@ venv() {
 }
 
 case ${1-} in
-    system | venv) "$1" ;;
+    system) packages "$PACKAGES" ;;
+    deb) packages "$BUILDING" ;;
+    venv) venv ;;
     *)
-        echo "usage: tests/setup.sh system|venv" >&2
+        echo "usage: tests/setup.sh system|venv|deb" >&2
         exit 2
         ;;
 esac

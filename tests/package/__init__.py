@@ -1,0 +1,1 @@
+"""What the Debian package brings beside the program, held against the program itself."""

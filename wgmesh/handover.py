@@ -52,7 +52,7 @@ class Answer:
 
     `run` differs each time (and is never ""), `request` is the id of the request that it answers.
     `commit` is the tip of the first remote that answered (or the one that git refuses). The bundle
-    leads from `since` ("": the beginning) to `bundled`. After `failures` in a row no remote is asked
+    leads from `since` ("": the beginning) to `bundled`. After `failures` in a row nobody asks
     before `again`.
     """
 

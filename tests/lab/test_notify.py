@@ -57,7 +57,8 @@ def alpha(mesh: Mesh) -> Machine:
 
 def told(machine: Machine) -> list[dict[str, Any]]:
     """Return the JSON documents that the program got, in order."""
-    names = sorted(machine.run(["ls", TOLD]).stdout.split(), key=int)
+    listed = machine.run(["ls", TOLD]).stdout.split()
+    names = sorted((name for name in listed if name.isdecimal()), key=int)  # N.new is not whole
     return [json.loads(machine.read(f"{TOLD}/{name}/stdin")) for name in names]
 
 

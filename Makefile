@@ -33,6 +33,9 @@ apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign 
 package-check: packager ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
 	@/usr/bin/python3 -m tests.package.check $(SUITES)
 
+stdeb-check: packager ## does the metadata in setup.cfg convert?
+	@packaging/stdeb-check
+
 packager: ## the Debian packages that the packaging targets need
 	@sh tests/setup.sh deb
 
@@ -47,4 +50,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs deb apt-repo package-check packager system venv clean
+.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check packager system venv clean

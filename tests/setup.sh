@@ -13,7 +13,7 @@ LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-c
 PACKAGES="ca-certificates git gpg gpgv iproute2 iptables iputils-ping nftables openssh-client procps
     python3 python3-venv shellcheck tcpdump util-linux wireguard-go wireguard-tools $LIBRARIES"
 BUILDING="apt-utils autopkgtest bash-completion build-essential debhelper devscripts dh-python gnupg
-    git iproute2 lintian mmdebstrap piuparts pybuild-plugin-pyproject python3 python3-setuptools python3-stdeb
+    git iproute2 lintian mmdebstrap piuparts pybuild-plugin-pyproject python3 python3-all python3-pip python3-setuptools python3-stdeb
     python3-wheel systemd-container"
 
 say() {

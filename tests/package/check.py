@@ -23,6 +23,8 @@ TREE = Path(__file__).parents[2]
 SUITES = ("bookworm", "trixie", "testing")
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Newer than Debian 12's and older than Debian 13's, so that one suite takes it.
+BACKPORT = "GitPython==3.1.44"
 WEEK_SECONDS = 7 * 24 * 3600
 STEP_SECONDS = 900
 
@@ -126,16 +128,17 @@ def no_tag(built: Built) -> str:
 
 
 def repositories(built: Built) -> str:
-    """Make a repository of this version, and one that also has the next."""
+    """Make a repository of this version, and one with the next and with a backport from PyPI."""
     version = run(["dpkg-parsechangelog", "-S", "Version"]).strip()
     following = built.work / "next"
     shutil.copytree(built.directory, following)
     run(["packaging/apt-repo", built.directory])
     run(["packaging/deb", following], env={"DEB_VERSION": f"{version}.1"})
     shutil.copytree(built.directory / "apt-key", following / "apt-key", ignore=_sockets)
+    run(["packaging/backport", BACKPORT], env={"BACKPORTS": str(following / "backports")})
     run(["packaging/apt-repo", following])
     shutil.move(following / "apt", built.directory / "next")
-    return f"{version}, and {version}.1 to upgrade to"
+    return f"{version}; and {version}.1 with {BACKPORT} to upgrade to"
 
 
 def _sockets(directory: str, names: list[str]) -> list[str]:
@@ -189,7 +192,7 @@ def autopkgtest(suite: str, built: Built) -> str:
     """Run debian/tests against the installed package."""
     command = "cd /srv && autopkgtest wgmesh_*_all.deb wgmesh_*.dsc -- null"
     said = inside(suite, built, "sh", "-c", command, network=True)
-    results = re.findall(r"^(\S+) +PASS", said.rpartition("summary")[2], re.M)
+    results = re.findall(r"^(?:\x1b\[0m)?(\S+) +PASS", said.rpartition("summary")[2], re.M)
     wanted = re.findall(r"^Tests: (\S+)", (TREE / "debian/tests/control").read_text(), re.M)
     if sorted(results) != sorted(wanted):
         raise StepError(said)

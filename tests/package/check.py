@@ -163,8 +163,8 @@ def base(suite: str) -> Path:
 
 def piuparts(suite: str, built: Built) -> str:
     """Install, remove and purge; whatever is left behind is an error."""
-    argv: list[str | Path] = ["piuparts", "--basetgz", base(suite), "--distribution", suite, "--no-eatmydata"]
-    argv += ["--mirror", f"{MIRROR} main", "--log-level=info", built.deb]
+    argv: list[str | Path] = ["piuparts", "--basetgz", base(suite), "--distribution", suite]
+    argv += ["--no-eatmydata", "--mirror", f"{MIRROR} main", "--log-level=info", built.deb]
     said = run(argv, env={"TMPDIR": str(built.work)})
     return _last(r"PASS: .*", said)
 

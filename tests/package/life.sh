@@ -48,7 +48,7 @@ apt_get upgrade -y
 grep 'drift = "repair"' /etc/wgmesh/wgmesh.toml
 wgmesh sync
 wgmesh status
-case $(. /etc/os-release && echo "$VERSION_CODENAME") in
+case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release) in
     bookworm) backported=3.1.44-0wgmesh1 ;;
     *) backported= ;; # what the distribution has is as new
 esac

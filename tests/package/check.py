@@ -9,6 +9,7 @@ The base systems of the roots are kept for a week in /var/cache/wgmesh-package.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -224,6 +225,7 @@ def in_suite(suite: str, built: Built) -> bool:
 
 def main(suites: Sequence[str]) -> int:
     """Do all steps and return 0 when everything passed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="wgmesh-check.", dir="/var/tmp"))
         stack.callback(run, ["rm", "-rf", "--one-file-system", work])

@@ -9,7 +9,7 @@ demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the 
 	$(PYTHON) -m tests.lab.demo
 
 test: venv ## all tests (PYTEST="-k name -x" for some)
-	$(PYTHON) -m pytest $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(PYTEST)
 
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
@@ -19,25 +19,28 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy wgmesh tests
 	$(PYTHON) -m codespell_lib .
-	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh')
+	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py')
 
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
-deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
+deb: builder ## dist/wgmesh_VERSION_all.deb, with its source
 	@packaging/deb dist
 
 apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
 	@packaging/apt-repo dist
 
-package-check: packager ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
+package-check: checker ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
 	@/usr/bin/python3 -m tests.package.check $(SUITES)
 
-stdeb-check: packager ## does the metadata in setup.cfg convert?
+stdeb-check: checker ## does the metadata in setup.cfg convert?
 	@packaging/stdeb-check
 
-packager: ## the Debian packages that the packaging targets need
+builder: ## the Debian packages that building the package needs
 	@sh tests/setup.sh deb
+
+checker: ## the Debian packages that checking the package needs
+	@sh tests/setup.sh check
 
 system: ## the Debian packages that the tests need
 	@sh tests/setup.sh system
@@ -50,4 +53,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check packager system venv clean
+.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check builder checker system venv clean

@@ -22,6 +22,7 @@ from wgmesh.files import write_atomic
 from wgmesh.trust.commit import plain
 
 UNIT = "wgmesh-fetch.service"
+MOST_FAILURES = 1000
 LARGEST_ANSWER_BYTES = 8 << 10
 LARGEST_BUNDLE_BYTES = 512 << 20
 OUTCOMES = ("reached", "unreachable", "refused", "failed")
@@ -49,9 +50,10 @@ class Request:
 class Answer:
     """How a fetch ended; times are seconds since the epoch.
 
-    `run` differs each time, `request` is the id of the request that it answers. `commit` is the tip
-    of the first remote that answered (or the one that git refuses). The bundle leads from `since`
-    ("": the beginning) to `bundled`. After `failures` in a row no remote is asked before `again`.
+    `run` differs each time (and is never ""), `request` is the id of the request that it answers.
+    `commit` is the tip of the first remote that answered (or the one that git refuses). The bundle
+    leads from `since` ("": the beginning) to `bundled`. After `failures` in a row nobody asks
+    before `again`.
     """
 
     run: str
@@ -118,9 +120,13 @@ def read_answer(directory: Path) -> Answer | None:
     for commit in (answer.commit, answer.bundled, answer.since):
         if not re.fullmatch("(?:[0-9a-f]{40})?", commit):
             raise WgmeshError("the answer of the fetch names no commit id", _HINT)
+    if not 0 <= answer.failures <= MOST_FAILURES:
+        raise WgmeshError("the answer of the fetch counts wrongly", _HINT)
     if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not answer.commit):
         raise WgmeshError("the answer of the fetch contradicts itself", _HINT)
     texts = {name: plain(getattr(answer, name), _TEXT_CHARACTERS) for name in _TEXTS}
+    if not texts["run"]:  # which is how root marks what it has asked for itself
+        raise WgmeshError("the answer of the fetch is of no run", _HINT)
     return shape.from_table(Answer, asdict(answer) | texts)
 
 
@@ -148,11 +154,14 @@ def open_handed(directory: Path, name: str, limit_bytes: int) -> Iterator[Binary
         raise WgmeshError(f"the fetch's {name} cannot be read: {error.strerror}", _HINT) from None
     finally:
         os.close(place)
-    with os.fdopen(file, "rb", buffering=0) as raw:
+    try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
             raise WgmeshError(f"the fetch's {name} is not a file of its own", _HINT)
         if found.st_size > limit_bytes:
             size = f"{found.st_size} bytes, more than {limit_bytes}"
             raise WgmeshError(f"the fetch's {name} has {size}", _HINT)
-        yield raw
+        with os.fdopen(file, "rb", buffering=0, closefd=False) as raw:
+            yield raw
+    finally:
+        os.close(file)

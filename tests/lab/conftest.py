@@ -12,7 +12,7 @@ from tests.lab.machine import SAFE_PATH
 from tests.lab.world import World, leftovers
 
 PROGRAMS = ["bash", "git", "ip", "nft", "nsenter", "ping", "ss", "ssh-keygen", "sysctl"]
-PROGRAMS += ["unshare", "wg", "wg-quick", "wireguard-go"]
+PROGRAMS += ["wg", "wg-quick", "wireguard-go"]
 
 
 class WorldFactory(Protocol):

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.lab import own_root
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHUT_DOWN_SECONDS = 30
@@ -94,6 +96,10 @@ def _children_in(pid_namespace: int | None) -> Iterator[None]:
         os.close(own)
 
 
+def _enter(machine: "Machine", *what: str) -> list[str]:
+    return ["nsenter", "-t", str(machine.pid), *what, "--"]
+
+
 class Machine:
     """One machine; `boot` starts it, `reboot` keeps /etc and /var/lib, `shut_down` ends it."""
 
@@ -129,12 +135,12 @@ class Machine:
 
     def boot(self) -> None:
         """Start the machine with fresh kernel state and an empty /run, and attach its links."""
-        argv = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
-        if self.hub is not None:
-            argv = ["nsenter", "-t", str(self.hub.pid), "--mount", "--", *argv]
         label = f"wgmlab-{os.getpid()}-{self.name}"
         kind = "hub" if self.hub is None else "node"
+        argv = [sys.executable, "-I", "-S", own_root.__file__]
         argv += ["bash", "-c", BOOT, label, self.name, label, str(self.state), kind]
+        if self.hub is not None:
+            argv = [*_enter(self.hub, "--mount", "--root", "--wd"), *argv]
         with _children_in(None):
             self._init = subprocess.Popen(
                 argv,
@@ -201,7 +207,7 @@ class Machine:
     ) -> subprocess.Popen[str]:
         """Start `argv` on the machine. The result's `pid` is the program's own: fit for kill -9."""
         self._children = [child for child in self._children if child.poll() is None]
-        enter = ["nsenter", "-t", str(self.pid), "--net", "--mount", "--uts", "--"]
+        enter = _enter(self, "--net", "--mount", "--uts", "--root", "--wd")
         with _children_in(self._pid_namespace):
             child = subprocess.Popen(
                 [*enter, *map(str, argv)],
@@ -270,7 +276,7 @@ class Machine:
     def ip_batch(self, *commands: str) -> None:
         """Run `ip` commands in the machine's network, with PIDs as this process sees them."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self.pid), "--net", "--", "ip", "-batch", "-"],
+            [*_enter(self, "--net"), "ip", "-batch", "-"],
             input="\n".join(commands) + "\n",
             capture_output=True,
             text=True,

@@ -70,7 +70,7 @@ NEW: dict[str, dict[str, Any] | None] = {
 
 @dataclass
 class Stage:
-    """alpha with its tunnels, and two inventories to go to and fro between."""
+    """alpha with its tunnels, and two inventories to change between."""
 
     mesh: Mesh
     keys: dict[str, str]

@@ -5,7 +5,6 @@ own. When it ends, so do the wireguard-go processes that live in its network nam
 else. The namespaces have no name and vanish with them.
 """
 
-import ctypes
 import functools
 import os
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import own_root
 from wgmesh import process
 from wgmesh.diff import after, diff
 from wgmesh.errors import WgmeshError
@@ -43,8 +43,6 @@ from wgmesh.model import (
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces: needs root")
 
-CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
 CHILD_SECONDS = 120
 PIPE_BYTES = 60000  # a pipe takes 65,536 without a reader
 
@@ -95,13 +93,8 @@ def _child(test: Callable[[], None], writable: int) -> None:
 
 
 def _leave_the_machine() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    steps = (
-        libc.unshare(CLONE_NEWNS | CLONE_NEWNET),
-        libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None),
-        libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None),
-    )
-    assert steps == (0, 0, 0), os.strerror(ctypes.get_errno())
+    own_root.leave(own_root.CLONE_NEWNS | own_root.CLONE_NEWNET)
+    own_root.mount_tmpfs("/run")
     sh("ip link set lo up")
 
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 from wgmesh import handover, records, settings
 from wgmesh.errors import RefusedError, UnreachableError, UsageError, WgmeshError
-from wgmesh.handover import LARGEST_BUNDLE_BYTES, Answer, Request
+from wgmesh.handover import LARGEST_BUNDLE_BYTES, MOST_FAILURES, Answer, Request
 from wgmesh.repository import Repository
 
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 20
-ONLY_ASK_SECONDS = 12
+ONLY_ASK_SECONDS = 12  # for all remotes: somebody waits for a proof
 FETCH_SECONDS = 300
 FIRST_WAIT_SECONDS = 60
 LONGEST_WAIT_SECONDS = 900
@@ -53,7 +53,7 @@ def fetch() -> str:
         if isinstance(error, RefusedError):
             answer = replace(answer, commit=error.commit)
         if request is None and outcome == "unreachable":  # who waits asks as often as he likes
-            answer = _later(answer, now)
+            answer = later(answer, now)
         handover.write_answer(settings.FETCH_DIR, answer)
         raise
     handover.write_answer(settings.FETCH_DIR, replace(answer, failures=0, again=0))
@@ -90,11 +90,11 @@ def _last() -> Answer:
         return Answer("")
 
 
-def _later(answer: Answer, now: int) -> Answer:
+def later(answer: Answer, now: int) -> Answer:
     """Return the answer with the time to ask again: each failure doubles the wait."""
     wait = min(FIRST_WAIT_SECONDS * 2 ** min(answer.failures, 10), LONGEST_WAIT_SECONDS)
     again = now + wait if answer.failures else 0
-    return replace(answer, failures=min(answer.failures + 1, 1000), again=again)
+    return replace(answer, failures=min(answer.failures + 1, MOST_FAILURES), again=again)
 
 
 def _ask(request: Request, answer: Answer) -> Answer:
@@ -103,7 +103,7 @@ def _ask(request: Request, answer: Answer) -> Answer:
         enrolment = settings.load_enrolment()
         remotes, branch = enrolment.remotes, enrolment.branch
     with Repository(settings.FETCH_DIR / "repository.git") as repository:
-        seconds = ONLY_ASK_SECONDS if request.only_ask else ASK_SECONDS
+        seconds = ONLY_ASK_SECONDS / len(remotes) if request.only_ask else ASK_SECONDS
         remote, commit = first_tip(repository, remotes, branch, timeout_seconds=seconds)
         answer = replace(answer, remote=remote, commit=commit)
         if request.only_ask:

@@ -207,12 +207,15 @@ def drift(plan: NodePlan, seen: Observed, now: float) -> tuple[Change, ...]:
 
 
 def rebuild() -> KernelState | None:
-    """Return the state of the boot generation, for when a snapshot is lost."""
+    """Return the state of the boot generation, for when a snapshot is lost.
+
+    Endpoints are the inventory's: those in the device may come from the change that was cut short.
+    """
     confirmed = running()
     if confirmed is None or confirmed.plan is None:
         return None
     plan = confirmed.plan
-    return target_for(plan, plan)(observe(plan).state)
+    return target_for(plan, None)(observe(plan).state)
 
 
 def remember_endpoints(plan: NodePlan, seen: Observed) -> None:

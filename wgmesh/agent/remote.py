@@ -5,6 +5,7 @@ becomes him; where neither is (a checkout, a container), this process itself.
 """
 
 import enum
+import functools
 import logging
 import os
 import pwd
@@ -17,6 +18,7 @@ from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.handover import Answer, Request
 from wgmesh.repository import MissingBaseError, Repository
+from wgmesh.trust.commit import plain
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """The tip of a remote that answered; `run` is the fetch that asked ("": this process)."""
+    """The tip of a remote that answered; `run` is the fetch that asked ("": this process).
+
+    What a fetch says of `remote` is for people: root never asks there.
+    """
 
     remote: str
     commit: str
@@ -52,6 +57,7 @@ class Tip:
     bundled: str = ""
 
 
+@functools.cache
 def way() -> Way:
     """Return who asks on this machine."""
     if linux.systemd.running() and linux.systemd.exists(handover.UNIT):
@@ -84,8 +90,10 @@ def just_fetched(before: str) -> Answer:
     """Return the answer of the fetch that has run right before this process.
 
     `before` is the run that was heard last: to hear it twice means that there was no new one, which
-    is an UnreachableError.
+    is an UnreachableError. The caller holds the lock, so a request that is still there is a dead
+    one's.
     """
+    settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)
     if answer is None or answer.run == before:
         raise UnreachableError(
@@ -104,7 +112,10 @@ def tip(answer: Answer) -> Tip:
         case "reached":
             return Tip(answer.remote, answer.commit, answer.run, answer.bundled)
         case "unreachable":
-            raise UnreachableError(answer.error, answer.hint)
+            often = f" ({answer.failures} polls in a row: they ask less often now)"
+            raise UnreachableError(
+                answer.error + (often if answer.failures > 1 else ""), answer.hint
+            )
         case "refused":
             raise RefusedError(answer.error, answer.hint, answer.commit)
         case _:
@@ -193,13 +204,10 @@ def _run(seconds: float) -> str:
         return linux.systemd.start_to_end(handover.UNIT, timeout_seconds=seconds)
     command = [sys.executable, "-P", "-m", "wgmesh", "fetch"]
     make_directory()
-    done = process.run(
-        as_user(command),
-        env={"HOME": str(settings.FETCH_DIR)},
-        timeout_seconds=seconds,
-        check=False,
+    said = process.run_distrusted(
+        as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
-    return done.stderr.decode(errors="replace").strip().partition("\n")[0][:200]
+    return plain(said.strip().partition(b"\n")[0], 200)
 
 
 def as_user(argv: list[str]) -> list[str]:

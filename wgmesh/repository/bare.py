@@ -21,6 +21,7 @@ FETCHED_REF = "refs/wgmesh/fetched"
 TRUSTED_REF = "refs/wgmesh/trusted"
 
 _LOCAL_SECONDS = 60
+_TIDY_SECONDS = 300
 
 
 class Repository:
@@ -212,6 +213,8 @@ class Repository:
         outcome = self._git("update-ref", FETCHED_REF, commit)
         if outcome.status:
             raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+        # As `git fetch` does: many small packs become one. That it fails is for the next time.
+        self._git("gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS)
 
     def reaches(self, commit: str) -> bool:
         """Return whether what was fetched before has `commit` and all its history."""

@@ -20,7 +20,7 @@ MAGIC = b"# v2 git bundle\n"
 _LARGEST_HEAD_BYTES = 64 << 10
 _CHUNK_BYTES = 1 << 20
 _SECONDS = 300
-_LIMITS = ("prlimit", f"--as={2 << 30}", f"--cpu={_SECONDS}", "--core=0", "--")
+_LIMITS = ("prlimit", f"--as={1 << 30}", f"--cpu={_SECONDS}", "--core=0", "--")
 _SETTINGS = ("core.bigFileThreshold=32m", "core.packedGitWindowSize=32m", "pack.threads=1")
 _NEED = re.compile(rb"-([0-9a-f]{40})(?: .*)?")
 _REF = re.compile(rb"([0-9a-f]{40}) (\S+)")

@@ -63,8 +63,12 @@ class Outcome:
     def said(self) -> str:
         """The last thing it complained of, fit for a terminal (a server may have written it)."""
         lines = [line for line in self.stderr.splitlines() if line.strip()]
-        telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
-        return plain((telling or lines or ["no reason given"])[0], 200)
+        telling = [n for n, line in enumerate(lines) if line.startswith(("fatal:", "error:"))]
+        at = telling[0] if telling else 0
+        told = lines[at : at + 1] or ["no reason given"]
+        if told[0].endswith(":"):  # as of git://: the reason is on the next line
+            told += lines[at + 1 : at + 2]
+        return plain(" ".join(told), 200)
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -136,6 +136,7 @@ def ssh_host(remote: str) -> SshHost | None:
     return SshHost((named[1] or named[2]).lower(), int(named[3] or 22))
 
 
+_CHECK = "check the network, the remote's address and this node's access to it"
 _TROUBLES = (
     (
         "dubious ownership",
@@ -172,6 +173,7 @@ _TROUBLES = (
         "a CA of your own belongs into /usr/local/share/ca-certificates; then"
         " update-ca-certificates",
     ),
+    ("ssh: ", _CHECK),
     ("died of signal 25", "an inventory and its history are smaller than that"),
 )
 """What git, ssh or curl say, and what to do."""
@@ -179,10 +181,7 @@ _TROUBLES = (
 
 def unreachable(remote: str, outcome: Outcome) -> UnreachableError:
     """Return the error for a remote that did not do as asked."""
-    said, hint = (
-        outcome.said,
-        "check the network, the remote's address and this node's access to it",
-    )
+    said, hint = outcome.said, _CHECK
     for line in outcome.stderr.splitlines():
         known = next((each for each in _TROUBLES if each[0] in line), None)
         if known is not None:

@@ -1,0 +1,319 @@
+"""Bundles against real git: handed over, taken in, and what somebody could hand instead."""
+
+import hashlib
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wgmesh.errors import RefusedError, WgmeshError
+from wgmesh.repository import MissingBaseError, Repository
+from wgmesh.repository.bundle import MAGIC
+from wgmesh.trust import chain
+
+from .signing import EPOCH, Keys, Workshop, run
+
+NOW = float(EPOCH)
+SECONDS = 30
+LIMIT = 64 << 20
+REF = "refs/wgmesh/fetched"
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys")).make()
+
+
+@pytest.fixture
+def work(tmp_path: Path, keys: Keys) -> Workshop:
+    """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""
+    run(["git", "init", "--quiet", "--bare", "--initial-branch=main", "hub.git"], tmp_path)
+    work = Workshop(tmp_path / "work", keys).start()
+    work.git("remote", "add", "origin", str(tmp_path / "hub.git"))
+    work.commit("Begin", {"allowed_signers": keys.signers("ops", "ann"), "mesh.toml": "one"})
+    work.git("push", "--quiet", "-u", "origin", "main")
+    return work
+
+
+@pytest.fixture
+def fetcher(tmp_path: Path) -> Iterator[Repository]:
+    with Repository(tmp_path / "fetch" / "repository.git") as repository:
+        repository.ensure()
+        yield repository
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Repository]:
+    with Repository(tmp_path / "state" / "repository.git") as repository:
+        repository.ensure()
+        yield repository
+
+
+def handed(work: Workshop, fetcher: Repository, since: str = "") -> bytes:
+    """Push, fetch, and return the bundle that the fetch would leave."""
+    work.git("push", "--quiet", "--force", "origin", "HEAD:main")
+    hub = str(work.path.parent / "hub.git")
+    fetcher.fetch(hub, "main", work.head(), timeout_seconds=SECONDS)
+    path = work.path.parent / "bundle"
+    assert fetcher.write_bundle(path, since)
+    return path.read_bytes()
+
+
+def take(root: Repository, data: bytes, commit: str, limit: int = LIMIT) -> None:
+    root.take_bundle(io.BytesIO(data), commit, limit_bytes=limit)
+
+
+def contents(root: Repository) -> set[str]:
+    """Return every file of the repository: what a refusal must leave as it is."""
+    return {str(path) for path in root.path.rglob("*")}
+
+
+def pack(*objects: tuple[int, bytes]) -> bytes:
+    """Return a pack of these objects, each a kind (1 commit, 2 tree, 3 blob) and its bytes."""
+    data = b"PACK" + struct.pack(">II", 2, len(objects))
+    for kind, body in objects:
+        size = len(body)
+        head = [(kind << 4) | (size & 15)]
+        size >>= 4
+        while size:
+            head[-1] |= 0x80
+            head.append(size & 0x7F)
+            size >>= 7
+        data += bytes(head) + zlib.compress(body)
+    return data + hashlib.sha1(data, usedforsecurity=False).digest()
+
+
+def object_id(kind: str, body: bytes) -> str:
+    data = f"{kind} {len(body)}".encode() + b"\0" + body
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+
+
+def commit_of(tree: str, parent: str = "") -> bytes:
+    parents = f"parent {parent}\n" if parent else ""
+    who = "Eve <eve@example.com> 1700000000 +0000"
+    return f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\nhand-made\n".encode()
+
+
+# ---------------------------------------------------------------- as it should be
+
+
+def test_everything_then_what_is_new(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    first = work.head()
+    take(root, handed(work, fetcher), first)
+    assert root.fetched() == first and root.reaches(first)
+    root.keep(first)
+    work.commit("More", {"mesh.toml": "two", "nodes/a.toml": "x" * 5000})
+    second = work.head()
+    assert not root.reaches(second)
+    data = handed(work, fetcher, first)
+    assert f"-{first}".encode() in data
+    take(root, data, second)
+    verified = chain.verify(root, first, second, now=NOW)
+    assert verified.id == second
+    assert root.inventory_files(second, ".") == {
+        "mesh.toml": b"two",
+        "nodes/a.toml": b"x" * 5000,
+    }
+    assert root.valid() and not (root.path / "incoming").exists()
+    run(["git", "fsck", "--strict", "--full"], root.path)
+    take(root, data, second)  # again is harmless
+
+
+def test_nothing_new_is_no_bundle(work: Workshop, fetcher: Repository, tmp_path: Path) -> None:
+    first = work.head()
+    work.commit("More", {"mesh.toml": "two"})
+    handed(work, fetcher)
+    path = tmp_path / "bundle"
+    assert path.exists()
+    assert not fetcher.write_bundle(path, work.head()) and not path.exists()
+    work.checkout(first)  # and one that was rewound has nothing that root lacks
+    handed(work, fetcher)
+    tip = run(["git", "rev-parse", "main"], work.path).decode().strip()
+    assert not fetcher.write_bundle(path, tip) and not path.exists()
+
+
+def test_a_base_that_the_fetch_lost_counts_as_none(work: Workshop, fetcher: Repository) -> None:
+    data = handed(work, fetcher, "12" * 20)
+    assert b"\n-" not in data.partition(b"PACK")[0]
+
+
+def test_a_base_that_root_lost_is_told_apart(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    first = work.head()
+    handed(work, fetcher)
+    work.commit("More", {"mesh.toml": "two"})
+    with pytest.raises(MissingBaseError):
+        take(root, handed(work, fetcher, first), work.head())
+    take(root, handed(work, fetcher), work.head())
+
+
+def test_many_small_packs_become_one(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    run(["git", "config", "gc.autoPackLimit", "3"], root.path)
+    first = work.head()
+    take(root, handed(work, fetcher), first)
+    root.keep(first)
+    for number in range(5):
+        since = work.head()
+        work.commit("More", {"mesh.toml": f"{number}"})
+        take(root, handed(work, fetcher, since), work.head())
+    assert len(list((root.path / "objects" / "pack").glob("*.pack"))) <= 3
+    assert chain.verify(root, first, work.head(), now=NOW).id == work.head()
+
+
+# ---------------------------------------------------------------- as it should not be
+
+
+def test_other_heads(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    data = handed(work, fetcher)
+    tip = work.head()
+    head = f"{tip} {REF}\n".encode()
+    before = contents(root)
+    for changed in (
+        b"",
+        b"\n\n",
+        b"# v3 git bundle\n@filter=blob:none\n" + data[len(MAGIC) :],
+        b"PACK" + data,
+        data.replace(b"# v2", b"# v9"),
+        data.replace(head, b""),
+        data.replace(head, head + f"{tip} refs/wgmesh/trusted\n".encode()),
+        data.replace(head, head * 2),
+        data.replace(REF.encode(), b"refs/heads/main"),
+        data.replace(REF.encode(), b"../../config"),
+        data.replace(head, f"{'12' * 20} {REF}\n".encode()),
+        data.replace(head, b"--upload-pack=x\n" + head),
+        data.replace(head, b"-12 short\n" + head),
+        MAGIC + b"x" * 100_000,
+        MAGIC + head,
+    ):
+        with pytest.raises(WgmeshError) as caught:
+            take(root, changed, tip)
+        assert caught.value.message.isprintable()
+        assert contents(root) == before
+    assert root.fetched() is None
+
+
+def test_packs_that_are_none(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    data = handed(work, fetcher)
+    at = data.index(b"PACK")
+    flipped = bytes([*data[: at + 30], data[at + 30] ^ 0x55, *data[at + 31 :]])
+    before = contents(root)
+    for changed in (data[:at], data[:-30], data[: at + 12], flipped, data[:at] + b"x" * 1000):
+        with pytest.raises(WgmeshError):
+            take(root, changed, work.head())
+        assert contents(root) == before
+    assert root.fetched() is None
+
+
+def bundle(commit: str, packed: bytes) -> bytes:
+    return MAGIC + f"{commit} {REF}\n\n".encode() + packed
+
+
+@pytest.mark.parametrize("name", [b".git", b"..", b"a/b"])
+def test_malformed_trees_are_refused(root: Repository, name: bytes) -> None:
+    blob = b"x"
+    tree = b"100644 " + name + b"\0" + bytes.fromhex(object_id("blob", blob))
+    commit = commit_of(object_id("tree", tree))
+    tip = object_id("commit", commit)
+    before = contents(root)
+    with pytest.raises(RefusedError, match="git refuses"):
+        take(root, bundle(tip, pack((1, commit), (2, tree), (3, blob))), tip)
+    assert contents(root) == before
+
+
+def test_a_commit_without_its_tree_is_not_taken(root: Repository) -> None:
+    commit = commit_of("34" * 20)
+    tip = object_id("commit", commit)
+    before = contents(root)
+    with pytest.raises(WgmeshError):
+        take(root, bundle(tip, pack((1, commit))), tip)
+    assert contents(root) == before and not root.has(tip)
+
+
+def test_a_commit_that_is_not_in_the_pack_is_not_taken(root: Repository) -> None:
+    before = contents(root)
+    with pytest.raises(WgmeshError):
+        take(root, bundle("56" * 20, pack((3, b"x"))), "56" * 20)
+    assert contents(root) == before
+
+
+def test_more_than_the_limit_is_not_taken(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    data = handed(work, fetcher)
+    before = contents(root)
+    for limit in (len(data) // 2, 10):
+        with pytest.raises(WgmeshError, match=r"more than|maximum allowed size"):
+            take(root, data, work.head(), limit=limit)
+        assert contents(root) == before
+
+
+def test_an_object_that_unpacks_to_gigabytes(root: Repository) -> None:
+    """A pack of megabytes, three gigabytes of tree: git ends by its limit, root does not."""
+    size = 3 << 30
+    body = zlib.compressobj(9)
+    begin = body.compress(b"") + body.flush(zlib.Z_FULL_FLUSH)
+    piece = body.compress(b"\0" * (1 << 24)) + body.flush(zlib.Z_FULL_FLUSH)
+    packed = begin + piece * (size >> 24)  # without its end, which git does not come to
+    head = [(2 << 4) | (size & 15) | 0x80]
+    left = size >> 4
+    while left:
+        head.append((left & 0x7F) | (0x80 if left > 0x7F else 0))
+        left >>= 7
+    data = b"PACK" + struct.pack(">II", 2, 1) + bytes(head) + packed
+    data += hashlib.sha1(data, usedforsecurity=False).digest()
+    before = contents(root)
+    with pytest.raises(WgmeshError, match="memory"):
+        take(root, bundle("78" * 20, data), "78" * 20)
+    assert contents(root) == before
+
+
+def test_what_a_killed_run_left_is_cleared_away(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    left = root.path / "incoming" / "pack"
+    left.mkdir(parents=True)
+    (left / "tmp_pack_XXXXXX").write_bytes(b"half")
+    take(root, handed(work, fetcher), work.head())
+    assert not left.exists() and root.valid()
+
+
+def test_the_fetchs_own_configuration_is_not_root_s(
+    work: Workshop, fetcher: Repository, root: Repository, tmp_path: Path
+) -> None:
+    """A bundle is bytes: what its maker's repository says has no way to root's git."""
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    script.chmod(0o755)
+    data = handed(work, fetcher)
+    (fetcher.path / "config").write_text(
+        "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
+        f"\tfsmonitor = {script}\n\thooksPath = {tmp_path}\n"
+        f"[uploadpack]\n\tpackObjectsHook = {script}\n"
+    )
+    (fetcher.path / "objects" / "info").mkdir(exist_ok=True)
+    (fetcher.path / "objects" / "info" / "alternates").write_text(f"{root.path}/objects\n")
+    take(root, data, work.head())
+    assert root.fetched() == work.head() and not (tmp_path / "ran").exists()
+    assert not (root.path / "objects" / "info" / "alternates").exists()
+
+
+def test_a_full_disk_leaves_nothing(
+    work: Workshop, fetcher: Repository, root: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = handed(work, fetcher)
+    before = contents(root)
+
+    class Full(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 0:
+                raise OSError(28, os.strerror(28))
+            return super().read(100 + data.index(b"PACK") if size else size)
+
+    with pytest.raises(WgmeshError, match="No space left"):
+        root.take_bundle(Full(data), work.head(), limit_bytes=LIMIT)
+    assert contents(root) == before

@@ -1,0 +1,202 @@
+"""What the fetch leaves for root, and everything else that could lie in its place."""
+
+import fcntl
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wgmesh import handover
+from wgmesh.errors import WgmeshError
+from wgmesh.handover import LARGEST_ANSWER_BYTES, LARGEST_BUNDLE_BYTES, Answer, Request
+
+COMMIT = "12" * 20
+ANSWER = Answer("aa", "bb", "reached", 1_700_000_000, "git://h/x", COMMIT, bundled=COMMIT, since="")
+HELD_SECONDS = 5
+"""Far more than a look takes, far less than a pipe or a lease would hold it."""
+
+
+def test_an_answer_comes_back(tmp_path: Path) -> None:
+    assert handover.read_answer(tmp_path) is None
+    handover.write_answer(tmp_path, ANSWER)
+    assert handover.read_answer(tmp_path) == ANSWER
+    assert stat.S_IMODE((tmp_path / "answer.toml").stat().st_mode) == 0o644
+    failed = Answer("cc", outcome="unreachable", error="no", hint="yes", failures=3, again=5)
+    handover.write_answer(tmp_path, failed)
+    assert handover.read_answer(tmp_path) == failed
+
+
+def test_a_request_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "fetch.toml"
+    assert handover.read_request(path) is None
+    asked = Request("aa", ("git://h/x", "/srv/y"), "main", everything=True)
+    handover.write_request(path, asked)
+    assert handover.read_request(path) == asked
+    path.write_text("id = 3")
+    with pytest.raises(WgmeshError, match="damaged"):
+        handover.read_request(path)
+
+
+def test_ids_differ() -> None:
+    assert len({handover.new_id() for _ in range(100)}) == 100
+
+
+def test_the_longest_texts_can_be_read(tmp_path: Path) -> None:
+    long = replace(ANSWER, remote='"' * 3000, error="\\" * 3000, hint="é" * 3000)
+    handover.write_answer(tmp_path, long)
+    found = handover.read_answer(tmp_path)
+    assert found is not None and found.error.startswith("\\\\") and len(found.error) == 400
+    assert (tmp_path / "answer.toml").stat().st_size <= LARGEST_ANSWER_BYTES
+
+
+def test_texts_are_fit_for_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "answer.toml").write_text(
+        'run = "a\\u001b[2J"\noutcome = "unreachable"\nerror = "x\\u001b]0;y\\u0007\\nz"\n'
+    )
+    found = handover.read_answer(tmp_path)
+    assert found is not None and (found.run, found.error) == ("a[2J", "x]0;yz")
+
+
+# ---------------------------------------------------------------- in its place
+
+
+def link(path: Path) -> None:
+    secret = path.parent / "secret"
+    secret.write_text('run = "hunter2"\noutcome = "hunter2"')
+    path.symlink_to(secret)
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("/nowhere/at/all")
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def directory(path: Path) -> None:
+    path.mkdir()
+
+
+def listener(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(LARGEST_BUNDLE_BYTES + 1)
+
+
+@pytest.mark.parametrize("what", [link, dangling, pipe, directory, listener, sparse])
+@pytest.mark.parametrize("name", ["answer.toml", "bundle"])
+def test_what_is_no_plain_file_is_not_read(
+    tmp_path: Path, name: str, what: Callable[[Path], None]
+) -> None:
+    what(tmp_path / name)
+    start = time.monotonic()
+    with pytest.raises(WgmeshError) as caught:
+        if name == "bundle":
+            with handover.open_handed(tmp_path, name, LARGEST_BUNDLE_BYTES):
+                pass
+        else:
+            handover.read_answer(tmp_path)
+    assert time.monotonic() - start < HELD_SECONDS
+    assert "hunter2" not in caught.value.message + caught.value.hint
+    assert "journalctl" in caught.value.hint
+
+
+def test_the_directory_is_no_link(tmp_path: Path) -> None:
+    handover.write_answer(tmp_path / "real", ANSWER)
+    (tmp_path / "fetch").symlink_to("real")
+    with pytest.raises(WgmeshError, match="no directory"):
+        handover.read_answer(tmp_path / "fetch")
+
+
+def test_a_lease_holds_nobody_up(tmp_path: Path) -> None:
+    handover.write_answer(tmp_path, ANSWER)
+    code = (
+        "import fcntl, os, signal, sys\n"
+        "signal.signal(signal.SIGIO, signal.SIG_IGN)\n"
+        f"fd = os.open({str(tmp_path / 'answer.toml')!r}, os.O_RDWR)\n"
+        f"fcntl.fcntl(fd, {fcntl.F_SETLEASE}, fcntl.F_WRLCK)\n"
+        "print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        start = time.monotonic()
+        with pytest.raises(WgmeshError, match="cannot be read"):
+            handover.read_answer(tmp_path)
+        assert time.monotonic() - start < HELD_SECONDS
+        child.kill()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_hard_link_to_somebody_elses_file_is_not_read(tmp_path: Path) -> None:
+    fetch = tmp_path / "fetch"
+    fetch.mkdir()
+    handover.write_answer(fetch, ANSWER)
+    os.chown(fetch, 65534, 65534)
+    with pytest.raises(WgmeshError, match="not a file of its own"):
+        handover.read_answer(fetch)
+
+
+# ---------------------------------------------------------------- in its text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "run = 3",
+        'run = "a"\nodd = 1',
+        'run = "a"\noutcome = "fine"',
+        f'run = ""\noutcome = "reached"\ncommit = "{COMMIT}"',
+        f'run = "\\u0001"\noutcome = "reached"\ncommit = "{COMMIT}"',
+        'run = "a"\noutcome = "reached"',
+        f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT} --exec=x"',
+        f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT}"\nbundled = "../../x"',
+        'run = "a"\noutcome = "failed"\nsince = "-x"',
+        f'run = "a"\ntime = {"9" * 5000}',
+        "a = " + "[" * 4000,
+        "a" + ".a" * 3000 + " = 1",
+        'run = "a"\nfailures = true',
+        'run = "a"\nfailures = -1',
+        'run = "a"\nfailures = 10000000',
+        "\x00" * 100,
+        "\xff",
+    ],
+)
+def test_what_says_nothing_sensible_is_no_answer(tmp_path: Path, text: str) -> None:
+    (tmp_path / "answer.toml").write_text(text, encoding="latin-1")
+    with pytest.raises(WgmeshError) as caught:
+        handover.read_answer(tmp_path)
+    assert caught.value.message.isprintable() and len(caught.value.message) < 300
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.binary(max_size=300)
+    | st.text(alphabet='runotcme=[]{}".\n\\u0123', max_size=200).map(str.encode)
+)
+def test_no_text_makes_root_stumble(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "answer.toml").write_bytes(data)
+    try:
+        found = handover.read_answer(tmp_path)
+    except WgmeshError as error:
+        assert error.hint
+    else:
+        assert found is not None and found.outcome in handover.OUTCOMES

@@ -22,7 +22,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = 
     """Put `data` at `path`, whole or not at all; `durable` also survives a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    aside.unlink(missing_ok=True)  # of a process with this number that was killed
+    # the directory may be another user's: nothing that lies there by this name is written into
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode)

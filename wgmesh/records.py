@@ -209,6 +209,17 @@ def write_verdict(directory: Path, verdict: Verdict | None) -> None:
     _replace(directory / "verdict.toml", None if verdict is None else asdict(verdict))
 
 
+def read_told(directory: Path) -> dict[str, str]:
+    """Return the events that the notify command was run for: kind to what it was about."""
+    table = _read(directory / "told.toml")
+    return {kind: key for kind, key in table.items() if isinstance(key, str)}
+
+
+def write_told(directory: Path, told: Mapping[str, str]) -> None:
+    """Remember the events that were told; none leaves no file."""
+    _replace(directory / "told.toml", told or None)
+
+
 def read_hold(directory: Path) -> Hold | None:
     """Return the hold in force, or None. A record that cannot be read holds all the same."""
     path = directory / "hold.toml"

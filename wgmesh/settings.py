@@ -39,6 +39,7 @@ class Settings:
     firewall: str = "auto"
     keep_generations: int = 10
     notify: str = ""
+    metrics: str = "/var/lib/prometheus/node-exporter/wgmesh.prom"
 
 
 _CHOICES = {"drift": ("report", "repair"), "firewall": ("auto",)}
@@ -104,6 +105,10 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
         if known[key] is int and value < _MINIMUM.get(key, 1):
             raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
     settings = Settings(**table)
+    if settings.metrics and not settings.metrics.startswith("/"):
+        raise WgmeshError(f"{path}: metrics is no full path", 'write it from /, or "" for none')
+    if settings.notify.strip():
+        _check_command(path, settings.notify)
     windows = (
         settings.confirm_most_seconds,
         settings.confirm_silent_seconds,
@@ -115,6 +120,17 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             "use confirm_most_seconds ≤ confirm_silent_seconds ≤ confirm_minority_seconds",
         )
     return settings
+
+
+def _check_command(path: Path, command: str) -> None:
+    import shlex
+
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise WgmeshError(
+            f"{path}: notify is no command line: {error}", "close the quotes, as in a shell"
+        ) from None
 
 
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:

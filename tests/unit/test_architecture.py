@@ -16,6 +16,7 @@ CORE = {
     "render",
     "diff",
     "describe",
+    "doctor",
     "desired",
     "judge",
     "shape",
@@ -25,7 +26,7 @@ CORE = {
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"handover", "repository", "records", "resolve", "settings"}
-SHELL |= {"transaction"}
+SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.
 MAY_IMPORT = (

@@ -38,6 +38,7 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert found.firewall == "auto"
     assert found.keep_generations == 10
     assert not found.notify
+    assert found.metrics == "/var/lib/prometheus/node-exporter/wgmesh.prom"
 
 
 def test_values(tmp_path: Path) -> None:
@@ -47,6 +48,9 @@ def test_values(tmp_path: Path) -> None:
     )
     assert policy(tmp_path, "random_delay_seconds = 0\n").random_delay_seconds == 0
     assert policy(tmp_path, "keep_generations = 2\n").keep_generations == 2
+    assert policy(tmp_path, 'metrics = ""\n').metrics == ""
+    assert policy(tmp_path, "notify = \"tell 'the admins'\"\n").notify == "tell 'the admins'"
+    assert policy(tmp_path, 'notify = " "\n').notify == " "
 
 
 @pytest.mark.parametrize(
@@ -70,6 +74,9 @@ def test_values(tmp_path: Path) -> None:
         ('firewall = "none"\n', "firewall"),
         ("notify = [ 'a' ]\n", "notify"),
         ("notify = 5\n", "notify"),
+        ('notify = "tell \'the admins"\n', "notify"),
+        ('metrics = "wgmesh.prom"\n', "metrics"),
+        ("metrics = false\n", "metrics"),
         ('"" = 5\n', "''"),
         ("[mesh]\n", "mesh"),
         ("peer_lag_seconds = 1\npeer_lag_seconds = 2\n", "wgmesh.toml"),

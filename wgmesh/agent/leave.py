@@ -1,7 +1,7 @@
 """Leaving a mesh."""
 
 from wgmesh import generation, linux, settings
-from wgmesh.agent import adopt, node, timers
+from wgmesh.agent import adopt, look, node, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
@@ -22,7 +22,7 @@ def leave(*, restore: bool) -> Result:
         settings.remove_enrolment()
         for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
             (PLACES.state / name).unlink(missing_ok=True)
-        settings.STATUS_FILE.unlink(missing_ok=True)
+        look.forget(me)
     what = "the machine is as it was before" if restore else "the tunnel stays as it is"
     return Result(
         "left", f"this machine has left the mesh; {what}; its key stays at {me.enrolment.key_path}"

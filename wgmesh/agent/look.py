@@ -4,10 +4,11 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wgmesh import generation, probe, records, settings
-from wgmesh.agent import node
+from wgmesh.agent import metrics, node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
 from wgmesh.describe import describe
@@ -85,16 +86,28 @@ def report() -> Report:
 
 
 def refresh(me: Node) -> Gathered:
-    """Write the report that `status` shows without root, and return what it was made from.
+    """Write the report that `status` shows without root, and the metrics; return what they tell.
 
-    It has no secret.
+    Neither has a secret.
     """
     have = gather(me)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
         node.remember_endpoints(have.running.plan, have.seen)
-    data = json.dumps(assemble(have, time.time()), indent=1).encode()
+    now = time.time()
+    shown = assemble(have, now)
+    data = json.dumps(shown, indent=1).encode()
     write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
+    if me.settings.metrics:
+        metrics.write(Path(me.settings.metrics), have, shown, now)
     return have
+
+
+def forget(me: Node) -> None:
+    """Remove what tells of this node, and what was told: it is in no mesh any more."""
+    settings.STATUS_FILE.unlink(missing_ok=True)
+    records.write_told(PLACES.state, {})
+    if me.settings.metrics:
+        Path(me.settings.metrics).unlink(missing_ok=True)
 
 
 def tick() -> None:

@@ -73,10 +73,13 @@ def user() -> pwd.struct_passwd | None:
         return None
 
 
-def ask(source: Source) -> Answer:
-    """Return what the first remote that answers says, or why none did; tip() reads it."""
+def ask(source: Source, *, only_ask: bool = False) -> Answer:
+    """Return what the first remote that answers says, or why none did; tip() reads it.
+
+    `only_ask`: nothing is fetched.
+    """
     if way() is not Way.HERE:
-        return _fetch(source)
+        return _fetch(source, only_ask=only_ask)
     remote, commit = fetcher.first_tip(
         Repository(settings.REPOSITORY_DIR),
         source.remotes,

@@ -163,14 +163,19 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         found.append(("degraded", f"down: {', '.join(down)}"))
     if have.drift:
         found.append(("degraded", f"changed by hand: {'; '.join(have.drift)}"))
-    fetched = have.last.fetched if have.last is not None else 0
-    if have.last is not None and now - fetched > have.me.settings.stale_after_seconds:
-        since = timestamp(fetched) or "ever"
+    if have.last is not None and stale(have, now):
+        since = timestamp(have.last.fetched) or "ever"
         found.append(("degraded", f"stale: no remote has answered since {since}"))
     elif have.last is not None and have.last.outcome in ("unreachable", "failed"):
         kind = "degraded" if have.last.outcome == "failed" else "in-sync"
         found.append((kind, f"the last sync: {have.last.reason}"))
     return found
+
+
+def stale(have: Gathered, now: float) -> bool:
+    """Return whether no remote has answered for so long that this node may miss something."""
+    limit = have.me.settings.stale_after_seconds
+    return have.last is not None and now - have.last.fetched > limit
 
 
 def _hub(have: Gathered) -> str | None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 
 from wgmesh import generation, journal, records, settings
-from wgmesh.agent import fetch, look, mend, node, remote, timers
+from wgmesh.agent import fetch, look, mend, node, notify, remote, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import Tip
 from wgmesh.errors import (
@@ -63,7 +63,7 @@ def sync(options: Options) -> Result:
     run writes nothing.
     """
     node.require_root()
-    with locked(settings.LOCK_FILE):
+    with notify.afterwards(wanted=not options.dry_run), locked(settings.LOCK_FILE):
         me = node.load()
         if not options.dry_run:
             finish_cut_short()

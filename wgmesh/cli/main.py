@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from wgmesh import __version__
-from wgmesh.cli import author, node, output
+from wgmesh.cli import author, doctor, node, output
 from wgmesh.cli.command import Command
 
-COMMANDS: tuple[Command, ...] = (*node.COMMANDS, *author.COMMANDS)
+COMMANDS: tuple[Command, ...] = (*node.COMMANDS, *doctor.COMMANDS, *author.COMMANDS)
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
-    """Return the command line, declared by the rooms `node` and `author`.
+    """Return the command line, declared by the rooms `node`, `doctor` and `author`.
 
     When `only` is a command, the others are left out: to declare them all costs more than to ask
     a remote does.

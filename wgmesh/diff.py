@@ -267,12 +267,18 @@ def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
         if machine.link.mtu != want.mtu:
             yield LinkSet(want.name, mtu=want.mtu)
         yield from _peers(want, machine.link)
+        there = {address.ip for address in machine.link.addresses}
         for address in sorted(want.addresses - machine.link.addresses, key=_address_order):
-            yield AddressAdd(want.name, address)
+            if address.ip not in there:
+                yield AddressAdd(want.name, address)
         if want.up and not machine.link.up:
             yield LinkSet(want.name, up=True)
     for route in sorted(desired.routes - machine.routes, key=_route_order):
         yield RouteReplace(route)
+    if want is not None and machine.link is not None:
+        # Those of another prefix length: with the old one goes its route, which ours must be beside.
+        for address in sorted(want.addresses - machine.link.addresses, key=_address_order):
+            yield AddressAdd(want.name, address)
     for rule in sorted(desired.rules - machine.rules, key=_rule_order):
         yield RuleAdd(rule)
 

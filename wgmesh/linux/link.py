@@ -143,8 +143,13 @@ def add_address(interface: str, address: Interface, rtnl: rtnetlink.Socket) -> N
         return
     for ip, length in rtnl.addresses(6, rtnetlink.index(interface)):
         if ip_address(ip) == address.ip and length != address.network.prefixlen:
-            remove_address(interface, ip_interface(f"{ip}/{length}"), rtnl)
-            _add(interface, address, rtnl)
+            _replace(interface, ip_interface(f"{ip}/{length}"), address)
+
+
+def _replace(interface: str, old: Interface, new: Interface) -> None:
+    """Exchange two addresses in one process that does nothing else: packets come meanwhile."""
+    steps = f"address del {old} dev {interface}\naddress add {new} dev {interface}\n"
+    process.run(["ip", "-batch", "-"], stdin=steps.encode())
 
 
 def _add(interface: str, address: Interface, rtnl: rtnetlink.Socket) -> int:

@@ -24,7 +24,7 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
-deb: builder ## dist/wgmesh_VERSION_all.deb, with its source
+deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
 	@packaging/deb dist
 
 apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
@@ -36,7 +36,7 @@ package-check: checker ## the package as Debian wants it, in fresh roots, as roo
 stdeb-check: checker ## does the metadata in setup.cfg convert?
 	@packaging/stdeb-check
 
-builder: ## the Debian packages that building the package needs
+packager: ## the Debian packages that building the package needs
 	@sh tests/setup.sh deb
 
 checker: ## the Debian packages that checking the package needs
@@ -53,4 +53,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check builder checker system venv clean
+.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

@@ -19,7 +19,7 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy wgmesh tests
 	$(PYTHON) -m codespell_lib .
-	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py')
+	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py' ':!*.md')
 
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict

@@ -55,19 +55,25 @@ class BootedMachine(Machine):
     """One machine of a Debian suite; commands run on it as root would type them."""
 
     def __init__(
-        self, name: str, state: Path, root: Path, *, hub: Machine, shows: Mapping[Path, str]
+        self,
+        name: str,
+        state: Path,
+        root: Path,
+        *,
+        hub: Machine,
+        cgroup: Path,
+        shows: Mapping[Path, str],
     ) -> None:
-        """Prepare it; `shows`: directories of this machine, to be read there under these paths."""
+        """Prepare it; `shows`: directories of this machine, to be read there under these paths.
+
+        `cgroup` is what the hub will see it by.
+        """
         super().__init__(name, state, hub=hub)
+        self.cgroup = cgroup
         self._options = [f"--bind-ro={here}:{there}" for here, there in shows.items()]
         self.root = root
         self.python = "/usr/bin/python3"
         self._leader: int | None = None
-
-    @property
-    def cgroup(self) -> Path:
-        """The machine's cgroup, where the hub sees it."""
-        return Path(CGROUPS, f"wgmfleet-{os.getpid()}", self.name)
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,5 @@
 """The fleet: a world of the lab whose nodes are booted machines, and a server for their apt."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ class Fleet(World):
 
     def __init__(self, suites: Mapping[str, str]) -> None:
         super().__init__(())
-        self.cgroups = Path(CGROUPS, f"wgmfleet-{os.getpid()}")
+        self.cgroups = Path(CGROUPS, self.directory.name)
         self.booted: dict[str, BootedMachine] = {}
         try:
             # cgroup v2 whatever this machine's systemd (or another init) has made of its own
@@ -46,7 +45,8 @@ class Fleet(World):
         assert name not in self.nodes, f"{name} is there already"
         number, self._number = self._number, self._number + 1
         state = self.directory / "state" / name
-        machine = BootedMachine(name, state, roots.make(suite), hub=self.internet.hub, shows=shows)
+        root, hub, cgroup = roots.make(suite), self.internet.hub, self.cgroups / name
+        machine = BootedMachine(name, state, root, hub=hub, cgroup=cgroup, shows=shows)
         self._machines.append(machine)
         self.internet.attach(machine, number)
         machine.start()
@@ -69,5 +69,6 @@ class Fleet(World):
             self._machines[-1].shut_down()
             self._machines.pop()
         if hub.running:
-            hub.run(["find", self.cgroups, "-maxdepth", "0", "-exec", "rmdir", "{}", "+"])
+            argv: list[str | Path] = ["find", CGROUPS, "-maxdepth", "1", "-name", self.cgroups.name]
+            hub.run([*argv, "-exec", "rmdir", "{}", "+"])
         super().close()

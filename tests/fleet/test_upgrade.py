@@ -14,7 +14,8 @@ APT = ["apt-get", "-y"]
 # in /etc/wireguard or starts an interface.
 FIND = """
 find /etc /usr /var /run /root /srv -xdev -iname '*wgmesh*' \\
-    -not -path '/run/systemd/*' -not -path '/var/log/*' -not -path '/var/cache/apt/*'
+    -not -path '/run/systemd/*' -not -path '/var/tmp/systemd-private-*' \\
+    -not -path '/var/log/*' -not -path '/var/cache/apt/*'
 find /etc/wireguard -mindepth 1
 find /etc/systemd/system -name 'wg-quick@wg0*'
 """

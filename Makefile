@@ -3,7 +3,7 @@ SHELL = /bin/sh
 PYTHON = .venv/bin/python
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the screen
 	$(PYTHON) -m tests.lab.demo
@@ -14,7 +14,7 @@ test: venv ## all tests (PYTEST="-k name -x" for some)
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
 
-fleet: venv packager ## booted Debian machines, as root (PYTEST="-k name -x" for some)
+fleet: venv checker ## booted Debian machines, as root (PYTEST="-k name -x" for some)
 	$(PYTHON) -m tests.fleet.roots
 	$(PYTHON) -m pytest tests/fleet $(PYTEST)
 
@@ -23,7 +23,7 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy wgmesh tests
 	$(PYTHON) -m codespell_lib .
-	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py')
+	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py' ':!*.md')
 
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
@@ -34,11 +34,17 @@ deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
 apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
 	@packaging/apt-repo dist
 
-package-check: packager ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
+package-check: checker ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
 	@/usr/bin/python3 -m tests.package.check $(SUITES)
 
-packager: ## the Debian packages that the packaging targets need
+stdeb-check: checker ## does the metadata in setup.cfg convert?
+	@packaging/stdeb-check
+
+packager: ## the Debian packages that building the package needs
 	@sh tests/setup.sh deb
+
+checker: ## the Debian packages that checking the package needs
+	@sh tests/setup.sh check
 
 system: ## the Debian packages that the tests need
 	@sh tests/setup.sh system
@@ -51,4 +57,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit fleet lint docs deb apt-repo package-check packager system venv clean
+.PHONY: help demo test unit fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

@@ -2,7 +2,8 @@
 # Makes this machine ready for `make test`, `make demo` and the linters:
 #   tests/setup.sh system   the Debian packages that are missing (root and apt-get; else it only says so)
 #   tests/setup.sh venv     .venv/ with wgmesh (editable) and the tools of tests/requirements.txt
-#   tests/setup.sh deb      the Debian packages that `make deb` and the other packaging targets need
+#   tests/setup.sh deb      the Debian packages that `make deb` and `make apt-repo` need
+#   tests/setup.sh check    those that the other packaging targets need
 #
 # Where Debian's python3 has the libraries that wgmesh runs on, .venv/ sees those and pip brings only
 # tools: what is tested is what users get from their distribution. Elsewhere they come from PyPI.
@@ -13,9 +14,10 @@ LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-c
 PACKAGES="ca-certificates dropbear-bin git gpg gpgv iproute2 iptables iputils-ping nftables
     openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
     wireguard-tools $LIBRARIES"
-BUILDING="apt-utils autopkgtest bash-completion build-essential debhelper devscripts dh-python gnupg
-    git iproute2 lintian mmdebstrap piuparts pybuild-plugin-pyproject python3 python3-setuptools python3-stdeb
-    python3-wheel systemd-container"
+BUILDING="apt-utils bash-completion build-essential debhelper dh-python git gnupg
+    pybuild-plugin-pyproject python3 python3-setuptools python3-wheel"
+CHECKING="$BUILDING autopkgtest debian-archive-keyring iproute2 lintian mmdebstrap piuparts python3-all
+    python3-pip python3-stdeb systemd-container"
 
 say() {
     echo "setup: $*" >&2
@@ -104,9 +106,10 @@ venv() {
 case ${1-} in
     system) packages "$PACKAGES" ;;
     deb) packages "$BUILDING" ;;
+    check) packages "$CHECKING" ;;
     venv) venv ;;
     *)
-        echo "usage: tests/setup.sh system|venv|deb" >&2
+        echo "usage: tests/setup.sh system|venv|deb|check" >&2
         exit 2
         ;;
 esac

@@ -276,7 +276,8 @@ def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
     for route in sorted(desired.routes - machine.routes, key=_route_order):
         yield RouteReplace(route)
     if want is not None and machine.link is not None:
-        # Those of another prefix length: with the old one goes its route, which ours must be beside.
+        # Those of another prefix length: with the old one goes its route, which ours must be
+        # beside.
         for address in sorted(want.addresses - machine.link.addresses, key=_address_order):
             yield AddressAdd(want.name, address)
     for rule in sorted(desired.rules - machine.rules, key=_rule_order):

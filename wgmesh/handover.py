@@ -50,9 +50,10 @@ class Request:
 class Answer:
     """How a fetch ended; times are seconds since the epoch.
 
-    `run` differs each time, `request` is the id of the request that it answers. `commit` is the tip
-    of the first remote that answered (or the one that git refuses). The bundle leads from `since`
-    ("": the beginning) to `bundled`. After `failures` in a row no remote is asked before `again`.
+    `run` differs each time (and is never ""), `request` is the id of the request that it answers.
+    `commit` is the tip of the first remote that answered (or the one that git refuses). The bundle
+    leads from `since` ("": the beginning) to `bundled`. After `failures` in a row nobody asks
+    before `again`.
     """
 
     run: str
@@ -124,6 +125,8 @@ def read_answer(directory: Path) -> Answer | None:
     if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not answer.commit):
         raise WgmeshError("the answer of the fetch contradicts itself", _HINT)
     texts = {name: plain(getattr(answer, name), _TEXT_CHARACTERS) for name in _TEXTS}
+    if not texts["run"]:  # which is how root marks what it has asked for itself
+        raise WgmeshError("the answer of the fetch is of no run", _HINT)
     return shape.from_table(Answer, asdict(answer) | texts)
 
 

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -75,6 +77,52 @@ def run(
     if check and done.returncode:
         raise CommandError(argv, done.returncode, err.decode(errors="replace"))
     return done
+
+
+def run_distrusted(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout_seconds: float,
+    most_bytes: int = 1 << 16,
+) -> bytes:
+    """Run `argv`, which somebody without rights may have taken over, and return what it said.
+
+    Standard output and error come together. Whoever says more than `most_bytes` is ended, so that
+    nobody fills the caller's memory. How it ended is not told: it means nothing. Raises
+    CommandError when it cannot be started or takes longer than `timeout_seconds`.
+    """
+    log.debug("[#] %s", " ".join(argv))
+    end = time.monotonic() + timeout_seconds
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(env),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandError(argv, 127, error.strerror or str(error)) from error
+    said = b""
+    with child:
+        try:
+            assert child.stdout is not None
+            out = child.stdout.fileno()
+            while len(said) < most_bytes:
+                if not select.select([out], [], [], max(0.0, end - time.monotonic()))[0]:
+                    raise CommandError(argv, None, "")
+                more = os.read(out, most_bytes - len(said))
+                if not more:
+                    child.wait(max(0.0, end - time.monotonic()))
+                    break
+                said += more
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(argv, None, "") from error
+        finally:
+            _end_group(child)
+    return said
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:

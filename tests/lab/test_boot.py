@@ -202,3 +202,72 @@ def test_what_fails_is_told_and_does_not_keep_the_rest_from_being_done(mesh: Mes
     assert kernel.settled(kernel.dump(alpha)) == before["device"]
     alpha.run([NET, "up", "wg0"])
     assert state(alpha) == before
+
+
+def test_the_guard_brings_the_table_back_and_nothing_else(mesh: Mesh) -> None:
+    machine = mesh.world["alpha"]
+    machine.run([NET, "guard"])
+    before = state(machine)
+    machine.run(["nft", "add", "table", "inet", "other"])
+    machine.run(["nft", "delete", "table", "inet", "wgmesh"])
+    with without_python(machine):
+        machine.run([NET, "guard"])
+    assert "table inet other" in state(machine)["nft"]
+    machine.run(["nft", "delete", "table", "inet", "other"])
+    assert state(machine) == before
+
+
+def test_the_guard_of_a_node_without_a_table(mesh: Mesh) -> None:
+    machine = mesh.world["bravo"]
+    before = state(machine)
+    machine.run([NET, "guard"])
+    assert state(machine) == before
+
+
+def test_a_start_over_the_living_interface_leaves_it(mesh: Mesh) -> None:
+    machine = mesh.world["bravo"]
+    before = state(machine)
+    with without_python(machine):
+        said = machine.run([NET, "start", "wg0"]).stdout
+    assert "stays as it is" in said
+    assert state(machine) == before
+    machine.run([NET, "down", "wg0"])
+    machine.run(["wg-quick", "down", "wg0"])
+    with without_python(machine):
+        machine.run([NET, "start", "wg0"])
+        machine.run([NET, "up", "wg0"])
+    assert state(machine) == before
+    carries(mesh, "bravo")
+
+
+def test_a_reload_of_ours_is_a_reconcile(mesh: Mesh) -> None:
+    machine = mesh.world["bravo"]
+    command = f'#!/bin/sh\nexec {" ".join(machine.wgmesh_argv)} "$@"\n'
+    machine.write("/run/bin/wgmesh", command, 0o755)
+    key = machine.run(["wg", "show", "wg0", "private-key"]).stdout
+    before = state(machine)
+    machine.run(["ip", "link", "set", "wg0", "mtu", "1300"])
+    assert state(machine) != before
+    path = f"/run/bin:{machine.environment()['PATH']}"
+    machine.run([NET, "reload", "wg0"], env={"PATH": path})
+    assert state(machine) == before
+    assert machine.run(["wg", "show", "wg0", "private-key"]).stdout == key
+
+
+def test_another_interface_keeps_the_stock_commands(mesh: Mesh) -> None:
+    machine = mesh.world["bravo"]
+    key = machine.run(["wg", "genkey"]).stdout.strip()
+    text = f"[Interface]\nPrivateKey = {key}\nListenPort = "
+    machine.write("/etc/wireguard/other.conf", f"{text}4711\n", 0o600)
+    before = state(machine)
+    machine.run([NET, "start", "other"])
+    try:
+        assert machine.run([NET, "start", "other"], check=False).returncode != 0
+        machine.write("/etc/wireguard/other.conf", f"{text}4712\n", 0o600)
+        machine.run([NET, "reload", "other"])
+        assert machine.run(["wg", "show", "other", "listen-port"]).stdout.strip() == "4712"
+        assert machine.run(["wg", "show", "other", "private-key"]).stdout.strip() == key
+    finally:
+        machine.run(["wg-quick", "down", "other"])
+        machine.run(["rm", "/etc/wireguard/other.conf"])
+    assert state(machine) == before

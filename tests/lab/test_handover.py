@@ -223,6 +223,23 @@ def test_files_that_are_none(mesh: Mesh, alpha: Machine, path: str) -> None:
     assert mesh.pings("bravo", "alpha")
 
 
+def test_root_asks_no_remote_that_the_fetch_names(mesh: Mesh, alpha: Machine) -> None:
+    """An answer that pretends to be root's own, to have root fetch from a place of its choice."""
+    change(mesh, "elsewhere")
+    assert fetch(alpha) == 0
+    before = root_files(alpha)
+    for run in ('""', '"\\\\u0007"'):
+        by_user(
+            alpha,
+            f"cd {FETCH}; sed -i -e 's/^run = .*/run = {run}/'"
+            f" -e 's#^remote = .*#remote = \"file://{FETCH}/repository.git\"#'"
+            f" -e 's/^commit = .*/commit = \"{'12' * 20}\"/' answer.toml",
+        )
+        done = alpha.wgmesh("sync", "--fetched", check=False)
+        assert done.returncode == 1 and "of no run" in done.stderr
+        assert root_files(alpha) == before
+
+
 def test_the_directory_itself_is_out_of_reach(alpha: Machine) -> None:
     done = alpha.run(as_user("mv", FETCH, "/var/lib/wgmesh/other"), check=False)
     assert done.returncode != 0

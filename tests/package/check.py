@@ -9,6 +9,7 @@ The base systems of the roots are kept for a week in /var/cache/wgmesh-package.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,8 @@ TREE = Path(__file__).parents[2]
 SUITES = ("bookworm", "trixie", "testing")
 MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+# Newer than Debian 12's and older than Debian 13's, so that one suite takes it.
+BACKPORT = "GitPython==3.1.44"
 WEEK_SECONDS = 7 * 24 * 3600
 STEP_SECONDS = 900
 
@@ -126,16 +129,17 @@ def no_tag(built: Built) -> str:
 
 
 def repositories(built: Built) -> str:
-    """Make a repository of this version, and one that also has the next."""
+    """Make a repository of this version, and one with the next and with a backport from PyPI."""
     version = run(["dpkg-parsechangelog", "-S", "Version"]).strip()
     following = built.work / "next"
     shutil.copytree(built.directory, following)
     run(["packaging/apt-repo", built.directory])
     run(["packaging/deb", following], env={"DEB_VERSION": f"{version}.1"})
     shutil.copytree(built.directory / "apt-key", following / "apt-key", ignore=_sockets)
+    run(["packaging/backport", BACKPORT], env={"BACKPORTS": str(following / "backports")})
     run(["packaging/apt-repo", following])
     shutil.move(following / "apt", built.directory / "next")
-    return f"{version}, and {version}.1 to upgrade to"
+    return f"{version}; and {version}.1 with {BACKPORT} to upgrade to"
 
 
 def _sockets(directory: str, names: list[str]) -> list[str]:
@@ -150,6 +154,8 @@ def base(suite: str) -> Path:
     if not archive.exists() or archive.stat().st_mtime < time.time() - WEEK_SECONDS:
         new = cache / f"{suite}.{os.getpid()}.tar.gz"
         argv = ["mmdebstrap", "--quiet", "--variant=apt", "--include=systemd-sysv"]
+        # A mirror may lag behind: testing's lists are good for a week.
+        argv += ['--aptopt=Acquire::Check-Valid-Until "false"']
         try:
             run([*argv, suite, new, MIRROR])
             new.rename(archive)
@@ -160,15 +166,11 @@ def base(suite: str) -> Path:
 
 def piuparts(suite: str, built: Built) -> str:
     """Install, remove and purge; whatever is left behind is an error."""
-    argv: list[str | Path] = [
-        "piuparts",
-        "--basetgz",
-        base(suite),
-        "--distribution",
-        suite,
-        "--no-eatmydata",
-    ]
-    argv += ["--mirror", f"{MIRROR} main", "--log-level=info", built.deb]
+    release = run(["tar", "-xzOf", base(suite), "./usr/lib/os-release"])
+    (codename,) = re.findall(r"^VERSION_CODENAME=(\w+)$", release, re.M)
+    # The codename: an older piuparts has another one in mind for "testing".
+    argv: list[str | Path] = ["piuparts", "--basetgz", base(suite), "--distribution", codename]
+    argv += ["--no-eatmydata", "--mirror", f"{MIRROR} main", "--log-level=info", built.deb]
     said = run(argv, env={"TMPDIR": str(built.work)})
     return _last(r"PASS: .*", said)
 
@@ -196,7 +198,7 @@ def autopkgtest(suite: str, built: Built) -> str:
     """Run debian/tests against the installed package."""
     command = "cd /srv && autopkgtest wgmesh_*_all.deb wgmesh_*.dsc -- null"
     said = inside(suite, built, "sh", "-c", command, network=True)
-    results = re.findall(r"^(\S+) +PASS", said.rpartition("summary")[2], re.M)
+    results = re.findall(r"^(?:\x1b\[0m)?(\S+) +PASS", said.rpartition("summary")[2], re.M)
     wanted = re.findall(r"^Tests: (\S+)", (TREE / "debian/tests/control").read_text(), re.M)
     if sorted(results) != sorted(wanted):
         raise StepError(said)
@@ -228,6 +230,7 @@ def in_suite(suite: str, built: Built) -> bool:
 
 def main(suites: Sequence[str]) -> int:
     """Do all steps and return 0 when everything passed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="wgmesh-check.", dir="/var/tmp"))
         stack.callback(run, ["rm", "-rf", "--one-file-system", work])

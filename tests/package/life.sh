@@ -43,11 +43,16 @@ install -d /etc/apt/ours
 sed 's|/srv/apt|/srv/next|' /etc/apt/sources.list.d/wgmesh.sources >/etc/apt/ours/wgmesh.sources
 apt_get update
 old=$(dpkg-query -W -f '${Version}' wgmesh)
-apt_get install -y wgmesh
+apt_get upgrade -y
 [ "$(dpkg-query -W -f '${Version}' wgmesh)" = "$old.1" ]
 grep 'drift = "repair"' /etc/wgmesh/wgmesh.toml
 wgmesh sync
 wgmesh status
+case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release) in
+    bookworm) backported=3.1.44-0wgmesh1 ;;
+    *) backported= ;; # what the distribution has is as new
+esac
+[ -z "$backported" ] || [ "$(dpkg-query -W -f '${Version}' python3-git)" = $backported ]
 
 apt_get remove -y wgmesh
 find /etc/wireguard -not -name endpoints | sort | diff files -

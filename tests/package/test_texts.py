@@ -129,8 +129,9 @@ def keys(section: str) -> set[str]:
 
 
 def test_policy_manual() -> None:
-    shown = re.findall(r"^\.BR (\w+) \" = (.*)\"$", (MAN / "wgmesh.toml.5").read_text(), re.M)
-    written = "\n".join(f"{key} = {value}" for key, value in shown).replace("\\(dq", '"')
+    text = (MAN / "wgmesh.toml.5").read_text().replace("\\-", "-").replace("\\(dq", "'")
+    shown = re.findall(r"^\.BR (\w+) \" = (.*)\"$", text, re.M)
+    written = "\n".join(f"{key} = {value}" for key, value in shown)
     assert tomllib.loads(written) == asdict(Settings())
 
 

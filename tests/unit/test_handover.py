@@ -162,6 +162,8 @@ def test_a_hard_link_to_somebody_elses_file_is_not_read(tmp_path: Path) -> None:
         "run = 3",
         'run = "a"\nodd = 1',
         'run = "a"\noutcome = "fine"',
+        f'run = ""\noutcome = "reached"\ncommit = "{COMMIT}"',
+        f'run = "\\u0001"\noutcome = "reached"\ncommit = "{COMMIT}"',
         'run = "a"\noutcome = "reached"',
         f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT} --exec=x"',
         f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT}"\nbundled = "../../x"',

@@ -158,3 +158,25 @@ def test_literals_need_no_answer() -> None:
 @pytest.mark.parametrize("host", ["--help", "-V", "", "a b", "..", "x" * 300])
 def test_a_name_is_no_option(host: str) -> None:
     assert resolve([Endpoint(host, 1)], seconds=5) == {}
+
+
+# ---------------------------------------------------------------- whoever may be somebody else
+
+
+def test_what_is_distrusted_is_heard_to_its_end() -> None:
+    script = "echo out; echo err >&2; exit 3"
+    assert process.run_distrusted(["sh", "-c", script], timeout_seconds=10) == b"out\nerr\n"
+
+
+def test_who_says_too_much_is_ended() -> None:
+    start = time.monotonic()
+    said = process.run_distrusted(["yes"], timeout_seconds=60, most_bytes=5000)
+    assert said == b"y\n" * 2500 and time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    "script", ["sleep 60", "exec >/dev/null 2>&1; sleep 60", "echo x; sleep 60"]
+)
+def test_who_takes_too_long_is_ended(script: str) -> None:
+    with pytest.raises(process.CommandError, match="did not end in time"):
+        process.run_distrusted(["sh", "-c", script], timeout_seconds=0.5)

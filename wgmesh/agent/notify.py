@@ -94,8 +94,11 @@ def tell() -> None:
     """Run the command for each event that was not told yet. What fails is logged, no more."""
     try:
         me = node.load()
-        if not me.settings.notify.strip():
-            return
+    except WgmeshError:
+        return  # nobody knows what to run, and the turn has said why
+    if not me.settings.notify.strip():
+        return
+    try:
         with locked(LOCK_FILE):
             _tell(me)
     except LockedError:

@@ -18,6 +18,7 @@ from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.handover import Answer, Request
 from wgmesh.repository import MissingBaseError, Repository
+from wgmesh.trust.commit import plain
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """The tip of a remote that answered; `run` is the fetch that asked ("": this process)."""
+    """The tip of a remote that answered; `run` is the fetch that asked ("": this process).
+
+    What a fetch says of `remote` is for people: root never asks there.
+    """
 
     remote: str
     commit: str
@@ -203,13 +207,10 @@ def _run(seconds: float) -> str:
         return linux.systemd.start_to_end(handover.UNIT, timeout_seconds=seconds)
     command = [sys.executable, "-P", "-m", "wgmesh", "fetch"]
     make_directory()
-    done = process.run(
-        as_user(command),
-        env={"HOME": str(settings.FETCH_DIR)},
-        timeout_seconds=seconds,
-        check=False,
+    said = process.run_distrusted(
+        as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
-    return done.stderr.decode(errors="replace").strip().partition("\n")[0][:200]
+    return plain(said.strip().partition(b"\n")[0], 200)
 
 
 def as_user(argv: list[str]) -> list[str]:

@@ -14,6 +14,10 @@ test: venv ## all tests (PYTEST="-k name -x" for some)
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
 
+fleet: venv checker ## booted Debian machines, as root (PYTEST="-k name -x" for some)
+	$(PYTHON) -m tests.fleet.roots
+	$(PYTHON) -m pytest tests/fleet $(PYTEST)
+
 lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -53,4 +57,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit lint docs deb apt-repo package-check stdeb-check packager checker system venv clean
+.PHONY: help demo test unit fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

@@ -80,7 +80,7 @@ def _libc(function: str, *arguments: int) -> None:
 
 
 @contextmanager
-def _children_in(pid_namespace: int | None) -> Iterator[None]:
+def children_in(pid_namespace: int | None) -> Iterator[None]:
     """Let this thread's next child start in a PID namespace: the given one (open), or a new one."""
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -96,7 +96,8 @@ def _children_in(pid_namespace: int | None) -> Iterator[None]:
         os.close(own)
 
 
-def _enter(machine: "Machine", *what: str) -> list[str]:
+def enter(machine: "Machine", *what: str) -> list[str]:
+    """Return the start of an argv that runs in these (nsenter's options) of a machine's spaces."""
     return ["nsenter", "-t", str(machine.pid), *what, "--"]
 
 
@@ -107,6 +108,7 @@ class Machine:
         self.name = name
         self.state = state
         self.hub = hub
+        self.python = sys.executable
         self.ipv4 = ""
         self.ipv6 = ""
         self.public_ipv4 = ""
@@ -140,8 +142,8 @@ class Machine:
         argv = [sys.executable, "-I", "-S", own_root.__file__]
         argv += ["bash", "-c", BOOT, label, self.name, label, str(self.state), kind]
         if self.hub is not None:
-            argv = [*_enter(self.hub, "--mount", "--root", "--wd"), *argv]
-        with _children_in(None):
+            argv = [*enter(self.hub, "--mount", "--root", "--wd"), *argv]
+        with children_in(None):
             self._init = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
@@ -207,10 +209,9 @@ class Machine:
     ) -> subprocess.Popen[str]:
         """Start `argv` on the machine. The result's `pid` is the program's own: fit for kill -9."""
         self._children = [child for child in self._children if child.poll() is None]
-        enter = _enter(self, "--net", "--mount", "--uts", "--root", "--wd")
-        with _children_in(self._pid_namespace):
+        with children_in(self._pid_namespace):
             child = subprocess.Popen(
-                [*enter, *map(str, argv)],
+                [*self._enter(), *map(str, argv)],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -276,7 +277,7 @@ class Machine:
     def ip_batch(self, *commands: str) -> None:
         """Run `ip` commands in the machine's network, with PIDs as this process sees them."""
         done = subprocess.run(
-            [*_enter(self, "--net"), "ip", "-batch", "-"],
+            [*enter(self, "--net"), "ip", "-batch", "-"],
             input="\n".join(commands) + "\n",
             capture_output=True,
             text=True,
@@ -328,6 +329,10 @@ class Machine:
         for pid in self.pids():
             with suppress(ProcessLookupError):  # ended while we looked
                 os.kill(pid, number)
+
+    def _enter(self) -> list[str]:
+        """Return the start of an argv that runs on the machine, save in its PID namespace."""
+        return enter(self, "--net", "--mount", "--uts", "--root", "--wd")
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the machine's commands: nothing of the test run's gets in."""

@@ -73,7 +73,10 @@ class Internet:
         self.hub.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
 
     def attach(self, machine: Machine, number: int) -> None:
-        """Give `machine` its line: eth0 with 198.18.0.NUMBER/15, 2001:db8::NUMBER/64, mtu 1500."""
+        """Give `machine` its line: eth0 with 198.18.0.NUMBER/15, 2001:db8::NUMBER/64, mtu 1500.
+
+        A machine that is off has it from its next boot on.
+        """
         machine.ipv4 = machine.public_ipv4 = f"198.18.0.{number}"
         machine.ipv6 = f"2001:db8::{number}" if self.ipv6 else ""
         port = self._port(machine.name)
@@ -240,7 +243,8 @@ class Internet:
                 if owner.running:
                     owner.ip_batch(f"link del {port}")
 
-        plug()
+        if machine.running:
+            plug()
         machine.attachments.append(plug)
         machine.detachments.append(unplug)
 

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +37,8 @@ class Pings:
 
     def __init__(self, machine: Machine, address: str, interval_seconds: float = 0.005) -> None:
         self._machine = machine
-        self._argv = [sys.executable, str(ECHO), address, str(interval_seconds)]
+        # as text: a machine with a file system of its own does not have the file
+        self._argv = [machine.python, "-c", ECHO.read_text(), address, str(interval_seconds)]
         self._child: subprocess.Popen[str] | None = None
         self._last: PingCount | None = None
 

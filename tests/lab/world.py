@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from tests.lab.forge import Author, Forge
 from tests.lab.machine import Machine
@@ -66,7 +67,7 @@ class World:
     def __getitem__(self, name: str) -> Machine:
         return self.nodes[name]
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,0 +1,77 @@
+"""A package that was installed and no more: it is quiet, and does nothing until somebody joins."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fleet import mesh as meshes
+from tests.fleet.booted import BootedMachine
+from tests.fleet.fleet import Fleet
+from tests.fleet.mesh import TimedMesh, everywhere
+from tests.fleet.roots import SUITES
+from tests.fleet.software import Repository, version
+from tests.lab.state import state
+
+UNITS = ["wgmesh-*.service", "wgmesh-*.timer", "wg-failover.*", "wg-exit-selector.*"]
+
+
+@pytest.fixture(scope="module")
+def fresh(fleet: Fleet, repository: Repository) -> Iterator[list[BootedMachine]]:
+    """Boot one more machine of each suite and install wgmesh there."""
+    names = [f"fresh{number}" for number, _ in enumerate(SUITES)]
+    added = fleet.add_booted(dict(zip(names, SUITES, strict=True)))
+    before = [state(machine).kernel for machine in added]
+    meshes.install(added, repository)
+    assert [state(machine).kernel for machine in added] == before
+    yield added
+    for name in names:
+        fleet.remove(name)
+
+
+def test_it_is_there_and_quiet(fresh: list[BootedMachine]) -> None:
+    for machine in fresh:
+        assert version() in machine.wgmesh("--version").stdout
+        done = machine.wgmesh("status", check=False)
+        assert done.returncode == 8 and "wgmesh join" in done.stdout
+        listed = machine.run(["systemctl", "list-units", "--all", "--no-legend", "--plain", *UNITS])
+        assert not [x for x in listed.stdout.splitlines() if " active " in x or " failed " in x]
+        assert machine.unit("wgmesh-sync.timer", "UnitFileState") == "enabled"
+        assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
+
+
+def test_it_boots_as_quietly(fresh: list[BootedMachine]) -> None:
+    for machine in fresh:
+        machine.reboot()
+        said = machine.journal("-p", "warning", "-t", "wgmesh", "-t", "wgmesh-net")
+        assert "wgmesh" not in said.replace("-- No entries --", "")
+        assert machine.run(["ip", "link", "show", "wg0"], check=False).returncode != 0
+
+
+def test_the_manual_is_there(fresh: list[BootedMachine]) -> None:
+    for printed in everywhere(fresh, ["dpkg", "--listfiles", "wgmesh"]):
+        for page in ("man1/wgmesh.1.gz", "man5/mesh.toml.5.gz", "man8/wg-failover.8.gz"):
+            assert f"/usr/share/man/{page}" in printed
+
+
+def test_a_join_starts_the_timer_at_its_usual_pace(
+    fresh: list[BootedMachine], mesh: TimedMesh
+) -> None:
+    """Not in the inventory yet: pending, which is no failure; a minute and up to 15 s more."""
+    machine = fresh[1]
+    argv = ["join", mesh.url, "--introduction", mesh.introduction]
+    done = machine.wgmesh(*argv)
+    assert "public_key = " in done.stdout
+    assert machine.wgmesh(*argv).stdout == done.stdout
+    assert machine.wgmesh("join").stdout == done.stdout
+    assert machine.wgmesh("status").returncode == 0
+    assert machine.unit("wgmesh-sync.timer", "ActiveState") == "active"
+    assert "OnUnitInactiveUSec=1min" in machine.unit("wgmesh-sync.timer", "TimersMonotonic")
+    assert machine.unit("wgmesh-sync.timer", "RandomizedDelayUSec") == "15s"
+    assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
+
+
+def test_leave_gives_the_machine_back(fresh: list[BootedMachine], mesh: TimedMesh) -> None:
+    machine = fresh[1]
+    machine.wgmesh("leave", "--restore")
+    assert machine.wgmesh("status", check=False).returncode == 8
+    assert machine.unit("wgmesh-sync.timer", "ActiveState") == "inactive"

@@ -13,7 +13,7 @@ from wgmesh.settings import Settings
 
 log = logging.getLogger(__name__)
 
-UNITS = ("wgmesh-sync.timer", "wg-failover.timer", "wg-exit-selector.timer")
+UNITS = ("wgmesh-sync.timer",)
 DROP_IN = Path("/run/systemd/system/wgmesh-sync.timer.d/wgmesh.conf")
 
 

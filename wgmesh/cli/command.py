@@ -1,8 +1,19 @@
 """One command of the table: what it is called, takes, does."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import IO
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser whose help is not lost in silence: Python 3.13 ignores a full disk."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
+        target = file or sys.stderr
+        if message and target is not None:
+            target.write(message)
 
 
 @dataclass(frozen=True, slots=True)

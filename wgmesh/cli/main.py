@@ -7,7 +7,7 @@ from typing import Any
 
 from wgmesh import __version__
 from wgmesh.cli import author, doctor, node, output
-from wgmesh.cli.command import Command
+from wgmesh.cli.command import Command, Parser
 
 COMMANDS: tuple[Command, ...] = (*node.COMMANDS, *doctor.COMMANDS, *author.COMMANDS)
 
@@ -18,7 +18,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     When `only` is a command, the others are left out: to declare them all costs more than to ask
     a remote does.
     """
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "--verbose",
         action="store_true",
@@ -28,7 +28,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     common.add_argument(
         "--quiet", action="store_true", default=argparse.SUPPRESS, help="warnings and results only"
     )
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="wgmesh",
         description="GitOps for WireGuard meshes, without a control plane.",
         epilog="examples: wgmesh status; wgmesh rollback; wgmesh validate -c inventory/",

@@ -137,6 +137,9 @@ def ssh_host(remote: str) -> SshHost | None:
 
 
 _CHECK = "check the network, the remote's address and this node's access to it"
+_OWN_CA = (
+    "a CA of your own belongs into /usr/local/share/ca-certificates; then update-ca-certificates"
+)
 _TROUBLES = (
     (
         "dubious ownership",
@@ -168,11 +171,8 @@ _TROUBLES = (
         "Authentication failed",
         f"the name or the password in {CREDENTIALS} is not, or no longer, right",
     ),
-    (
-        "certificate verification failed",
-        "a CA of your own belongs into /usr/local/share/ca-certificates; then"
-        " update-ca-certificates",
-    ),
+    ("CAfile:", _OWN_CA),  # curl with GnuTLS, whose words before it change
+    ("SSL certificate problem", _OWN_CA),  # curl with OpenSSL
     ("ssh: ", _CHECK),
     ("died of signal 25", "an inventory and its history are smaller than that"),
 )

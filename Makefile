@@ -29,7 +29,7 @@ docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
 deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
-	@debian/archive/build dist
+	@debian/archive/deb dist
 
 apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
 	@debian/archive/apt-repo dist

@@ -51,7 +51,7 @@ def build(directory: Path, *, newer: bool = False) -> None:
     `newer`: one that is the next version instead, and differs in nothing else.
     """
     if not newer:
-        _run([CHECKOUT / "debian/archive/build", directory], CHECKOUT)
+        _run([CHECKOUT / "debian/archive/deb", directory], CHECKOUT)
         return
     tree = directory / "newer"
     tree.mkdir()
@@ -64,7 +64,7 @@ def build(directory: Path, *, newer: bool = False) -> None:
     old, new = version(), f"{version()}.1"
     _replace(tree / "wgmesh/__init__.py", f'"{old}"', f'"{new}"')
     _replace(tree / "debian/changelog", f"({old})", f"({new})")
-    _run([tree / "debian/archive/build", directory], tree)
+    _run([tree / "debian/archive/deb", directory], tree)
     shutil.rmtree(tree)
 
 

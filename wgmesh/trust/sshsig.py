@@ -38,9 +38,7 @@ def parse(armor: bytes) -> Signature:
     with exactly one signature of version 1 in it.
     """
     if armor.startswith(b"-----BEGIN PGP "):
-        raise RefusedError(
-            "it is signed with OpenPGP, which wgmesh does not check yet: sign with an SSH key"
-        )
+        raise RefusedError("it is signed with OpenPGP, not with an SSH key")
     if not armor.startswith(_BEGIN):
         raise RefusedError("it is not signed with an SSH key")
     match = _ARMOR.fullmatch(armor) if len(armor) <= _LARGEST_ARMOR_BYTES else None

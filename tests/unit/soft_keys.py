@@ -134,6 +134,16 @@ def joined(parts: list[bytes], version: int = 1) -> bytes:
     return b"SSHSIG" + version.to_bytes(4, "big") + b"".join(map(string, parts))
 
 
+def padded_digest(data: bytes, size: int) -> bytes:
+    """Return what an rsa-sha2-512 signature over `data` is before the exponentiation.
+
+    That is EMSA-PKCS1-v1_5 of RFC 8017 section 9.2, with its notes' prefix for SHA-512.
+    """
+    prefix = bytes.fromhex("3051300d060960864801650304020305000440")
+    digest = prefix + hashlib.sha512(data).digest()
+    return b"\0\1" + b"\xff" * (size - 3 - len(digest)) + b"\0" + digest
+
+
 def make(kind: str, *, rsa_bits: int = 2048, application: bytes = b"ssh:") -> SoftKey:
     """Return a new key of `kind`."""
     if "ed25519" in kind:

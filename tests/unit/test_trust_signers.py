@@ -110,3 +110,17 @@ def test_any_bytes_are_refused_at_most(data: bytes) -> None:
     with suppress(RefusedError):
         found = signers.parse(data)
         assert found and all(signer.principals for signer in found.values())
+
+
+GOOD = f"""# people
+ops@example.com,o@example.com {key(1)} a comment
+ann namespaces="git,file",valid-after="20240102Z",valid-before="20300102030405Z" {key(2)}
+""".encode()
+
+
+@given(st.integers(0, len(GOOD) - 1), st.binary(max_size=4), st.integers(0, 4))
+def test_damaged_files_are_refused_at_most(at: int, put: bytes, cut: int) -> None:
+    with suppress(RefusedError):
+        for signer in signers.parse(GOOD[:at] + put + GOOD[at + cut :]).values():
+            assert all(signer.principals) and signer.name.isprintable()
+            assert signer.key.fingerprint.startswith("SHA256:")

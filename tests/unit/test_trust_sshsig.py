@@ -1,19 +1,16 @@
 """SSH signatures: the verdicts are those of ssh-keygen, and no bytes crash the parser."""
 
-import random
-import subprocess
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import signers, sshkey, sshsig
+from wgmesh.trust import sshkey, sshsig
 
 from . import soft_keys
-from .signing import Keys, environment, run
+from .signing import Keys, run
 from .soft_keys import armored, inside
 
 MESSAGE = b"tree of a commit\n\nsubject\n"
@@ -179,74 +176,44 @@ def test_bytes_that_nothing_covers_are_refused(keys: Keys) -> None:
             sshsig.parse(armored(other))
 
 
-def test_verdicts_agree_with_ssh_keygen(keys: Keys, tmp_path: Path) -> None:
-    """Mutated signatures: never accept what ssh-keygen refuses, nor refuse what it accepts."""
-    names = ("ops", "p256", "p384", "p521")
-    (tmp_path / "allowed").write_text(keys.signers(*names))
-    allowed = signers.parse((tmp_path / "allowed").read_bytes())
-    dice = random.Random(20)
-    originals = {name: inside(signed(keys, name)) for name in names}
-    verdicts = []
-    for turn in range(120):
-        name = names[turn % 4]
-        data = bytearray(originals[name])
-        at = dice.randrange(len(data))
-        match turn // 4 % 5:
-            case 0:
-                pass
-            case 1:
-                data[at] ^= 1 << dice.randrange(8)
-            case 2:
-                del data[at]
-            case 3:
-                data.insert(at, dice.randrange(256))
-            case _:
-                other = originals[dice.choice(names)]
-                data[at:] = other[at:]
-        armor = armored(bytes(data))
-        (tmp_path / "sig").write_bytes(armor)
-        argv = ["ssh-keygen", "-Y", "verify", "-f", "allowed", "-n", "git", "-s", "sig"]
-        theirs = not subprocess.run(
-            [*argv, "-I", f"{name}@example.com"],
-            input=MESSAGE,
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            check=False,
-        ).returncode
-        ours = False
-        with suppress(RefusedError):
-            signature = sshsig.parse(armor)
-            sshsig.verify(signature, MESSAGE)
-            signer = allowed.get(signature.key.blob)
-            ours = signer is not None and signer.name == f"{name}@example.com"
-        assert ours == theirs, (turn, name, armor)
-        verdicts.append(ours)
-    assert 24 <= sum(verdicts) < 60
-
-
-SAMPLE_KEY = b"\0\0\0\x0bssh-ed25519\0\0\0 " + bytes(range(32))
-
-
-def sample() -> bytes:
-    parts = [SAMPLE_KEY, b"git", b"", b"sha512"]
-    value = sshkey.string(b"ssh-ed25519") + sshkey.string(bytes(64))
-    return b"SSHSIG\0\0\0\x01" + b"".join(map(sshkey.string, [*parts, value]))
-
-
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(armored))
 def test_any_bytes_are_refused_at_most(data: bytes) -> None:
-    for parse in (sshsig.parse, sshkey.parse_key):
+    for parse in (sshsig.parse, sshkey.parse_key, sshkey.decode_base64):
         with suppress(RefusedError):
             parse(data)
 
 
-@given(st.integers(0, len(sample()) - 1), st.binary(max_size=12), st.integers(0, 12))
-def test_damaged_signatures_are_refused_at_most(at: int, put: bytes, cut: int) -> None:
-    data = sample()
-    damaged = data[:at] + put + data[at + cut :]
-    with suppress(RefusedError):
-        signature = sshsig.parse(armored(damaged))
-        assert damaged == data or signature.key.kind in sshkey.KINDS
-        sshsig.verify(signature, MESSAGE)
-        raise AssertionError("a signature of zeros is right")
+@pytest.fixture(scope="module")
+def samples() -> list[bytes]:
+    """Return what is in the armor of a right signature of each kind."""
+    return [inside(soft_keys.make(kind).sshsig(MESSAGE)) for kind in soft_keys.KINDS]
+
+
+@given(st.data())
+def test_damaged_signatures_are_refused(samples: list[bytes], data: st.DataObject) -> None:
+    """Every byte of a signature counts: with any of them changed it is none."""
+    good = data.draw(st.sampled_from(samples))
+    at = data.draw(st.integers(0, len(good) - 1))
+    put, cut = data.draw(st.binary(max_size=8)), data.draw(st.integers(0, 8))
+    damaged = good[:at] + put + good[at + cut :]
+    try:
+        sshsig.verify(sshsig.parse(armored(damaged)), MESSAGE)
+    except RefusedError:
+        assert damaged != good
+    else:
+        assert damaged == good
+
+
+@given(st.data())
+def test_damaged_armor_is_refused(samples: list[bytes], data: st.DataObject) -> None:
+    """The armor has one spelling but for where its lines break and for the last newline."""
+    good = armored(data.draw(st.sampled_from(samples)))
+    at = data.draw(st.integers(0, len(good) - 1))
+    put, cut = data.draw(st.binary(max_size=3)), data.draw(st.integers(0, 3))
+    damaged = good[:at] + put + good[at + cut :]
+    try:
+        sshsig.verify(sshsig.parse(damaged), MESSAGE)
+    except RefusedError:
+        assert damaged != good
+    else:
+        assert damaged.replace(b"\n", b"") == good.replace(b"\n", b"")

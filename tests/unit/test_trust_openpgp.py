@@ -132,7 +132,7 @@ def test_armor(ada: str, certificate: bytes) -> None:
     for text in (plain.replace(b"\n-----END", b"=\n-----END"), plain.replace(b"\nm", b"\n\nm", 1)):
         assert openpgp.DIRECTORY in refusal_of({name: text})
     large = certificate.replace(b"-----\n\n", b"-----\nComment:" + b"x" * (1 << 20) + b"\n\n", 1)
-    assert "more than 1048576 bytes" in refusal_of({name: large})
+    assert f"more than {openpgp.LARGEST_BYTES} bytes" in refusal_of({name: large})
 
 
 def test_secret_keys_are_refused(home: GpgHome, ada: str, certificate: bytes) -> None:

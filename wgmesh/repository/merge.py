@@ -19,6 +19,7 @@ _LIMITS = ("prlimit", f"--as={_MEMORY_BYTES}", f"--cpu={SECONDS}", f"--fsize={_F
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SETTINGS = (
+    "merge.default=text",
     "merge.renames=true",
     "merge.renameLimit=7000",
     "merge.directoryRenames=conflict",
@@ -53,7 +54,8 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
         )
     if outcome.status == 0:
         return full_id(outcome.stdout.decode(errors="replace").removesuffix("\n"))
-    if outcome.status == 1 or "unrelated histories" in outcome.stderr:
+    conflict = outcome.status == 1 and outcome.stdout  # without output it is an error
+    if conflict or "unrelated histories" in outcome.stderr:
         return None
     if outcome.status is None or outcome.status < 0 or "memory" in outcome.stderr:
         raise RefusedError(

@@ -11,6 +11,7 @@ from wgmesh.trust.openpgp import DIRECTORY, GpgVerifier
 from wgmesh.trust.policy import Policy, spelled
 from wgmesh.trust.signers import FILE_NAME, Signer
 
+ADD_KEY = "an admin adds the key first, by a signed commit of its own"
 _PGP = b"-----BEGIN PGP "
 
 
@@ -51,7 +52,7 @@ class Signatures:
         signer = policy.signers.get(signature.key.blob)
         if signer is None:
             file = source.format(FILE_NAME)
-            raise RefusedError(f"{fingerprint} signed it, which {file} does not name")
+            raise RefusedError(f"{fingerprint} signed it, which {file} does not name", ADD_KEY)
         sshsig.verify(signature, payload)
         _check_use(signer, clock)
         return Signed(signer.principals, fingerprint)
@@ -80,13 +81,17 @@ class Signatures:
     ) -> Signed:
         directory = source.format(f"{DIRECTORY}/")
         if not policy.keyring.certificates:
-            raise RefusedError(f"it is signed with OpenPGP, but {directory} has no certificate")
+            raise RefusedError(
+                f"it is signed with OpenPGP, but {directory} has no certificate", ADD_KEY
+            )
         if self._gpg is None:
             raise RefusedError("it is signed with OpenPGP, which needs gpgv: apt install gpgv")
         found = self._gpg.verify(policy.keyring, armor, payload)
         self._check_revoked(found.fingerprint)
         if found.fingerprint not in policy.keyring.certificates:
-            raise RefusedError(f"{found.fingerprint} signed it, which {directory} does not have")
+            raise RefusedError(
+                f"{found.fingerprint} signed it, which {directory} does not have", ADD_KEY
+            )
         if found.expired and clock is not None:
             raise RefusedError(
                 f"{found.fingerprint} signed it, whose OpenPGP certificate has expired; by this"

@@ -6,7 +6,7 @@ status lines are those of GnuPG's doc/DETAILS.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wgmesh.errors import RefusedError
@@ -36,9 +36,9 @@ class Keyring:
     subkeys that a certificate says are revoked.
     """
 
-    certificates: Mapping[str, bytes]
-    packets: bytes
-    revoked: frozenset[str]
+    certificates: Mapping[str, bytes] = field(default_factory=dict)
+    packets: bytes = b""
+    revoked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

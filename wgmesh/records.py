@@ -20,14 +20,16 @@ LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 class Tips:
     """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back.
 
-    `digest` is of the generation that `applied` came to, `context` what else of this node the plan
-    depended on: when either differs, the tip has to be looked at again.
+    `anchor` is the commit that `trusted` was verified from ("": whichever it is now). `digest` is
+    of the generation that `applied` came to, `context` what else of this node the plan depended on:
+    when either differs, the tip has to be looked at again.
     """
 
     trusted: VerifiedCommit | None = None
     applied: VerifiedCommit | None = None
     digest: str = ""
     context: str = ""
+    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

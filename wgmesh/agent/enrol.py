@@ -102,7 +102,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
     entry = mesh.find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
-    records.write_tips(PLACES.state, Tips(trusted=tip, applied=_applied()))
+    records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))
     if entry is None:
         verdict = Verdict(
             "pending",

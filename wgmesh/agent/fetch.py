@@ -39,7 +39,8 @@ def trust(node: Node, tip: Tip, tips: Tips, *, remember: bool = True) -> Verifie
         if not remember:
             return verified
         repository.keep(verified.id)
-    records.write_tips(PLACES.state, replace(tips, trusted=verified))
+    anchor = node.enrolment.anchor.commit
+    records.write_tips(PLACES.state, replace(tips, trusted=verified, anchor=anchor))
     log.info("%s by %s is trusted: %s", verified.id[:12], verified.signer, verified.subject)
     return verified
 
@@ -88,6 +89,8 @@ def _lost_tip(node: Node, repository: Repository) -> str:
     anchor = node.enrolment.anchor.commit
     confirmed = running()
     if confirmed is None or confirmed.manifest.commit is None or not repository.has(anchor):
+        return anchor
+    if confirmed.manifest.number <= node.enrolment.anchor.after_generation:
         return anchor
     booted = confirmed.manifest.commit.id
     older = repository.has(booted) and not repository.is_ancestor(anchor, booted)

@@ -45,7 +45,7 @@ def gather(me: Node) -> Gathered:
     return Gathered(
         me=me,
         running=running,
-        tips=records.read_tips(PLACES.state),
+        tips=node.tips(me),
         last=records.read_last_sync(PLACES.state),
         verdict=records.read_verdict(PLACES.state),
         hold=records.read_hold(PLACES.state),

@@ -73,7 +73,7 @@ def sync(options: Options) -> Result:
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
         last = records.read_last_sync(PLACES.state) or LastSync(0, "")
-        turn = _Turn(me, options, records.read_tips(PLACES.state), last)
+        turn = _Turn(me, options, node.tips(me), last)
         try:
             result = turn.run()
         except (LockedError, NotJoinedError):

@@ -19,6 +19,7 @@ from wgmesh.trust.objects import Entry
 
 FETCHED_REF = "refs/wgmesh/fetched"
 TRUSTED_REF = "refs/wgmesh/trusted"
+ANCHOR_REF = "refs/wgmesh/anchor"
 
 _LOCAL_SECONDS = 60
 _TIDY_SECONDS = 300
@@ -227,9 +228,13 @@ class Repository:
         """Return the id that was fetched last, None before the first time."""
         return self._resolve(FETCHED_REF)
 
-    def keep(self, commit: str) -> None:
-        """Hold on to `commit` and its history, so that git's own tidying never removes it."""
-        outcome = self._git("update-ref", TRUSTED_REF, full_id(commit))
+    def keep(self, commit: str, *, anchor: bool = False) -> None:
+        """Hold on to `commit` and its history, so that git's own tidying never removes it.
+
+        As the trusted one, or as the anchor: each in the place of the one before.
+        """
+        ref = ANCHOR_REF if anchor else TRUSTED_REF
+        outcome = self._git("update-ref", ref, full_id(commit))
         if outcome.status:
             raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
 

@@ -423,3 +423,29 @@ def test_a_signers_file_given_by_hand(
     bare = work.commit("No signers", {SIGNERS: None}, sign="eve")
     with pytest.raises(RefusedError, match="no allowed_signers"):
         chain.admit(objects, bare, given, now=NOW)
+
+
+# ---------------------------------------------------------------- verdicts, for people
+
+
+def test_a_verdict_per_commit(objects: Repository, work: Workshop, keys: Keys, first: str) -> None:
+    good = work.commit("Good", sign="ann")
+    bad = work.commit("Bad", sign=None)
+    tip = work.commit("On top")
+    found = list(chain.judge(objects, first, tip, now=NOW))
+    assert [(each.id, each.kind, each.signer) for each in found] == [
+        (good, "step", "ann@example.com"),
+        (bad, "step", None),
+        (tip, "step", "ops@example.com"),
+    ]
+    assert [each.problem is None for each in found] == [True, False, True]
+    assert "not signed" in (found[1].problem or "")
+    assert found[0].fingerprint == keys.fingerprint("ann")
+    assert list(chain.judge(objects, tip, tip, now=NOW)) == []
+
+
+def test_the_authority_of_a_commit(objects: Repository, work: Workshop, first: str) -> None:
+    assert chain.authority(objects, first).usable() == {"ops@example.com", "ann@example.com"}
+    bare = work.commit("No signers", {SIGNERS: None})
+    with pytest.raises(RefusedError, match="no allowed_signers"):
+        chain.authority(objects, bare)

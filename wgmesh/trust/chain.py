@@ -5,7 +5,8 @@ signs a step answers for everything that it brings: commits on side branches nee
 Until roles exist every signer may do everything, trust files included.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
@@ -14,6 +15,8 @@ from wgmesh.trust import refusal, sshsig
 from wgmesh.trust import signers as signers_file
 from wgmesh.trust.commit import Commit, parents, parse, split_signature
 from wgmesh.trust.objects import FILE_MODES, Objects
+from wgmesh.trust.openpgp import GpgVerifier, Keyring
+from wgmesh.trust.policy import Policy, Rules, make
 from wgmesh.trust.signers import Signer, Signers
 
 LONGEST_WALK = 200_000
@@ -31,6 +34,25 @@ NOT_OBEYED = ("trust.toml", "openpgp")
 _NEW_LINE = (
     "ask the person who gave you the join line; `wgmesh trust show` on a node prints a current one"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the chain rule says of one commit; `problem` None: it is as it has to be.
+
+    `kind` is step, forge merge, join or side. `signer` and `fingerprint` are None unless its
+    signature is right and counts.
+    """
+
+    id: str
+    short: str
+    author: str
+    subject: str
+    time: int  # the committer's clock, seconds since the epoch: for people only
+    signer: str | None
+    fingerprint: str | None
+    kind: str
+    problem: str | None
 
 
 def verify(
@@ -66,6 +88,58 @@ def verify(
         authority = walk.usable_signers(commit, clock)
     assert signer is not None  # a line is never empty
     return _verified(commit, *signer)
+
+
+def judge(
+    objects: Objects,
+    trusted: str,
+    tip: str,
+    *,
+    now: float,
+    revoked: Collection[str] = (),
+    branch: str = "main",
+    gpg: GpgVerifier | None = None,
+) -> Iterator[Judged]:
+    """Yield a verdict on each commit from `trusted` (left out) to `tip`, oldest first.
+
+    A commit after a refused one is judged as if that one had been right. Raises RefusedError as
+    `verify` does when the tip does not descend from `trusted`.
+    """
+    del gpg
+    walk = _Walk(objects, revoked, refusal.merge(trusted, branch))
+    line = [] if tip == trusted else _line(walk, trusted, tip, branch)
+    above = trusted
+    for commit_id in reversed(line):
+        commit = walk.commit(commit_id)
+        clock = now if commit_id == tip else None
+        kind = "step" if commit.parents[0] == above else "join"
+        signer: tuple[str, str] | None = None
+        problem = None
+        try:
+            authority = walk.signers(walk.commit(above))
+            signer = walk.step(commit, authority, f"allowed_signers of {above[:12]}", clock)
+            walk.usable_signers(commit, clock)
+        except RefusedError as error:
+            problem = error.message
+        name, fingerprint = signer or (None, None)
+        yield Judged(
+            id=commit.id,
+            short=commit.short,
+            author=commit.author,
+            subject=commit.subject,
+            time=commit.time,
+            signer=name,
+            fingerprint=fingerprint,
+            kind=kind,
+            problem=problem,
+        )
+        above = commit_id
+
+
+def authority(objects: Objects, commit: str) -> Policy:
+    """Return who may do what after `commit`, by its trust files. Raises RefusedError."""
+    walk = _Walk(objects, (), "mend the trust files by a step on top of the trusted commit")
+    return make(walk.signers(walk.commit(commit)), Keyring(), Rules())
 
 
 def introduce(

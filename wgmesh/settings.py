@@ -8,6 +8,7 @@ from typing import Any
 from wgmesh import shape
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
+from wgmesh.model import MOST_REMOTES
 from wgmesh.trust.fingerprint import fingerprint
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
@@ -22,7 +23,6 @@ REPOSITORY_DIR = STATE_DIR / "repository.git"
 FETCH_DIR = STATE_DIR / "fetch"  # the only thing that belongs to the user who fetches
 FETCH_USER = "wgmesh"
 REQUEST_FILE = RUN_DIR / "fetch.toml"
-MOST_REMOTES = 8
 
 
 @dataclass(frozen=True, slots=True)

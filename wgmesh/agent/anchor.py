@@ -77,7 +77,7 @@ def _introduced(
             f"{commit[:12]} is no commit of what was fetched",
             "wgmesh sync fetches what the remotes have now; give the id of a commit of it",
         )
-    newest = repository.fetched() == commit
+    newest = commit in repository.fetched()
     return chain.introduce(
         repository,
         commit,

@@ -23,22 +23,22 @@ lint: venv ## ruff, mypy, codespell, shellcheck
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy wgmesh tests
 	$(PYTHON) -m codespell_lib .
-	shellcheck $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py' ':!*.md')
+	shellcheck debian/wgmesh.bash-completion $$(git grep --no-index --exclude-standard -lE '^#!/bin/(ba)?sh' -- ':!*.py' ':!*.md')
 
 docs: venv ## site/, from docs/
 	$(PYTHON) -m mkdocs build --quiet --strict
 
 deb: packager ## dist/wgmesh_VERSION_all.deb, with its source
-	@packaging/deb dist
+	@debian/archive/deb dist
 
 apt-repo: deb ## dist/apt, a signed apt repository (APT_KEY=FINGERPRINT to sign with yours)
-	@packaging/apt-repo dist
+	@debian/archive/apt-repo dist
 
 package-check: checker ## the package as Debian wants it, in fresh roots, as root (SUITES=trixie)
 	@/usr/bin/python3 -m tests.package.check $(SUITES)
 
 stdeb-check: checker ## does the metadata in setup.cfg convert?
-	@packaging/stdeb-check
+	@tests/package/stdeb-check
 
 packager: ## the Debian packages that building the package needs
 	@sh tests/setup.sh deb

@@ -51,7 +51,7 @@ def build(directory: Path, *, newer: bool = False) -> None:
     `newer`: one that is the next version instead, and differs in nothing else.
     """
     if not newer:
-        _run([CHECKOUT / "packaging/deb", directory], CHECKOUT)
+        _run([CHECKOUT / "debian/archive/deb", directory], CHECKOUT)
         return
     tree = directory / "newer"
     tree.mkdir()
@@ -64,7 +64,7 @@ def build(directory: Path, *, newer: bool = False) -> None:
     old, new = version(), f"{version()}.1"
     _replace(tree / "wgmesh/__init__.py", f'"{old}"', f'"{new}"')
     _replace(tree / "debian/changelog", f"({old})", f"({new})")
-    _run([tree / "packaging/deb", directory], tree)
+    _run([tree / "debian/archive/deb", directory], tree)
     shutil.rmtree(tree)
 
 
@@ -86,7 +86,7 @@ class Repository:
         """Build the package (or its next version), and sign a repository of all there is."""
         self.directory.mkdir(exist_ok=True)
         build(self.directory, newer=newer)
-        _run([CHECKOUT / "packaging/apt-repo", self.directory], CHECKOUT)
+        _run([CHECKOUT / "debian/archive/apt-repo", self.directory], CHECKOUT)
 
     def start(self) -> None:
         """Start serving; returns once the port answers."""

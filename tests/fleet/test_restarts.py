@@ -15,7 +15,10 @@ from tests.lab.wait import wait_until
 
 NAMES = ("alpha", "bravo", "charlie")
 TABLE = "table inet wgmesh"
-# A flush and what follows it are two transactions; in between is no more than a process.
+NFTABLES = "nftables.service"
+OWN_UNIT = f"/etc/systemd/system/{NFTABLES}"
+# With a unit that is not Debian's, a flush and what follows it are two transactions; in between is
+# no more than a process.
 GUARD_GAP_SECONDS = 1.0
 NETWORK = """\
 [Match]
@@ -144,16 +147,53 @@ def test_wg_quick_reloaded(mesh: TimedMesh, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nftables_service(mesh: TimedMesh, name: str) -> None:
     machine = mesh[name]
-    machine.run(["systemctl", "start", "nftables.service"])
+    for absence in flushes(machine):
+        assert absence == 0
+
+
+def test_an_nftables_service_of_the_administrators_own(mesh: TimedMesh) -> None:
+    machine = mesh["alpha"]
+    stock = machine.read(f"/usr/lib/systemd/system/{NFTABLES}")
+    own = stock.replace("/etc/nftables.conf", "/etc/own.nft")
+    machine.run(["cp", "/etc/nftables.conf", "/etc/own.nft"])
+    machine.write(OWN_UNIT, own)
+    machine.run(["systemctl", "daemon-reload"])
+    try:
+        assert "wgmesh-net" not in machine.run(["systemctl", "cat", NFTABLES]).stdout
+        for absence in flushes(machine):
+            assert 0 < absence < GUARD_GAP_SECONDS
+    finally:
+        machine.run(["rm", OWN_UNIT, "/etc/own.nft"])
+        machine.run(["systemctl", "daemon-reload"])
+    assert "wgmesh-net" in machine.run(["systemctl", "cat", NFTABLES]).stdout
+
+
+def test_a_firewall_that_does_not_load_is_not_taken_for_one(mesh: TimedMesh) -> None:
+    machine = mesh["alpha"]
+    machine.run(["systemctl", "start", NFTABLES])
+    before = ours(machine)
+    good = machine.read("/etc/nftables.conf")
+    machine.write("/etc/nftables.conf", good + "table inet broken { nonsense }\n")
+    try:
+        failed = machine.run(["systemctl", "reload", NFTABLES], check=False)
+        assert failed.returncode != 0
+        assert ours(machine) == before
+    finally:
+        machine.write("/etc/nftables.conf", good)
+
+
+def flushes(machine: BootedMachine) -> Iterator[float]:
+    """Reload and restart nftables.service; yield how long our table was away each time."""
+    machine.run(["systemctl", "start", NFTABLES])
     for verb in ("reload", "restart"):
         wait_until(lambda: TABLE in tables(machine), TURN_SECONDS, "our table is there")
         before = ours(machine)
         machine.run(["nft", "add", "table", "inet", "somebody"])
         with watched(machine) as watch:
-            machine.run(["systemctl", verb, "nftables.service"])
+            machine.run(["systemctl", verb, NFTABLES])
             assert "table inet somebody" not in tables(machine), "it did flush all tables"
             comes_back(machine, before, 2)
-        assert 0 < watch.longest_absence_seconds < GUARD_GAP_SECONDS
+        yield watch.longest_absence_seconds
 
 
 def tables(machine: BootedMachine) -> str:

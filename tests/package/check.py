@@ -95,7 +95,7 @@ class Built:
 
 def same_bytes(built: Built) -> str:
     """Build in two places, with another umask, time zone, locale and home; compare."""
-    run(["packaging/deb", built.directory])
+    run(["debian/archive/deb", built.directory])
     elsewhere = built.work / "home of another" / "tree"
     elsewhere.mkdir(parents=True, mode=0o700)
     listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -111,7 +111,7 @@ def same_bytes(built: Built) -> str:
         "HOME": str(elsewhere.parent),
         "TMPDIR": str(temporary),
     }
-    run(["packaging/deb", built.work / "b"], cwd=elsewhere, env=other, umask=0o077)
+    run(["debian/archive/deb", built.work / "b"], cwd=elsewhere, env=other, umask=0o077)
     names = [path.name for path in built.directory.iterdir() if "buildinfo" not in path.name]
     names = sorted(name for name in names if not name.endswith(".changes"))
     for name in names:
@@ -133,11 +133,11 @@ def repositories(built: Built) -> str:
     version = run(["dpkg-parsechangelog", "-S", "Version"]).strip()
     following = built.work / "next"
     shutil.copytree(built.directory, following)
-    run(["packaging/apt-repo", built.directory])
-    run(["packaging/deb", following], env={"DEB_VERSION": f"{version}.1"})
+    run(["debian/archive/apt-repo", built.directory])
+    run(["debian/archive/deb", following], env={"DEB_VERSION": f"{version}.1"})
     shutil.copytree(built.directory / "apt-key", following / "apt-key", ignore=_sockets)
-    run(["packaging/backport", BACKPORT], env={"BACKPORTS": str(following / "backports")})
-    run(["packaging/apt-repo", following])
+    run(["debian/archive/backport", BACKPORT], env={"BACKPORTS": str(following / "backports")})
+    run(["debian/archive/apt-repo", following])
     shutil.move(following / "apt", built.directory / "next")
     return f"{version}; and {version}.1 with {BACKPORT} to upgrade to"
 

@@ -18,7 +18,7 @@ from wgmesh.settings import Settings, load_settings
 TREE = Path(__file__).parents[2]
 MAN = TREE / "docs" / "man"
 CONFFILE = TREE / "etc" / "wgmesh" / "wgmesh.toml"
-COMPLETION = TREE / "completion" / "wgmesh"
+COMPLETION = TREE / "debian/wgmesh.bash-completion"
 
 
 def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

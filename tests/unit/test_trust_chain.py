@@ -10,7 +10,7 @@ import pytest
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
-from wgmesh.trust import chain
+from wgmesh.trust import chain, line
 
 from .signing import EPOCH, Keys, Workshop, environment
 
@@ -130,7 +130,7 @@ def test_a_join_needs_a_signer_of_the_trusted_commit(
 def test_a_join_far_below_a_long_line(
     objects: Repository, work: Workshop, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "FIRST_LOOK", 2)
+    monkeypatch.setattr(line, "FIRST_LOOK", 2)
     for number in range(5):
         work.commit(f"Below {number}", sign=None)
     base = work.head()
@@ -305,8 +305,11 @@ def test_rsa(objects: Repository, work: Workshop, keys: Keys) -> None:
         (SIGNERS, None, "no allowed_signers"),
         (SIGNERS, "", "names nobody"),
         (SIGNERS, "a cert-authority ssh-ed25519 AAAA", "cert-authority"),
-        ("trust.toml", "approvals = 2", "trust.toml, which this wgmesh does not obey"),
-        ("openpgp/ada.asc", "key", "openpgp, which this wgmesh does not obey"),
+        ("trust.toml", "approval = 2", "trust.toml has the unknown key"),
+        ("trust.toml", "approvals = 3", "approvals = 3, but leaves 2 who can sign"),
+        ("trust.toml", "[roles]\nadmin = ['eve@example.com']", "names 'eve@example.com'"),
+        ("openpgp/ada.asc", "key", "not named by its fingerprint"),
+        ("openpgp", "key", "openpgp is a file, not a directory"),
     ],
 )
 def test_a_step_with_unusable_trust_files(
@@ -328,7 +331,7 @@ def test_a_step_that_leaves_no_usable_signer(
     ):
         work.checkout(first)
         tip = work.commit("Lock everybody out", {SIGNERS: text})
-        assert "leaves nobody" in refusal(objects, first, tip).message
+        assert "leave nobody" in refusal(objects, first, tip).message
 
 
 def test_a_signers_file_that_is_a_link(objects: Repository, work: Workshop, first: str) -> None:
@@ -378,7 +381,7 @@ def test_what_is_no_commit(objects: Repository, work: Workshop, first: str) -> N
 def test_walks_are_bounded(
     objects: Repository, work: Workshop, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "LONGEST_WALK", 3)
+    monkeypatch.setattr(line, "LONGEST_WALK", 3)
     for number in range(4):
         work.commit(f"Step {number}")
     assert "more than 3 commits" in refusal(objects, first, work.head()).message

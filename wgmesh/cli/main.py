@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from wgmesh import __version__
 from wgmesh.cli import author, doctor, node, output, trust
@@ -43,12 +42,10 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"wgmesh {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = [command for command in COMMANDS if command.name == only]
-    for command in chosen or COMMANDS:
-        # argparse lists a command when it has a help text
-        listed: dict[str, Any] = {} if command.hidden else {"help": command.summary}
+    for command in chosen or [command for command in COMMANDS if not command.hidden]:
         sub = commands.add_parser(
             command.name,
-            **listed,
+            help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"example: {command.example}",
             parents=[common],

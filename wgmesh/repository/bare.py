@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 from wgmesh import process
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import sync_directory
-from wgmesh.repository import bundle, command
+from wgmesh.repository import bundle, command, merge
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
 from wgmesh.repository.remote import ACCESS, check_branch, check_remote, unreachable
@@ -257,9 +257,11 @@ class Repository:
         """Return the raw commit; see Reader.read for what is raised."""
         return self._reader.commit(commit)
 
-    def tree(self, tree: str) -> Mapping[str, Entry]:
-        """Return a tree's entries by name; see Reader.read for what is raised."""
-        return self._reader.tree(tree)
+    def trees(
+        self, trees: Sequence[str], names: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Entry]]:
+        """Yield each tree's entries by name; see Reader.trees."""
+        return self._reader.trees(trees, names)
 
     def blob(self, blob: str, limit_bytes: int) -> bytes:
         """Return a file's bytes; see Reader.read for what is raised."""
@@ -272,6 +274,14 @@ class Repository:
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
         return self._answer(full_id(one), full_id(other))
+
+    def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
+        """Return commits that `tips` reach and `base` does not; see merge.beyond."""
+        return merge.beyond(self.path, base, tips, limit)
+
+    def merged(self, one: str, other: str) -> str | None:
+        """Return the tree that merging two commits gives, if any; see merge.merged."""
+        return merge.merged(self.path, one, other)
 
     def inventory_files(self, commit: str, path: str) -> dict[str, bytes]:
         """Return the inventory under `path` of `commit`; see inventory_files.inventory_files."""

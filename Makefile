@@ -14,6 +14,9 @@ test: venv ## all tests (PYTEST="-k name -x" for some)
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
 
+soak: venv ## the tests of signatures, many times as many of them (PYTEST="-k name -x" for some)
+	WGMESH_SOAK=1 $(PYTHON) -m pytest --numprocesses auto --timeout 7200 tests/unit/test_trust_*.py $(PYTEST)
+
 fleet: venv checker ## booted Debian machines, as root (PYTEST="-k name -x" for some)
 	$(PYTHON) -m tests.fleet.roots
 	$(PYTHON) -m pytest tests/fleet $(PYTEST)
@@ -57,4 +60,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean
+.PHONY: help demo test unit soak fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

@@ -22,8 +22,9 @@ SUITES = ("bookworm", "trixie", "testing")
 MIRROR = "http://deb.debian.org/debian"
 # What a machine of the fleet has besides what wgmesh depends on: the device, servers for the forge,
 # a person's tools.
-COMPANY = ["ca-certificates", "dbus", "iputils-ping", "lighttpd", "lighttpd-mod-openssl"]
-COMPANY += ["openssh-server", "procps", "systemd", "systemd-sysv", "wireguard-go"]
+COMPANY = ["ca-certificates", "dbus", "iptables", "iputils-ping", "lighttpd"]
+COMPANY += ["lighttpd-mod-openssl", "openssh-server", "procps", "systemd", "systemd-sysv"]
+COMPANY += ["wireguard-go"]
 # Servers are started where a test wants them; apt's own timers would hold its lock at any time;
 # the two mounts are for a kernel of one's own.
 DISABLED = ["lighttpd.service", "ssh.service", "ssh.socket"]

@@ -101,6 +101,30 @@ def test_the_sync_cannot_leave_its_part_of_the_machine(mesh: TimedMesh) -> None:
         assert outcomes[attempt] == "done", attempt
 
 
+@pytest.mark.parametrize("name", ["alpha", "charlie"])
+def test_a_hook_does_its_work_inside_of_both_units(mesh: TimedMesh, name: str) -> None:
+    machine = mesh[name]
+    route = "203.0.113.0/24"
+    # and what several users of iptables share: a lock file in /run
+    up = f"iptables -w -N HOOK && ip route add {route} dev wg0"
+    down = f"iptables -w -X HOOK; ip route del {route} dev wg0 2>/dev/null || true"
+
+    def seen() -> tuple[bool, bool]:
+        chain = machine.run(["iptables", "-w", "-n", "-L", "HOOK"], check=False)
+        shown = machine.run(["ip", "route", "show", route]).stdout
+        return chain.returncode == 0, "dev wg0" in shown
+
+    path = "/etc/wgmesh/wgmesh.toml"
+    machine.write(path, "allow_hooks = true\n" + machine.read(path))
+    mesh.converge(mesh.change("A hook", **{name: {"post_up": up, "post_down": down}}))
+    assert seen() == (True, True), "under wgmesh-sync.service"
+    machine.run(["systemctl", "restart", "wg-quick@wg0.service"])
+    wait_until(lambda: seen() == (True, True), 20, "it has run under wgmesh-net@wg0.service")
+    mesh.wait_for_tunnels()
+    mesh.converge(mesh.change("No hook"))
+    assert seen() == (False, False)
+
+
 def probe(mesh: TimedMesh, name: str, unit: str) -> dict[str, str]:
     """Run the probe in a service that differs from `unit` in what it runs, and in nothing else."""
     machine = mesh[name]

@@ -5,7 +5,11 @@ import os
 from hypothesis import settings
 
 # How long one example takes says more about the machine's load than about the code; pytest-timeout
-# ends a hang. With CI set, hypothesis chooses a profile that does the same and is repeatable.
-if "CI" not in os.environ:
+# ends a hang. With CI set, hypothesis chooses a profile that does the same and is repeatable. `make
+# soak` tries far more.
+if "WGMESH_SOAK" in os.environ:
+    settings.register_profile("soak", deadline=None, max_examples=20_000)
+    settings.load_profile("soak")
+elif "CI" not in os.environ:
     settings.register_profile("wgmesh", deadline=None)
     settings.load_profile("wgmesh")

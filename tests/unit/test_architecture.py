@@ -25,7 +25,7 @@ CORE = {
 }
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
-SHELL = TRANSACTION | DOORS | {"handover", "repository", "records", "resolve", "settings"}
+SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
 SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.

@@ -114,3 +114,16 @@ def test_any_bytes_are_refused_at_most(raw: bytes) -> None:
     for read in (parents, split_signature, parse_tree):
         with suppress(RefusedError):
             read(raw)
+
+
+@given(st.integers(0, len(RAW) - 1), st.binary(max_size=6), st.integers(0, 6))
+def test_damaged_commits_are_refused_at_most(at: int, put: bytes, cut: int) -> None:
+    """What is left of one is all covered: with the signature put back in, it is as it was."""
+    damaged = RAW[:at] + put + RAW[at + cut :]
+    with suppress(RefusedError):
+        commit = parse(ID, damaged)
+        assert commit.tree == damaged[5:45].decode() and commit.parents == parents(damaged)
+        payload, armor = split_signature(damaged)
+        head, _, message = payload.partition(b"\n\n")
+        header = b"\ngpgsig " + armor.replace(b"\n", b"\n ")
+        assert head + header + b"\n\n" + message == damaged

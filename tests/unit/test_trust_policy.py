@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import openpgp, signers
+from wgmesh.trust import signers
 from wgmesh.trust.openpgp import Keyring
 from wgmesh.trust.policy import Mainline, Role, Rules, SideCommits, make, parse
 
@@ -134,13 +134,6 @@ def test_warnings() -> None:
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]
-
-
-def test_files_of_the_keyring_are_named_by_fingerprint() -> None:
-    assert openpgp.parse({f"{FINGERPRINT}.asc": b"x"}).certificates == {FINGERPRINT: b"x"}
-    for name in ("ada.asc", FINGERPRINT, f"{FINGERPRINT}.gpg", f"{FINGERPRINT.lower()}.asc"):
-        with pytest.raises(RefusedError, match="not named by its fingerprint"):
-            openpgp.parse({name: b"x"})
 
 
 TEXTS = st.lists(

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from wgmesh.errors import RefusedError
 from wgmesh.trust import signers
 
+from . import soft_keys
+
 
 def key(number: int, kind: str = "ssh-ed25519") -> str:
     blob = b"\0\0\0\x0b" + kind.encode() + b"\0\0\0 " + bytes([number]) * 32
@@ -31,6 +33,14 @@ def test_lines() -> None:
     assert (ops.name, ops.line, ops.usable) == ("ops@example.com", 3, True)
     assert (ann.namespaces, ann.valid_after) == (("git", "file"), 1_704_153_600)
     assert found[ann.key.blob] is ann
+
+
+@pytest.mark.parametrize("kind", soft_keys.KINDS)
+def test_every_kind_of_key_can_be_named(kind: str) -> None:
+    made = soft_keys.make(kind)
+    found = only(f"a {made.line}")
+    assert (found.key.kind, found.key.blob, found.usable) == (kind, made.blob, True)
+    assert only(f'a namespaces="git" {made.line}').key == found.key
 
 
 @pytest.mark.parametrize(
@@ -63,6 +73,8 @@ def test_a_key_for_another_namespace_is_of_no_use_for_git() -> None:
         (f"a,,b {key(1)}", "empty principal"),
         (f'a namespaces="g*" {key(1)}', "wildcard among its namespaces"),
         (f"a verify-required {key(1)}", "unknown option"),
+        (f"a no-touch-required {key(1)}", "unknown option"),  # nor does ssh-keygen know it here
+        (f"a {soft_keys.make('ssh-rsa', rsa_bits=1024).line}", "1024 bits, fewer than 2048"),
         (f"a namespaces {key(1)}", "unknown option"),
         (f'a namespaces="git",namespaces="file" {key(1)}', "twice"),
         (f'a valid-after="soon" {key(1)}', "no time"),
@@ -72,8 +84,8 @@ def test_a_key_for_another_namespace_is_of_no_use_for_git() -> None:
         ("a ssh-dss AAAA", "unknown option or kind"),
         ("a", "no key"),
         ("a ssh-ed25519", "no key"),
-        ("a ssh-ed25519 AAAA", "damaged key"),
-        (f"a {key(1)[:-2]}", "damaged key"),
+        ("a ssh-ed25519 AAAA", "cannot be used"),
+        (f"a {key(1)[:-2]}", "cannot be used"),
         (f"a ssh-rsa {key(1).split()[1]}", "says ssh-rsa"),
         (f"a {key(1)} \x1b[31m", "control"),
         (f"a {key(1)}\n\xff", "not UTF-8"),
@@ -98,3 +110,17 @@ def test_any_bytes_are_refused_at_most(data: bytes) -> None:
     with suppress(RefusedError):
         found = signers.parse(data)
         assert found and all(signer.principals for signer in found.values())
+
+
+GOOD = f"""# people
+ops@example.com,o@example.com {key(1)} a comment
+ann namespaces="git,file",valid-after="20240102Z",valid-before="20300102030405Z" {key(2)}
+""".encode()
+
+
+@given(st.integers(0, len(GOOD) - 1), st.binary(max_size=4), st.integers(0, 4))
+def test_damaged_files_are_refused_at_most(at: int, put: bytes, cut: int) -> None:
+    with suppress(RefusedError):
+        for signer in signers.parse(GOOD[:at] + put + GOOD[at + cut :]).values():
+            assert all(signer.principals) and signer.name.isprintable()
+            assert signer.key.fingerprint.startswith("SHA256:")

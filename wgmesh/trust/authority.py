@@ -12,9 +12,6 @@ from wgmesh.trust.policy import Policy, Rules
 from wgmesh.trust.refusal import Refuse
 from wgmesh.trust.signers import Signers
 
-LARGEST_CERTIFICATE_BYTES = 256 << 10
-MOST_CERTIFICATES = 1000
-
 NAMES = (signers_file.FILE_NAME, openpgp.DIRECTORY, policy.FILE_NAME)
 """The trust files, at the root of a tree."""
 
@@ -105,12 +102,11 @@ class Authorities:
         if entry.mode != TREE_MODE:
             raise RefusedError(f"its {directory} is {entry.kind}, not a directory")
         (entries,) = self._objects.trees([entry.id])
-        if len(entries) > MOST_CERTIFICATES:
-            raise RefusedError(f"its {directory}/ has more than {MOST_CERTIFICATES} files")
+        openpgp.check_number(len(entries))
         files = {}
         for name, below in entries.items():
             shown = f"{directory}/{plain(name, 60)}"
-            files[name] = self._file(below, shown, LARGEST_CERTIFICATE_BYTES)
+            files[name] = self._file(below, shown, openpgp.LARGEST_BYTES)
         return openpgp.parse(files)
 
 

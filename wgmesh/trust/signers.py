@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import sshsig
+from wgmesh.trust import sshkey
+from wgmesh.trust.sshsig import NAMESPACE
 
 FILE_NAME = "allowed_signers"
 LARGEST_BYTES = 1 << 20
@@ -27,7 +28,7 @@ class Signer:
     """One line: who may sign, with which key, for what and when (seconds since the epoch)."""
 
     principals: tuple[str, ...]
-    key: sshsig.PublicKey
+    key: sshkey.PublicKey
     line: int
     namespaces: tuple[str, ...] | None = None
     valid_after: int | None = None
@@ -41,8 +42,7 @@ class Signer:
     @property
     def usable(self) -> bool:
         """Whether commits by this signer can be accepted at some time."""
-        for_git = self.namespaces is None or sshsig.NAMESPACE in self.namespaces
-        return for_git and self.key.kind in sshsig.USABLE
+        return self.namespaces is None or NAMESPACE in self.namespaces
 
 
 def parse(data: bytes) -> Signers:
@@ -92,7 +92,7 @@ def _signer(number: int, line: str) -> Signer:
     rest = tail[0]
     namespaces: tuple[str, ...] | None = None
     times: dict[str, int] = {}
-    if rest.split(" ", 1)[0].split("\t", 1)[0] not in sshsig.KINDS:
+    if rest.split(" ", 1)[0].split("\t", 1)[0] not in sshkey.KINDS:
         options, rest = _options(number, rest)
         if "namespaces" in options:
             namespaces = tuple(options.pop("namespaces").split(","))
@@ -105,13 +105,13 @@ def _signer(number: int, line: str) -> Signer:
     words = rest.split(None, 2)
     if len(words) < 2:
         raise _bad(number, "has no key", form)
-    if words[0] not in sshsig.KINDS:
+    if words[0] not in sshkey.KINDS:
         kind = words[0][:40]
         raise _bad(number, f"has a key of the unknown kind {kind!r}", "use an ed25519 key")
     try:
-        key = sshsig.parse_key(sshsig.decode_base64(words[1].encode()))
+        key = sshkey.parse_key(sshkey.decode_base64(words[1].encode()))
     except RefusedError as error:
-        raise _bad(number, f"has a damaged key: {error.message}", form) from None
+        raise _bad(number, f"has a key that cannot be used: {error.message}", form) from None
     if key.kind != words[0]:
         raise _bad(number, f"says {words[0]} but has a key of kind {key.kind}", form)
     return Signer(principals, key, number, namespaces, after, before)

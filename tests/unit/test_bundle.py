@@ -62,7 +62,7 @@ def handed(work: Workshop, fetcher: Repository, since: str = "") -> bytes:
 
 
 def take(root: Repository, data: bytes, commit: str, limit: int = LIMIT) -> None:
-    root.take_bundle(io.BytesIO(data), commit, limit_bytes=limit)
+    root.take_bundle(io.BytesIO(data), [commit], limit_bytes=limit)
 
 
 def contents(root: Repository) -> set[str]:
@@ -76,7 +76,7 @@ def contents(root: Repository) -> set[str]:
 def test_everything_then_what_is_new(work: Workshop, fetcher: Repository, root: Repository) -> None:
     first = work.head()
     take(root, handed(work, fetcher), first)
-    assert root.fetched() == first and root.reaches(first)
+    assert root.fetched() == (first,) and root.reaches(first)
     root.keep(first)
     work.commit("More", {"mesh.toml": "two", "nodes/a.toml": "x" * 5000})
     second = work.head()
@@ -137,6 +137,72 @@ def test_many_small_packs_become_one(work: Workshop, fetcher: Repository, root: 
     assert chain.verify(root, first, work.head(), now=NOW).id == work.head()
 
 
+# ---------------------------------------------------------------- two remotes
+
+
+def both(work: Workshop, fetcher: Repository, since: str, *tips: str) -> bytes:
+    """Return the bundle of a fetch from remotes that have these tips."""
+    hub = str(work.path.parent / "hub.git")
+    for tip in tips:
+        work.git("push", "--quiet", "--force", "origin", f"{tip}:refs/heads/main")
+        fetcher.fetch(hub, "main", tip, timeout_seconds=SECONDS)
+    fetcher.hold(tips)
+    path = work.path.parent / "bundle"
+    written = fetcher.write_bundle(path, since)
+    assert written == tuple(tip for tip in tips if tip != since)
+    return path.read_bytes()
+
+
+def test_a_fork_comes_in_one_bundle(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    first = work.head()
+    take(root, handed(work, fetcher), first)
+    one = work.commit("One", {"a": "a"})
+    work.checkout(first)
+    two = work.commit("Two", {"b": "b"})
+    data = both(work, fetcher, first, one, two)
+    root.take_bundle(io.BytesIO(data), [one, two], limit_bytes=LIMIT)
+    assert root.fetched() == (one, two)
+    assert root.reaches(one) and root.reaches(two)
+    assert not root.is_ancestor(one, two) and not root.is_ancestor(two, one)
+    run(["git", "fsck", "--strict", "--full"], root.path)
+    root.hold([two])
+    assert root.fetched() == (two,) and not root.reaches(one)
+
+
+def test_a_tip_that_is_late_comes_too(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    first = work.head()
+    late, tip = work.commit("Late"), work.commit("Tip")
+    data = both(work, fetcher, "", late, tip, first)
+    root.take_bundle(io.BytesIO(data), [late, tip, first], limit_bytes=LIMIT)
+    assert root.fetched() == (late, tip, first)
+    both(work, fetcher, first, tip, first)  # what the base has already is left out
+
+
+def test_a_bundle_leads_to_all_that_was_announced_and_to_no_more(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    first = work.head()
+    one = work.commit("One", {"a": "a"})
+    work.checkout(first)
+    two = work.commit("Two", {"b": "b"})
+    data, single = both(work, fetcher, "", one, two), handed(work, fetcher)
+    before = contents(root)
+    for bundled, announced in (
+        (data, [one]),
+        (data, [two]),
+        (data, [two, one]),
+        (data, [one, two, first]),
+        (data, []),
+        (single, [one]),
+        (single, [two, one]),
+    ):
+        with pytest.raises(WgmeshError, match="leads elsewhere"):
+            root.take_bundle(io.BytesIO(bundled), announced, limit_bytes=LIMIT)
+        assert contents(root) == before
+
+
 # ---------------------------------------------------------------- as it should not be
 
 
@@ -166,7 +232,7 @@ def test_other_heads(work: Workshop, fetcher: Repository, root: Repository) -> N
             take(root, changed, tip)
         assert caught.value.message.isprintable()
         assert contents(root) == before
-    assert root.fetched() is None
+    assert root.fetched() == ()
 
 
 def test_packs_that_are_none(work: Workshop, fetcher: Repository, root: Repository) -> None:
@@ -178,7 +244,7 @@ def test_packs_that_are_none(work: Workshop, fetcher: Repository, root: Reposito
         with pytest.raises(WgmeshError):
             take(root, changed, work.head())
         assert contents(root) == before
-    assert root.fetched() is None
+    assert root.fetched() == ()
 
 
 def bundle(commit: str, packed: bytes) -> bytes:
@@ -250,7 +316,7 @@ def test_the_fetchs_own_configuration_is_not_root_s(
     (fetcher.path / "objects" / "info").mkdir(exist_ok=True)
     (fetcher.path / "objects" / "info" / "alternates").write_text(f"{root.path}/objects\n")
     take(root, data, work.head())
-    assert root.fetched() == work.head() and not (tmp_path / "ran").exists()
+    assert root.fetched() == (work.head(),) and not (tmp_path / "ran").exists()
     assert not (root.path / "objects" / "info" / "alternates").exists()
 
 
@@ -267,5 +333,5 @@ def test_a_full_disk_leaves_nothing(
             return super().read(100 + data.index(b"PACK") if size else size)
 
     with pytest.raises(WgmeshError, match="No space left"):
-        root.take_bundle(Full(data), work.head(), limit_bytes=LIMIT)
+        root.take_bundle(Full(data), [work.head()], limit_bytes=LIMIT)
     assert contents(root) == before

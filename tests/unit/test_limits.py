@@ -187,7 +187,7 @@ def test_a_pack_bomb_in_a_bundle(tmp_path: Path, bomb: Callable[[], bytes]) -> N
             (tmp_path / "bundle").open("rb") as bundle,
             pytest.raises(WgmeshError, match=r"memory|size_t"),
         ):
-            root.take_bundle(bundle, TIP, limit_bytes=64 << 20)
+            root.take_bundle(bundle, [TIP], limit_bytes=64 << 20)
         assert sorted(root.path.rglob("*")) == before
 
 
@@ -313,8 +313,8 @@ def test_what_a_killed_git_left_is_in_nobodys_way(
         (root.path / "refs" / "wgmesh").mkdir()
         (root.path / "refs" / "wgmesh" / "fetched.lock").write_bytes(b"left")
         with (tmp_path / "bundle").open("rb") as bundle:
-            root.take_bundle(bundle, tip, limit_bytes=1 << 20)
-        assert root.fetched() == tip
+            root.take_bundle(bundle, [tip], limit_bytes=1 << 20)
+        assert root.fetched() == (tip,)
 
 
 def test_what_was_refused_does_not_fill_the_disk(
@@ -330,7 +330,7 @@ def test_what_was_refused_does_not_fill_the_disk(
             node.fetch(remote, "main", work.head(), timeout_seconds=SECONDS)
             assert node.write_bundle(tmp_path / "bundle", trusted if number else "")
             with (tmp_path / "bundle").open("rb") as bundle:
-                root.take_bundle(bundle, work.head(), limit_bytes=8 << 20)
+                root.take_bundle(bundle, [work.head()], limit_bytes=8 << 20)
             if not number:
                 root.keep(trusted)
             for repository in (node, root):

@@ -35,7 +35,7 @@ def main() -> int:
     with Repository(Path(git_dir)) as repository:
         try:
             with Path(path).open("rb") as bundle:
-                repository.take_bundle(bundle, tip, limit_bytes=LARGEST_BUNDLE_BYTES)
+                repository.take_bundle(bundle, [tip], limit_bytes=LARGEST_BUNDLE_BYTES)
             verified = chain.verify(repository, trusted, tip, now=float(EPOCH))
             repository.inventory_files(verified.id, ".")
         except WgmeshError as error:

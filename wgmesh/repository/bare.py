@@ -18,6 +18,7 @@ from wgmesh.trust.objects import Entry
 
 FETCHED_REF = "refs/wgmesh/fetched"
 TRUSTED_REF = "refs/wgmesh/trusted"
+ANCHOR_REF = "refs/wgmesh/anchor"
 
 _LOCAL_SECONDS = 60
 _TIDY_SECONDS = 300
@@ -164,18 +165,21 @@ class Repository:
 
     # ------------------------------------------------------------ bundles
 
-    def write_bundle(self, path: Path, since: str) -> bool:
-        """Write what leads from `since` ("": from the beginning) to the fetched commit.
+    def write_bundle(self, path: Path, since: str) -> tuple[str, ...]:
+        """Write what leads from `since` ("": from the beginning) to the fetched commits.
 
-        Returns False, and leaves no file, when `since` reaches that commit already. A `since` that
-        is not here counts as the beginning. Raises WgmeshError.
+        Returns those that it has: the ones that `since` does not reach, and no file is left when it
+        reaches all. A `since` that is not here counts as the beginning. Raises WgmeshError.
         """
         path.unlink(missing_ok=True)
-        tip = self._resolve(FETCHED_REF)
         known = bool(since) and self.has(since)
-        if tip is None or (known and self.is_ancestor(tip, since)):
-            return False
-        wanted = [FETCHED_REF, *([f"^{since}"] if known else [])]
+        commits = [
+            commit for commit in self.fetched() if not (known and self.is_ancestor(commit, since))
+        ]
+        if not commits:
+            return ()
+        self.hold(commits)
+        wanted = [ref for _, ref in _places(commits)] + ([f"^{since}"] if known else [])
         aside = path.with_name(f"{path.name}.new")
         path.with_name(f"{aside.name}.lock").unlink(missing_ok=True)  # of a git that was killed
         outcome = self._git(
@@ -186,21 +190,18 @@ class Repository:
             raise WgmeshError(f"cannot write {path}: {outcome.said}", "check the disk")
         aside.chmod(0o644)
         aside.replace(path)
-        return True
+        return tuple(commits)
 
-    def take_bundle(self, stream: BinaryIO, commit: str, *, limit_bytes: int) -> None:
-        """Have `commit` as the fetched one, out of a bundle that nobody vouches for.
+    def take_bundle(self, stream: BinaryIO, commits: Sequence[str], *, limit_bytes: int) -> None:
+        """Have `commits` as the fetched ones, out of a bundle that nobody vouches for.
 
         See bundle.take for what is raised; nothing has changed then.
         """
-        expected = (full_id(commit), FETCHED_REF)
         self._make_room()
         self.close()  # it would not look for the new pack
-        bundle.take(self.path, stream, expected, has=self.has, limit_bytes=limit_bytes)
+        bundle.take(self.path, stream, _places(commits), has=self.has, limit_bytes=limit_bytes)
         self.close()
-        outcome = self._git("update-ref", FETCHED_REF, commit)
-        if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+        self.hold(commits)
         # As `git fetch` does: many small packs become one. That it fails is for the next time.
         self._git(
             "gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS, limits=Limits(4 * limit_bytes)
@@ -213,15 +214,24 @@ class Repository:
         outcome = self._git("for-each-ref", "--count=1", f"--contains={full_id(commit)}")
         return outcome.status == 0 and bool(outcome.stdout)
 
-    def fetched(self) -> str | None:
-        """Return the id that was fetched last, None before the first time."""
-        return self._resolve(FETCHED_REF)
+    def fetched(self) -> tuple[str, ...]:
+        """Return the ids that were fetched last, one for each story that the remotes told."""
+        outcome = self._git("for-each-ref", "--format=%(objectname)", f"{FETCHED_REF}*")
+        return tuple(outcome.stdout.decode().split())
 
-    def keep(self, commit: str) -> None:
-        """Hold on to `commit` and its history, so that git's own tidying never removes it."""
-        outcome = self._git("update-ref", TRUSTED_REF, full_id(commit))
-        if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+    def hold(self, commits: Sequence[str]) -> None:
+        """Have exactly these commits, which must be here, as the fetched ones."""
+        for commit, ref in _places(commits):
+            self._update_ref(ref, commit)
+        for _, former in _places(self.fetched())[len(commits) :]:
+            self._git("update-ref", "-d", former)
+
+    def keep(self, commit: str, *, anchor: bool = False) -> None:
+        """Hold on to `commit` and its history, so that git's own tidying never removes it.
+
+        As the trusted one, or as the anchor: each in the place of the one before.
+        """
+        self._update_ref(ANCHOR_REF if anchor else TRUSTED_REF, commit)
 
     def kept(self) -> str | None:
         """Return the id that keep() was last called with, None before the first time."""
@@ -269,6 +279,11 @@ class Repository:
 
     # ------------------------------------------------------------ git
 
+    def _update_ref(self, ref: str, commit: str) -> None:
+        outcome = self._git("update-ref", ref, full_id(commit))
+        if outcome.status:
+            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+
     def _resolve(self, name: str) -> str | None:
         outcome = self._git("rev-parse", "--verify", "--quiet", name)
         return None if outcome.status else outcome.stdout.decode().strip()
@@ -302,3 +317,11 @@ class Repository:
     def _require(self) -> None:
         if not self.path.is_dir():
             raise WgmeshError(f"there is no repository at {self.path}", "fetch first")
+
+
+def _places(commits: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return each commit with the ref that it has when it is fetched."""
+    return tuple(
+        (full_id(commit), FETCHED_REF if not number else f"{FETCHED_REF}-{number + 1}")
+        for number, commit in enumerate(commits)
+    )

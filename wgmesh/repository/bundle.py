@@ -64,26 +64,26 @@ def read_head(stream: BinaryIO) -> tuple[Head, bytes]:
 def take(
     git_dir: Path,
     stream: BinaryIO,
-    expected: tuple[str, str],
+    expected: tuple[tuple[str, str], ...],
     *,
     has: Callable[[str], bool],
     limit_bytes: int,
 ) -> None:
     """Take the objects of the bundle in `stream` into the repository; no ref is changed.
 
-    `expected` are the commit and the ref that the bundle must lead to, and nothing else. Raises
+    `expected` are the commits and the refs that the bundle must lead to, and nothing else. Raises
     MissingBaseError, RefusedError when git finds an object malformed, or WgmeshError for anything
     else that is not as it should be; the repository is then as it was.
     """
     head, begun = read_head(stream)
-    if head.refs != (expected,):
+    if not expected or sorted(head.refs) != sorted(expected):
         raise _broken("it leads elsewhere")
     for need in head.needs:
         if not has(need):
             raise MissingBaseError(f"{need[:12]} is not in {git_dir}", "fetch everything")
     staging = git_dir / "incoming"
     try:
-        _take(git_dir, staging, stream, begun, expected[0], limit_bytes)
+        _take(git_dir, staging, stream, begun, [commit for commit, _ in expected], limit_bytes)
     except OSError as error:
         raise WgmeshError(
             f"cannot write to {git_dir}: {error.strerror}", "check the disk"
@@ -93,7 +93,12 @@ def take(
 
 
 def _take(
-    git_dir: Path, staging: Path, stream: BinaryIO, begun: bytes, commit: str, limit_bytes: int
+    git_dir: Path,
+    staging: Path,
+    stream: BinaryIO,
+    begun: bytes,
+    commits: list[str],
+    limit_bytes: int,
 ) -> None:
     if staging.exists():
         shutil.rmtree(staging)
@@ -109,10 +114,9 @@ def _take(
         args.append(f"--max-input-size={limit_bytes}")
         _git(git_dir, args, aside, limit_bytes, pack)
     copy.unlink()
-    # All that the commit reaches and that no ref of ours reaches must be there.
-    _git(
-        git_dir, ["rev-list", "--objects", "--quiet", commit, "--not", "--all"], aside, limit_bytes
-    )
+    # All that the commits reach and that no ref of ours reaches must be there.
+    reached = ["rev-list", "--objects", "--quiet", *commits, "--not", "--all"]
+    _git(git_dir, reached, aside, limit_bytes)
     made = sorted((staging / "pack").glob("pack-*"), key=lambda path: path.suffix == ".idx")
     target = git_dir / "objects" / "pack"
     target.mkdir(exist_ok=True)

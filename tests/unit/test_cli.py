@@ -31,7 +31,7 @@ from wgmesh.errors import (
 TOP = Path(__file__).parents[2]
 PROMISED = {
     *("join", "leave", "sync", "status", "rollback", "hold", "resume", "history", "diff"),
-    *("reconcile", "recover", "init", "validate", "plan", "node"),
+    *("reconcile", "recover", "init", "validate", "plan", "node", "trust"),
 }
 
 
@@ -126,6 +126,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["node"],
         ["node", "no-such-action"],
         ["node", "add"],
+        ["trust"],
+        ["trust", "no-such-action"],
+        ["trust", "revoke"],
+        ["trust", "revoke", "a", "b"],
+        ["trust", "reanchor"],
+        ["trust", "reanchor", "a", "b"],
+        ["trust", "reanchor", "a", "--sign", "b"],
         ["join", "url", "--introduction", "c", "--signers", "file"],
         ["--verbose"],
     ],
@@ -172,6 +179,9 @@ def test_common_options_go_before_and_after(option: str) -> None:
         (["validate", "-c", "HEAD:mesh", "--format", "github"], {"inventory": "HEAD:mesh"}),
         (["plan", "--base", "main"], {"base": "main"}),
         (["node", "add", "delta", "--from", "-"], {"name": "delta", "entry": "-"}),
+        (["trust", "revoke", "SHA256:x"], {"action": "revoke", "key": "SHA256:x"}),
+        (["trust", "reanchor", "c"], {"commit": "c", "signer": None}),
+        (["trust", "reanchor", "c", "--signer", "SHA256:x"], {"signer": "SHA256:x"}),
         (["join", "u"], {"branch": "main", "path": ".", "node": None}),
         (["join", "u", "--introduction", "c", "--signer", "SHA256:x"], {"signer": "SHA256:x"}),
         (["join", "u", "--signers", "f", "--no-enable"], {"signers": Path("f")}),

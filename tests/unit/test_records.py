@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.test_files import entries as files_in
 from wgmesh import records
 from wgmesh.model import VerifiedCommit
-from wgmesh.records import HOUR_SECONDS, Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import HOUR_SECONDS, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 
 NOW = 1_790_000_000
 
@@ -39,7 +39,8 @@ def test_tips(tmp_path: Path, tips: Tips) -> None:
 
 def test_last_sync(tmp_path: Path) -> None:
     assert records.read_last_sync(tmp_path) is None
-    value = LastSync(NOW, "applied", "why\nso", "c" * 40, NOW - 5)
+    remotes = (RemoteState("git://a/b", "newest", 5, "c" * 40), RemoteState("/x", "silent", 6))
+    value = LastSync(NOW, "applied", "why\nso", "c" * 40, NOW - 5, "run", remotes)
     records.write_last_sync(tmp_path, value)
     assert records.read_last_sync(tmp_path) == value
 

@@ -30,7 +30,7 @@ from wgmesh.model import (
     Secret,
     VerifiedCommit,
 )
-from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
@@ -97,6 +97,7 @@ WELL = Gathered(
     verdict=None,
     hold=None,
     quarantine=(),
+    remotes=(),
     seen=seen(),
     changes=(),
     drift=(),
@@ -121,7 +122,7 @@ def test_all_is_well() -> None:
     assert report.pop("last_sync") == last | {"commit": "a" * 40}
     who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
     nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
-    assert report == who | nothing | dict.fromkeys(("candidate", "exit", "hub"))
+    assert report == who | nothing | dict.fromkeys(("hint", "candidate", "exit", "hub"))
     assert found == {
         "name": "bravo",
         "public_key": "bravo-key",
@@ -245,6 +246,46 @@ def test_a_refused_tip_has_no_signer() -> None:
     report = assemble(replace(WELL, **CAUSES["refused"]), NOW)
     nothing = dict.fromkeys(("signer", "fingerprint", "subject", "time"))
     assert report["candidate"] == {"id": "b" * 40, **nothing}
+
+
+def test_a_refusal_says_what_to_do() -> None:
+    hint = "in a clone, somebody signs:\ngit fetch origin && git push"
+    refused = Verdict("refused", "b" * 40, "it is refused", hint, NOW - 5)
+    report = assemble(replace(WELL, verdict=refused), NOW)
+    assert report["hint"] == hint
+    lines = [line.strip() for line in status_text(report).splitlines()]
+    assert "what to do  in a clone, somebody signs:" in lines
+    assert "git fetch origin && git push" in lines, "a line of its own, to be pasted"
+    report.pop("hint")  # as an older wgmesh wrote it
+    assert "what to do" not in status_text(report)
+
+
+ONE, TWO = "git://one.example/mesh.git", "git://two.example/mesh.git"
+NEWEST = RemoteState(ONE, "newest", NOW - 500, "a" * 40)
+
+
+@pytest.mark.parametrize(
+    ("other", "parts"),
+    [
+        (RemoteState(TWO, "newest", NOW - 500, "a" * 40), ()),
+        (RemoteState(TWO, "diverged", NOW - 500, "b" * 40), ()),  # the verdict says so
+        (RemoteState(TWO, "behind", NOW - 500, "b" * 40), (TWO, "behind", "b" * 12)),
+        (RemoteState(TWO, "silent", NOW - 500, "", "no route"), (TWO, "no route", "others do")),
+    ],
+)
+def test_a_remote_that_others_stand_in_for(other: RemoteState, parts: tuple[str, ...]) -> None:
+    report = assemble(replace(WELL, remotes=(NEWEST, other)), NOW)
+    assert report["state"] == "in-sync", "it is no alarm, a fetch that is too old is"
+    assert len(report["reasons"]) == bool(parts)
+    for part in (*parts, timestamp(NOW - 500) or ""):
+        assert not parts or part in report["reasons"][0]
+
+
+def test_no_remote_stands_in_for_another_when_none_answers() -> None:
+    away = (RemoteState(ONE, "silent", NOW - 500), RemoteState(TWO, "silent", NOW - 500))
+    last = LastSync(NOW - 30, "unreachable", "no route", "", NOW - 300)
+    report = assemble(replace(WELL, remotes=away, last=last), NOW)
+    assert report["reasons"] == ["the last sync: no route"]
 
 
 def test_quarantine_shows_what_blocks() -> None:

@@ -65,7 +65,8 @@ def join(request: JoinRequest) -> Joined:
     with locked(settings.LOCK_FILE):
         finish_cut_short()
         if _is_joined(request):
-            _get_in(request, url)
+            for each in node.load().enrolment.remotes:
+                _get_in(request, each)
             joined = _entry_again()
         else:
             joined = _enrol(request, url)
@@ -102,7 +103,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
     entry = mesh.find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
-    records.write_tips(PLACES.state, Tips(trusted=tip, applied=_applied()))
+    records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))
     if entry is None:
         verdict = Verdict(
             "pending",
@@ -132,14 +133,15 @@ def _is_joined(request: JoinRequest) -> bool:
         known = settings.load_enrolment()
     except NotJoinedError:
         return False
-    asked = (request.remote, request.branch, request.path)
+    asked = (request.remote in known.remotes, request.branch, request.path)
     anchor = request.introduction in (None, known.anchor.commit)
     signer = request.signer in (None, known.anchor.fingerprint)
-    if (known.remotes[0], known.branch, known.path) != asked or not anchor or not signer:
+    if asked != (True, known.branch, known.path) or not anchor or not signer:
         raise UsageError(
             f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already,"
             f" from {known.anchor.commit[:12]} on",
-            "wgmesh leave comes first; wgmesh join without arguments prints the entry again",
+            "wgmesh leave comes first; wgmesh join without arguments prints the entry again; a"
+            f" second remote of the same inventory goes into {settings.NODE_FILE}",
         )
     return True
 
@@ -185,8 +187,8 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
     now = time.time()
     with Repository(settings.REPOSITORY_DIR) as repository:
         repository.ensure()
-        found = remote.tip(remote.ask(source))
-        commit = remote.bring(repository, source, found).commit
+        news = remote.news(remote.ask(source), source)
+        (commit,) = remote.bring(repository, source, news).commits
         if request.introduction is not None:
             first = chain.introduce(
                 repository,

@@ -15,6 +15,7 @@ from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.model import Change, Health
+from wgmesh.records import LastSync, RemoteState
 
 _PROBE_SECONDS = 2.0
 
@@ -42,20 +43,30 @@ def gather(me: Node) -> Gathered:
             drift.append(f"a file in {where} is not what was rendered")
         drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
     tick = _read_tick()
+    last = records.read_last_sync(PLACES.state)
     return Gathered(
         me=me,
         running=running,
-        tips=records.read_tips(PLACES.state),
-        last=records.read_last_sync(PLACES.state),
+        tips=node.tips(me),
+        last=last,
         verdict=records.read_verdict(PLACES.state),
         hold=records.read_hold(PLACES.state),
         quarantine=records.read_quarantine(PLACES.state),
+        remotes=_remotes(me, last),
         seen=seen,
         changes=changes,
         drift=tuple(drift),
         rtt_ms=tick.get("rtt_ms", {}),
         probed_at=tick.get("time", 0),
     )
+
+
+def _remotes(me: Node, last: LastSync | None) -> tuple[RemoteState, ...]:
+    """Return how the remotes stood, when there are several."""
+    names = me.enrolment.remotes
+    if len(names) == 1 or last is None:
+        return ()
+    return tuple(one for one in last.remotes if one.remote in names)
 
 
 def report() -> Report:

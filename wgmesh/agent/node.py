@@ -3,10 +3,10 @@
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wgmesh import __version__, generation, linux, process, render, resolve, settings
+from wgmesh import __version__, generation, linux, process, records, render, resolve, settings
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
@@ -18,6 +18,7 @@ from wgmesh.model import (
     Observed,
     Secret,
 )
+from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.transaction import Places
 
@@ -64,6 +65,17 @@ def require_root() -> None:
 def load() -> Node:
     """Return this machine's policy and enrolment. Raises NotJoinedError."""
     return Node(settings.load_settings(), settings.load_enrolment())
+
+
+def tips(me: Node) -> Tips:
+    """Return the two pointers. What was trusted from another anchor than now is so no more.
+
+    That is what makes node.toml the one file that re-anchors: a tip that is older than it is lost.
+    """
+    found = records.read_tips(PLACES.state)
+    if found.anchor and found.anchor != me.enrolment.anchor.commit:
+        return replace(found, trusted=None, anchor="")
+    return found
 
 
 def running() -> Running | None:

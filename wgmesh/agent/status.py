@@ -1,6 +1,6 @@
 """What `wgmesh status` says, made purely out of what was gathered."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from wgmesh.agent import node
 from wgmesh.agent.node import Node, Running
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
-from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 
 Report = dict[str, Any]
 
@@ -33,8 +33,9 @@ _SKEW_SECONDS = 5
 class Gathered:
     """All that a report is made from.
 
-    `changes` lead from what is seen to what was confirmed; `drift` tells of them, and of files.
-    `rtt_ms` by public key is what the last tick measured.
+    `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
+    is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
+    what the last tick measured.
     """
 
     me: Node
@@ -44,6 +45,7 @@ class Gathered:
     verdict: Verdict | None
     hold: Hold | None
     quarantine: tuple[Quarantined, ...]
+    remotes: tuple[RemoteState, ...]
     seen: Observed | None
     changes: tuple[Change, ...]
     drift: tuple[str, ...]
@@ -169,7 +171,19 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
     elif have.last is not None and have.last.outcome in ("unreachable", "failed"):
         kind = "degraded" if have.last.outcome == "failed" else "in-sync"
         found.append((kind, f"the last sync: {have.last.reason}"))
-    return found
+    return found + [("in-sync", sentence) for sentence in _lacking(have.remotes)]
+
+
+def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
+    """Yield a sentence for each remote that others stand in for; that none answers is no news."""
+    if all(state.standing == "silent" for state in remotes):
+        return
+    for state in remotes:
+        since = timestamp(state.since)
+        if state.standing == "silent":
+            yield f"{state.remote} gives nothing since {since}, others do: {state.reason}"
+        elif state.standing == "behind":
+            yield f"{state.remote} is behind since {since}, at {state.commit[:12]}"
 
 
 def stale(have: Gathered, now: float) -> bool:
@@ -203,6 +217,7 @@ def assemble(have: Gathered, now: float) -> Report:
         "interface": have.me.enrolment.interface,
         "state": state,
         "reasons": [sentence for _, sentence in reasons],
+        "hint": (have.verdict.hint or None) if have.verdict is not None else None,
         "commit": _commit(_runs(have)),
         "candidate": _candidate(have.tips, have.verdict),
         "generation": have.running.manifest.number if have.running is not None else None,
@@ -235,7 +250,17 @@ def assemble(have: Gathered, now: float) -> Report:
 
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
-    names = ("node", "interface", "commit", "candidate", "generation", "last_sync", "exit", "hub")
+    names = (
+        "node",
+        "interface",
+        "hint",
+        "commit",
+        "candidate",
+        "generation",
+        "last_sync",
+        "exit",
+        "hub",
+    )
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
     return {"state": "not-joined"} | dict.fromkeys(names) | empty

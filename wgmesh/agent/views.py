@@ -83,7 +83,7 @@ def _files(number: int) -> dict[str, bytes]:
 
 
 def _candidate(me: node.Node) -> dict[str, bytes]:
-    tip = records.read_tips(PLACES.state).trusted
+    tip = node.tips(me).trusted
     if tip is None:
         raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")
     with Repository(REPOSITORY_DIR) as repository:

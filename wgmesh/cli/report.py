@@ -50,6 +50,11 @@ def status_text(report: Mapping[str, Any]) -> str:
     rows = [("node", f"{report['node']} ({report['interface']})")]
     rows.append(("state", paint(state, _COLOUR.get(state, "red"))))
     rows += [("", reason) for reason in report["reasons"]]
+    if report.get("hint"):  # one that an older wgmesh wrote has none
+        rows += [
+            ("what to do" if not number else "", line)
+            for number, line in enumerate(report["hint"].splitlines())
+        ]
     generation = report["generation"]
     runs = "nothing yet" if generation is None else f"generation {generation}, "
     rows.append(("runs", runs + (_commit(report["commit"]) if generation is not None else "")))

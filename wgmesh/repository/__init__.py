@@ -3,6 +3,7 @@
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
 from wgmesh.repository.inventory_files import files_at
+from wgmesh.repository.reader import full_id
 from wgmesh.repository.remote import check_branch, check_remote, ssh_host
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "check_branch",
     "check_remote",
     "files_at",
+    "full_id",
     "ssh_host",
 ]

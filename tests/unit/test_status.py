@@ -122,7 +122,7 @@ def test_all_is_well() -> None:
     assert report.pop("last_sync") == last | {"commit": "a" * 40}
     who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
     nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
-    assert report == who | nothing | dict.fromkeys(("hint", "candidate", "exit", "hub"))
+    assert report == who | nothing | dict.fromkeys(("candidate", "exit", "hub"))
     assert found == {
         "name": "bravo",
         "public_key": "bravo-key",
@@ -252,12 +252,12 @@ def test_a_refusal_says_what_to_do() -> None:
     hint = "in a clone, somebody signs:\ngit fetch origin && git push"
     refused = Verdict("refused", "b" * 40, "it is refused", hint, NOW - 5)
     report = assemble(replace(WELL, verdict=refused), NOW)
-    assert report["hint"] == hint
-    lines = [line.strip() for line in status_text(report).splitlines()]
-    assert "what to do  in a clone, somebody signs:" in lines
-    assert "git fetch origin && git push" in lines, "a line of its own, to be pasted"
-    report.pop("hint")  # as an older wgmesh wrote it
-    assert "what to do" not in status_text(report)
+    assert report["reasons"] == [f"it is refused\n{hint}"]
+    lines = status_text(report).splitlines()
+    at = lines.index("it is refused")
+    assert lines[at + 1 : at + 3] == hint.splitlines(), "as it is, to be pasted"
+    other = assemble(replace(WELL, verdict=replace(refused, kind="invalid")), NOW)
+    assert other["reasons"] == ["it is refused"]
 
 
 ONE, TWO = "git://one.example/mesh.git", "git://two.example/mesh.git"

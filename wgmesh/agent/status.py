@@ -60,7 +60,8 @@ def timestamp(seconds: int) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _commit(commit: VerifiedCommit | None) -> Report | None:
+def commit_table(commit: VerifiedCommit | None) -> Report | None:
+    """Return a commit as the contract shows it."""
     if commit is None:
         return None
     return {
@@ -87,7 +88,7 @@ def _candidate(tips: Tips, verdict: Verdict | None) -> Report | None:
         return {"id": verdict.commit, **nothing}
     if tips.trusted is None or (tips.applied is not None and tips.applied.id == tips.trusted.id):
         return None
-    return _commit(tips.trusted)
+    return commit_table(tips.trusted)
 
 
 def endpoint_source(peer: Peer, endpoint: Endpoint | None) -> str | None:
@@ -155,7 +156,7 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
     """Return (state, sentence) for everything that is not as it should be."""
     found = []
     if have.verdict is not None:
-        found.append((have.verdict.kind, have.verdict.reason))
+        found.append((have.verdict.kind, _said(have.verdict)))
     if have.hold is not None:
         found.append(("held", f"held: {have.hold.reason}"))
     if have.running is None and have.verdict is None and not have.drift:
@@ -172,6 +173,12 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         kind = "degraded" if have.last.outcome == "failed" else "in-sync"
         found.append((kind, f"the last sync: {have.last.reason}"))
     return found + [("in-sync", sentence) for sentence in _lacking(have.remotes)]
+
+
+def _said(verdict: Verdict) -> str:
+    """Return what is wrong with a tip; of a refused one also what to do, on lines of its own."""
+    said, hint = verdict.reason, verdict.hint
+    return f"{said}\n{hint}" if verdict.kind == "refused" and hint else said
 
 
 def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
@@ -217,8 +224,7 @@ def assemble(have: Gathered, now: float) -> Report:
         "interface": have.me.enrolment.interface,
         "state": state,
         "reasons": [sentence for _, sentence in reasons],
-        "hint": (have.verdict.hint or None) if have.verdict is not None else None,
-        "commit": _commit(_runs(have)),
+        "commit": commit_table(_runs(have)),
         "candidate": _candidate(have.tips, have.verdict),
         "generation": have.running.manifest.number if have.running is not None else None,
         "last_sync": None
@@ -250,17 +256,7 @@ def assemble(have: Gathered, now: float) -> Report:
 
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
-    names = (
-        "node",
-        "interface",
-        "hint",
-        "commit",
-        "candidate",
-        "generation",
-        "last_sync",
-        "exit",
-        "hub",
-    )
+    names = ("node", "interface", "commit", "candidate", "generation", "last_sync", "exit", "hub")
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
     return {"state": "not-joined"} | dict.fromkeys(names) | empty

@@ -3,7 +3,6 @@
 import logging
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -161,4 +160,6 @@ def start(
 
 def which(program: str) -> str | None:
     """Return the full path of `program` in our PATH, or None."""
+    import shutil  # with four compressors in its train
+
     return shutil.which(program, path=SAFE_PATH)

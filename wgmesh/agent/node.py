@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgmesh import __version__, generation, linux, process, render, resolve, settings
+from wgmesh import __version__, generation, history, linux, process, render, resolve, settings
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.model import (
     Change,
+    Endpoint,
     KernelState,
     NodePlan,
     Observed,
@@ -157,6 +158,10 @@ def target_for(
     }
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
+    chosen = {
+        key: _endpoint(text)
+        for key, text in history.read_failover(settings.RUN_DIR).chosen().items()
+    }
 
     def target(observed: KernelState) -> KernelState:
         return desired(
@@ -168,9 +173,15 @@ def target_for(
             resolved=resolved,
             reset=reset,
             former_sysctls=former,
+            chosen=chosen,
         )
 
     return target
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port))
 
 
 def sysctl_keys(*plans: NodePlan | None) -> frozenset[str]:

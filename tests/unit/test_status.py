@@ -16,6 +16,7 @@ from wgmesh.agent.node import Node, Running
 from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
+from wgmesh.history import Failover, Watched
 from wgmesh.model import (
     Endpoint,
     KernelState,
@@ -31,6 +32,7 @@ from wgmesh.model import (
     VerifiedCommit,
 )
 from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
@@ -108,6 +110,32 @@ FRESH = replace(WELL, running=None, tips=Tips(), last=None, seen=None, rtt_ms={}
 DOWN = replace(WELL, seen=seen(handshake=NOW - 1000), rtt_ms={})
 
 
+MOVED = replace(
+    WELL,
+    seen=seen(endpoint=ALTERNATIVE),
+    failover=Failover(
+        watched={"bravo-key": Watched("bravo", "10.40.0.2", (str(PRIMARY), str(ALTERNATIVE)))},
+        watches={"bravo-key": Watch(5000.0, endpoint=str(ALTERNATIVE), since=4000.0, switches=3)},
+    ),
+    uptime=5000.0,
+)
+
+
+def test_an_endpoint_that_the_failover_chose_is_told_with_its_time() -> None:
+    (found,) = assemble(MOVED, NOW)["peers"]
+    assert found["endpoint_source"] == "alternative"
+    assert found["endpoint_since"] == timestamp(NOW - 1000)
+    (roamed,) = assemble(replace(MOVED, seen=seen(endpoint=ROAMED)), NOW)["peers"]
+    assert (roamed["endpoint_source"], roamed["endpoint_since"]) == ("roamed", None)
+
+
+def test_an_address_of_a_name_that_was_resolved_is_told_from_a_roamed_one() -> None:
+    named = peer("bravo", NAMED, PRIMARY)
+    resolved = {str(NAMED): (str(ALTERNATIVE),)}
+    assert endpoint_source(named, ALTERNATIVE, resolved) == "inventory"
+    assert endpoint_source(named, PRIMARY, resolved) == "alternative"
+
+
 def test_all_is_well() -> None:
     report = assemble(WELL, NOW)
     (found,) = report.pop("peers")
@@ -128,6 +156,7 @@ def test_all_is_well() -> None:
         "public_key": "bravo-key",
         "endpoint": "192.0.2.1:51820",
         "endpoint_source": "inventory",
+        "endpoint_since": None,
         "handshake_age_seconds": 10,
         "rx_bytes": 1000,
         "tx_bytes": 2000,

@@ -1,19 +1,18 @@
 """The node's bare repository: fetched into, and read by object id. Nothing is checked out."""
 
-import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from wgmesh import process
-from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
+from wgmesh.errors import UnreachableError, WgmeshError
 from wgmesh.files import sync_directory
-from wgmesh.repository import bundle, command, merge
+from wgmesh.repository import bundle, command, merge, transfer
+from wgmesh.repository.command import Limits
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
-from wgmesh.repository.remote import ACCESS, check_branch, check_remote, unreachable
+from wgmesh.repository.remote import ACCESS, check_branch, check_remote
 from wgmesh.trust.commit import plain
 from wgmesh.trust.objects import Entry
 
@@ -106,35 +105,13 @@ class Repository:
     # ------------------------------------------------------------ the remote
 
     def ls_remote(self, remote: str, branch: str, *, timeout_seconds: float) -> str:
-        """Return the id that `remote` has at the branch now.
+        """Return the id that `remote` has at the branch now; see transfer.ask.
 
-        Without GitPython, so that a poll that finds nothing new stays cheap, and without the
-        repository, which need not exist yet. Raises UnreachableError when the remote does not
-        answer or has no such branch, UsageError for a remote or branch that cannot be.
+        Raises UsageError for a remote or branch that cannot be.
         """
-        remote, ref = check_remote(remote), f"refs/heads/{check_branch(branch)}"
-        argv = command.arguments(self.path, ["ls-remote", "--refs", "--", remote, ref])
-        try:
-            done = process.run(
-                argv, env=command.CLEAN | self._extra, timeout_seconds=timeout_seconds, check=False
-            )
-        except process.CommandError as error:
-            if error.returncode is not None:
-                raise
-            outcome = command.Outcome(None, b"", "the time was up")
-        else:
-            outcome = command.Outcome(
-                done.returncode, done.stdout, done.stderr.decode(errors="replace")
-            )
-        if outcome.status != 0:
-            raise unreachable(remote, outcome)
-        for line in outcome.stdout.decode(errors="replace").splitlines():
-            commit, _, name = line.partition("\t")
-            if name == ref and re.fullmatch(r"[0-9a-f]{40}", commit):
-                return commit
-        raise UnreachableError(
-            f"{plain(remote, 200)} answers, but has no branch {branch}",
-            "push the branch, or join with another --branch",
+        remote, branch = check_remote(remote), check_branch(branch)
+        return transfer.ask(
+            self.path, remote, branch, extra=self._extra, timeout_seconds=timeout_seconds
         )
 
     def fetch(
@@ -143,10 +120,10 @@ class Repository:
         """Fetch the branch, which must then be at `expected`, with all its objects.
 
         When it is not, as when somebody pushed meanwhile, `expected` is asked for by its id. Raises
-        UnreachableError when the remote does not give it, RefusedError when git finds an object
-        malformed.
+        UnreachableError when the remote does not give it, and what transfer.fetch does.
         """
         remote, ref = check_remote(remote), f"refs/heads/{check_branch(branch)}"
+        self._make_room()
         self._fetch(remote, ref, timeout_seconds)
         if self._resolve(FETCHED_REF) == expected:
             return
@@ -158,24 +135,33 @@ class Repository:
             )
 
     def _fetch(self, remote: str, source: str, timeout_seconds: float) -> None:
-        options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
-        outcome = self._git(
-            "fetch",
-            *options,
-            "--",
+        transfer.fetch(
+            self.path,
             remote,
-            f"+{source}:{FETCHED_REF}",
+            source,
+            FETCHED_REF,
             extra=self._extra,
             timeout_seconds=timeout_seconds,
         )
-        if outcome.status == 0:
+
+    def _make_room(self) -> None:
+        """Clear away what was left behind; forget what was refused when it takes too much room.
+
+        Then the trusted commit and its history are what stays. Anything else can be fetched again.
+        """
+        self._require()
+        transfer.clear(self.path)
+        if transfer.size_bytes(self.path) <= transfer.LARGEST_REPOSITORY_BYTES:
             return
-        if "fsck error" in outcome.stderr:
-            raise RefusedError(
-                f"{plain(remote, 200)} sent an object that git refuses: {outcome.said}",
-                "push commits that git itself has written",
-            )
-        raise unreachable(remote, outcome)
+        self.close()
+        self._git("update-ref", "-d", FETCHED_REF)
+        self._git(
+            "gc",
+            "--prune=now",
+            "--quiet",
+            timeout_seconds=_TIDY_SECONDS,
+            limits=Limits(transfer.LARGEST_REPOSITORY_BYTES),
+        )
 
     # ------------------------------------------------------------ bundles
 
@@ -195,6 +181,7 @@ class Repository:
         self.hold(commits)
         wanted = [ref for _, ref in _places(commits)] + ([f"^{since}"] if known else [])
         aside = path.with_name(f"{path.name}.new")
+        path.with_name(f"{aside.name}.lock").unlink(missing_ok=True)  # of a git that was killed
         outcome = self._git(
             "bundle", "create", "--quiet", "--version=2", str(aside), *wanted, timeout_seconds=300
         )
@@ -210,12 +197,15 @@ class Repository:
 
         See bundle.take for what is raised; nothing has changed then.
         """
+        self._make_room()
         self.close()  # it would not look for the new pack
         bundle.take(self.path, stream, _places(commits), has=self.has, limit_bytes=limit_bytes)
         self.close()
         self.hold(commits)
         # As `git fetch` does: many small packs become one. That it fails is for the next time.
-        self._git("gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS)
+        self._git(
+            "gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS, limits=Limits(4 * limit_bytes)
+        )
 
     def reaches(self, commit: str) -> bool:
         """Return whether what was fetched before has `commit` and all its history."""
@@ -318,10 +308,21 @@ class Repository:
         *args: str,
         extra: Mapping[str, str] = command.NO_PROTOCOL,
         timeout_seconds: float = _LOCAL_SECONDS,
+        limits: Limits | None = None,
     ) -> command.Outcome:
+        self._require()
+        return command.run(
+            self.path,
+            self.path,
+            args,
+            extra=extra,
+            timeout_seconds=timeout_seconds,
+            limits=limits,
+        )
+
+    def _require(self) -> None:
         if not self.path.is_dir():
             raise WgmeshError(f"there is no repository at {self.path}", "fetch first")
-        return command.run(self.path, self.path, args, extra=extra, timeout_seconds=timeout_seconds)
 
 
 def _places(commits: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -20,8 +20,6 @@ MAGIC = b"# v2 git bundle\n"
 _LARGEST_HEAD_BYTES = 64 << 10
 _CHUNK_BYTES = 1 << 20
 _SECONDS = 300
-_LIMITS = ("prlimit", f"--as={1 << 30}", f"--cpu={_SECONDS}", "--core=0", "--")
-_SETTINGS = ("core.bigFileThreshold=32m", "core.packedGitWindowSize=32m", "pack.threads=1")
 _NEED = re.compile(rb"-([0-9a-f]{40})(?: .*)?")
 _REF = re.compile(rb"([0-9a-f]{40}) (\S+)")
 
@@ -114,10 +112,11 @@ def _take(
     with copy.open("rb") as pack:
         args = ["index-pack", "--stdin", "--fix-thin", "--strict", "--threads=1"]
         args.append(f"--max-input-size={limit_bytes}")
-        _git(git_dir, args, aside, pack)
+        _git(git_dir, args, aside, limit_bytes, pack)
     copy.unlink()
     # All that the commits reach and that no ref of ours reaches must be there.
-    _git(git_dir, ["rev-list", "--objects", "--quiet", *commits, "--not", "--all"], aside, None)
+    reached = ["rev-list", "--objects", "--quiet", *commits, "--not", "--all"]
+    _git(git_dir, reached, aside, limit_bytes)
     made = sorted((staging / "pack").glob("pack-*"), key=lambda path: path.suffix == ".idx")
     target = git_dir / "objects" / "pack"
     target.mkdir(exist_ok=True)
@@ -138,16 +137,21 @@ def _copy(stream: BinaryIO, begun: bytes, to: Path, limit_bytes: int) -> None:
             copy.write(more)
 
 
-def _git(git_dir: Path, args: list[str], extra: dict[str, str], pack: BinaryIO | None) -> None:
-    """Run git within limits of memory and time: an object can be far larger than its pack."""
-    settings = [part for pair in _SETTINGS for part in ("-c", pair)]
+def _git(
+    git_dir: Path,
+    args: list[str],
+    extra: dict[str, str],
+    limit_bytes: int,
+    pack: BinaryIO | None = None,
+) -> None:
+    """Run git within limits of memory and time."""
     outcome = command.run(
         git_dir,
         git_dir,
-        [*settings, *args],
+        args,
         extra=extra,
         timeout_seconds=_SECONDS,
-        before=_LIMITS,
+        limits=command.Limits(file_bytes=2 * limit_bytes),
         istream=pack,
     )
     if outcome.status == 0:

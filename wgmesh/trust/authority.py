@@ -77,7 +77,7 @@ class Authorities:
     def _read(self, files: TrustFiles) -> Policy:
         ssh, directory, toml = files
         signers: Signers = {}
-        keyring, rules = Keyring(), Rules()
+        keyring, rules = openpgp.parse({}), Rules()
         if directory is not None:
             keyring = self._keyring(directory)
         if ssh is not None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
-from wgmesh.trust import line, refusal
+from wgmesh.trust import line, openpgp, refusal
 from wgmesh.trust import signers as signers_file
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.objects import Objects
-from wgmesh.trust.openpgp import GpgVerifier, Keyring
+from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Mainline, Policy, Role, Rules, SideCommits, make
 from wgmesh.trust.side import Base
 from wgmesh.trust.signature import Signed
@@ -71,7 +71,8 @@ def verify(
     join = found.joins
     for commit in walk.commits(found.commits[::-1]):
         clock = now if commit.id == tip else None
-        who, _ = walk.steps.check(commit, before, clock, join=join)
+        who, kind = walk.steps.signed(commit, before, clock, join=join)
+        walk.steps.check(commit, before, who, kind, clock)
         walk.steps.usable(commit, clock)
         before, join = commit, False
     assert who is not None  # a line is never empty
@@ -104,12 +105,13 @@ def judge(
         kind, problem = Kind.JOIN if join else Kind.STEP, None
         who: Signed | None = None
         try:
-            who, kind = walk.steps.check(commit, before, clock, join=join)
+            who, kind = walk.steps.signed(commit, before, clock, join=join)
+            walk.steps.check(commit, before, who, kind, clock)
             walk.steps.usable(commit, clock)
         except RefusedError as error:
             problem = error.message
         if len(commit.parents) > 1:
-            yield from _sides(walk, commit, before, kind)
+            yield from _sides(walk, commit, before, kind, clock)
         yield _judged(commit, who, kind, problem)
         before, join = commit, False
 
@@ -164,7 +166,7 @@ def admit(
     """
     walk = Walk(objects, _SIGNERS_FILE, revoked=revoked, gpg=gpg)
     found = walk.commit(tip)
-    given = make(signers_file.parse(signers), Keyring(), Rules())
+    given = make(signers_file.parse(signers), openpgp.parse({}), Rules())
     who = walk.steps.signer(found, given, "the given {}", now)
     own = walk.steps.usable(found, now)
     if own.role(who.names) is Role.MERGE:
@@ -216,14 +218,18 @@ def _walk(
     return walk
 
 
-def _sides(walk: Walk, commit: Commit, before: Commit, kind: Kind) -> Iterator[Judged]:
+def _sides(
+    walk: Walk, commit: Commit, before: Commit, kind: Kind, clock: float | None
+) -> Iterator[Judged]:
     """Yield a verdict on each commit that a merge brings, oldest first."""
     base = Base(before, walk.steps.authorities.policy(before))
-    asked = kind is Kind.FORGE_MERGE or base.policy.rules.side_commits is SideCommits.SIGNED
+    by_forge = kind is Kind.FORGE_MERGE
+    asked = by_forge or base.policy.rules.side_commits is SideCommits.SIGNED
     for side in reversed(list(walk.steps.sides.brought(commit, base))):
         who, problem = None, None
         try:
-            who = walk.steps.sides.person(side, commit, base, None)
+            at = clock if by_forge and side.id == base.other(commit) else None
+            who = walk.steps.sides.person(side, commit, base, at)
         except RefusedError as error:
             problem = error.message if asked else None
         yield _judged(side, who, Kind.SIDE, problem)

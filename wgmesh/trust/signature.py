@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import sshsig
+from wgmesh.trust import openpgp, sshsig
 from wgmesh.trust.commit import Commit, split_signature
-from wgmesh.trust.openpgp import DIRECTORY, GpgVerifier
+from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Policy, spelled
 from wgmesh.trust.signers import FILE_NAME, Signer
 
-_PGP = b"-----BEGIN PGP "
+ADD_KEY = "an admin adds the key first, by a signed commit of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Signatures:
         expired meanwhile. Raises RefusedError, without the commit.
         """
         payload, armor = split_signature(commit.raw)
-        if armor.startswith(_PGP):
+        if openpgp.claims(armor):
             return self._openpgp(payload, armor, policy, source, clock)
         signature = sshsig.parse(armor)
         fingerprint = signature.key.fingerprint
@@ -51,7 +51,7 @@ class Signatures:
         signer = policy.signers.get(signature.key.blob)
         if signer is None:
             file = source.format(FILE_NAME)
-            raise RefusedError(f"{fingerprint} signed it, which {file} does not name")
+            raise RefusedError(f"{fingerprint} signed it, which {file} does not name", ADD_KEY)
         sshsig.verify(signature, payload)
         _check_use(signer, clock)
         return Signed(signer.principals, fingerprint)
@@ -63,7 +63,7 @@ class Signatures:
         fingerprint. Raises RefusedError when the signature is not right, or its key is revoked.
         """
         payload, armor = split_signature(commit.raw)
-        if armor.startswith(_PGP):
+        if openpgp.claims(armor):
             return self._anybody_of_openpgp(payload, armor, policies)
         signature = sshsig.parse(armor)
         fingerprint = signature.key.fingerprint
@@ -78,15 +78,19 @@ class Signatures:
     def _openpgp(
         self, payload: bytes, armor: bytes, policy: Policy, source: str, clock: float | None
     ) -> Signed:
-        directory = source.format(f"{DIRECTORY}/")
+        directory = source.format(f"{openpgp.DIRECTORY}/")
         if not policy.keyring.certificates:
-            raise RefusedError(f"it is signed with OpenPGP, but {directory} has no certificate")
+            raise RefusedError(
+                f"it is signed with OpenPGP, but {directory} has no certificate", ADD_KEY
+            )
         if self._gpg is None:
             raise RefusedError("it is signed with OpenPGP, which needs gpgv: apt install gpgv")
         found = self._gpg.verify(policy.keyring, armor, payload)
         self._check_revoked(found.fingerprint)
         if found.fingerprint not in policy.keyring.certificates:
-            raise RefusedError(f"{found.fingerprint} signed it, which {directory} does not have")
+            raise RefusedError(
+                f"{found.fingerprint} signed it, which {directory} does not have", ADD_KEY
+            )
         if found.expired and clock is not None:
             raise RefusedError(
                 f"{found.fingerprint} signed it, whose OpenPGP certificate has expired; by this"

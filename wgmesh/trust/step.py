@@ -60,17 +60,29 @@ class Steps:
         except RefusedError as error:
             raise self._refuse(commit, error.message, error.hint) from None
 
-    def check(
+    def signed(
         self, commit: Commit, before: Commit, clock: float | None, *, join: bool
     ) -> tuple[Signed, Kind]:
-        """Return who signed `commit`, and as what it passes, after `before`.
+        """Return who signed `commit`, and as what it has to pass, after `before`.
 
-        `before` is its first parent, or for a join the trusted commit. With `clock` those who
-        answer for it must be valid then. Raises RefusedError.
+        `before` is its first parent, or for a join the trusted commit. With `clock` the signer must
+        be valid then. Raises RefusedError.
+        """
+        policy = self.authorities.policy(before)
+        who = self.signer(commit, policy, Base(before, policy).source, clock)
+        if policy.role(who.names) is Role.MERGE:
+            return who, Kind.FORGE_MERGE
+        return who, Kind.JOIN if join else Kind.STEP
+
+    def check(
+        self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float | None
+    ) -> None:
+        """Return when `commit`, signed by `who`, may follow `before`; see signed().
+
+        With `clock` all who answer for it must be valid then. Raises RefusedError.
         """
         base = Base(before, self.authorities.policy(before))
-        who = self.signer(commit, base.policy, base.source, clock)
-        if base.policy.role(who.names) is Role.MERGE:
+        if kind is Kind.FORGE_MERGE:
             forge.check(
                 commit,
                 base,
@@ -81,8 +93,8 @@ class Steps:
                 refuse=self._refuse,
             )
             self._check_approvals(commit, base, set(), clock)
-            return who, Kind.FORGE_MERGE
-        self._check_admin(commit, base, who, join=join)
+            return
+        self._check_admin(commit, base, who, join=kind is Kind.JOIN)
         rules = base.policy.rules
         if rules.mainline is Mainline.MERGE and len(commit.parents) < 2:
             rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
@@ -92,7 +104,6 @@ class Steps:
                 for side in self.sides.brought(commit, base):
                     self.sides.person(side, commit, base, None)
             self._check_approvals(commit, base, {base.policy.people[who.name]}, clock)
-        return who, Kind.JOIN if join else Kind.STEP
 
     def _check_admin(self, commit: Commit, base: Base, who: Signed, *, join: bool) -> None:
         """Raise the refusal when `commit` does what only an admin may, signed by somebody else."""

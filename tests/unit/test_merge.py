@@ -7,6 +7,7 @@ import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.repository import Repository, merge
+from wgmesh.repository.command import Limits
 
 from .signing import Keys, Workshop, run
 
@@ -122,7 +123,7 @@ def test_time_and_memory_are_bounded(
 ) -> None:
     one, other = fork(work, {"b": "b"}, {"c": "c"})
     fetched(bare, work)
-    for limits in (("prlimit", "--cpu=0", "--"), ("prlimit", f"--as={4 << 20}", "--")):
+    for limits in (Limits(1 << 20, cpu_seconds=0), Limits(1 << 20, memory_bytes=4 << 20)):
         with monkeypatch.context() as patch:
             patch.setattr(merge, "_LIMITS", limits)
             with pytest.raises((RefusedError, WgmeshError)):

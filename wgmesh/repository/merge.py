@@ -4,18 +4,16 @@
 make nodes differ. So it writes into a directory that goes away, and everything is spelled out.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.repository import command
+from wgmesh.repository.command import Limits
 from wgmesh.repository.reader import full_id
 
 SECONDS = 60
-_MEMORY_BYTES = 1 << 30
-_FILE_BYTES = 64 << 20
-_LIMITS = ("prlimit", f"--as={_MEMORY_BYTES}", f"--cpu={SECONDS}", f"--fsize={_FILE_BYTES}")
+_LIMITS = Limits(file_bytes=64 << 20, cpu_seconds=SECONDS)
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SETTINGS = (
@@ -25,7 +23,6 @@ _SETTINGS = (
     "merge.directoryRenames=conflict",
     f"attr.tree={_EMPTY_TREE}",  # git 2.43 and later read attributes in a bare repository too
     "core.attributesFile=/dev/null",
-    "core.bigFileThreshold=32m",
     "core.fsync=none",  # what is written here is thrown away
 )
 """git's own defaults, so that what a forge merged comes out the same; nothing of a repository's."""
@@ -37,6 +34,8 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
     Raises RefusedError when it takes more than SECONDS or too much memory, WgmeshError when git
     fails otherwise.
     """
+    import tempfile
+
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
     with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:
@@ -50,17 +49,17 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
                 "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(git_dir)),
             },
             timeout_seconds=SECONDS,
-            before=(*_LIMITS, "--core=0", "--"),
+            limits=_LIMITS,
         )
     if outcome.status == 0:
         return full_id(outcome.stdout.decode(errors="replace").removesuffix("\n"))
     conflict = outcome.status == 1 and outcome.stdout  # without output it is an error
     if conflict or "unrelated histories" in outcome.stderr:
         return None
-    if outcome.status is None or outcome.status < 0 or "memory" in outcome.stderr:
+    if outcome.status is None or outcome.status < 0 or outcome.too_much:
         raise RefusedError(
             f"merging {one[:12]} and {other[:12]} takes more than {SECONDS} s or"
-            f" {_MEMORY_BYTES >> 20} MiB",
+            f" {_LIMITS.memory_bytes >> 20} MiB",
             "merge it by hand: git merge --no-ff -S",
         )
     raise WgmeshError(

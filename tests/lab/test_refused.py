@@ -148,8 +148,8 @@ def signers_without_anybody(mesh: Mesh) -> Bad:
 
 
 def a_later_rule(mesh: Mesh) -> Bad:
-    tip = mesh.author.commit({"trust.toml": "approvals = 2\n"}, "Two must sign")
-    return take(mesh.author, tip, "Two must sign", "trust.toml")
+    tip = mesh.author.commit({"trust.toml": "quorum = 2\n"}, "A rule of a later wgmesh")
+    return take(mesh.author, tip, "A rule of a later wgmesh", "unknown key 'quorum'")
 
 
 REFUSED: list[Callable[[Mesh], Bad]] = [
@@ -217,6 +217,8 @@ def test_a_commit_is_refused_until_it_is_repaired(
     assert alpha.wgmesh("status", check=False).returncode == 7
     assert shown["state"] == "refused"
     assert bad.culprit[:12] in shown["reasons"][0] and bad.rule in shown["reasons"][0]
+    assert shown["reasons"][0].splitlines()[-1] == command
+    assert command in alpha.wgmesh("status", check=False).stdout.splitlines()
     assert shown["candidate"]["id"] == bad.tip
     assert (shown["commit"], shown["generation"]) == (good["commit"], good["generation"])
     assert mesh.pings("alpha", "bravo")

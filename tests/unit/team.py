@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wgmesh.errors import RefusedError
+from wgmesh.gpgv import Gpgv
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
 from wgmesh.trust import chain
 
+from .gpg import GpgHome
 from .signing import EPOCH, Keys, Workshop, environment, run
 
 NOW = float(EPOCH)
@@ -44,7 +46,7 @@ class Node:
     def look(self) -> VerifiedCommit:
         """Fetch, verify and trust what the server has now. Raises RefusedError."""
         found = chain.verify(
-            self.repository, self.trusted, self.fetch(), now=NOW, revoked=self.revoked
+            self.repository, self.trusted, self.fetch(), now=NOW, revoked=self.revoked, gpg=Gpgv()
         )
         self.trusted = found.id
         return found
@@ -52,7 +54,11 @@ class Node:
     def verdicts(self) -> list[chain.Judged]:
         """Return a verdict on each commit that the server has and this node does not trust yet."""
         tip = self.fetch()
-        return list(chain.judge(self.repository, self.trusted, tip, now=NOW, revoked=self.revoked))
+        return list(
+            chain.judge(
+                self.repository, self.trusted, tip, now=NOW, revoked=self.revoked, gpg=Gpgv()
+            )
+        )
 
 
 @dataclass
@@ -147,10 +153,16 @@ class Team:
         self.work.git("merge", "--quiet", "--squash", name)
         return self.commit("Squashed (#1)", by=by)
 
-    def run(self, command: str, by: str) -> str:
-        """Run a printed command as it is, in the clone of somebody who signs; return main's tip."""
+    def run(self, command: str, by: str, home: GpgHome | None = None) -> str:
+        """Run a printed command as it is, in the clone of somebody who signs; return main's tip.
+
+        With `home`, `by` is an OpenPGP fingerprint.
+        """
         settings = {"gpg.format": "ssh", "user.signingKey": str(self.keys.private(by))}
+        if home is not None:
+            settings = {"gpg.format": "openpgp", "user.signingKey": by}
         extra = {"GIT_CONFIG_COUNT": str(len(settings))}
+        extra |= home.environment if home is not None else {}
         for number, (name, value) in enumerate(settings.items()):
             extra |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
         done = subprocess.run(

@@ -118,6 +118,15 @@ def test_attributes_and_configuration_change_nothing(
     assert bare.merged(renamed, changed) == work.tree(made)
 
 
+class Slow(Limits):
+    """What has git begin an hour late."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What goes in front of git: a shell that takes git's words for its own."""
+        return ("sh", "-c", "sleep 3600")
+
+
 def test_time_and_memory_are_bounded(
     bare: Repository, work: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +138,7 @@ def test_time_and_memory_are_bounded(
             with pytest.raises((RefusedError, WgmeshError)):
                 bare.merged(one, other)
     with monkeypatch.context() as patch:
+        patch.setattr(merge, "_LIMITS", Slow(1 << 20))
         patch.setattr(merge, "SECONDS", 0)
         with pytest.raises(RefusedError, match="takes more than 0 s") as caught:
             bare.merged(one, other)

@@ -135,6 +135,7 @@ def start(node: Node, repository: Repository, tips: Tips) -> str:
 
 def verify(node: Node, repository: Repository, trusted: str, tip: str) -> VerifiedCommit:
     """Return `tip` as a commit that may follow `trusted` on this node. Raises RefusedError."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
     return chain.verify(
@@ -144,11 +145,13 @@ def verify(node: Node, repository: Repository, trusted: str, tip: str) -> Verifi
         now=time.time(),
         revoked=node.enrolment.revoked,
         branch=node.enrolment.branch,
+        gpg=Gpgv(),
     )
 
 
 def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterator[Judged]":
     """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
     return chain.judge(
@@ -158,6 +161,7 @@ def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterat
         now=time.time(),
         revoked=node.enrolment.revoked,
         branch=node.enrolment.branch,
+        gpg=Gpgv(),
     )
 
 

@@ -4,6 +4,7 @@
 make nodes differ. So it writes into a directory that goes away, and everything is spelled out.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from wgmesh.repository.command import Limits
 from wgmesh.repository.reader import full_id
 
 SECONDS = 60
-_LIMITS = Limits(file_bytes=64 << 20, cpu_seconds=SECONDS)
+_LIMITS = Limits(64 << 20, cpu_seconds=SECONDS)
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SETTINGS = (
@@ -34,8 +35,6 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
     Raises RefusedError when it takes more than SECONDS or too much memory, WgmeshError when git
     fails otherwise.
     """
-    import tempfile
-
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
     with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:

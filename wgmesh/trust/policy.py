@@ -89,7 +89,8 @@ class Policy:
             if _usable(signer, revoked, now) and self._counts(signer.principals, role):
                 found.add(self.people[signer.name])
         for fingerprint in self.keyring.certificates:
-            if fingerprint not in revoked and self._counts((fingerprint,), role):
+            gone = fingerprint in revoked or fingerprint in self.keyring.revoked
+            if not gone and self._counts((fingerprint,), role):
                 found.add(self.people[fingerprint])
         return frozenset(found)
 

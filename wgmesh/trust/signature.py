@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import sshsig
+from wgmesh.trust import openpgp, sshsig
 from wgmesh.trust.commit import Commit, split_signature
-from wgmesh.trust.openpgp import DIRECTORY, GpgVerifier
+from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Policy, spelled
 from wgmesh.trust.signers import FILE_NAME, Signer
 
 ADD_KEY = "an admin adds the key first, by a signed commit of its own"
-_PGP = b"-----BEGIN PGP "
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Signatures:
         expired meanwhile. Raises RefusedError, without the commit.
         """
         payload, armor = split_signature(commit.raw)
-        if armor.startswith(_PGP):
+        if openpgp.claims(armor):
             return self._openpgp(payload, armor, policy, source, clock)
         signature = sshsig.parse(armor)
         fingerprint = signature.key.fingerprint
@@ -64,7 +63,7 @@ class Signatures:
         fingerprint. Raises RefusedError when the signature is not right, or its key is revoked.
         """
         payload, armor = split_signature(commit.raw)
-        if armor.startswith(_PGP):
+        if openpgp.claims(armor):
             return self._anybody_of_openpgp(payload, armor, policies)
         signature = sshsig.parse(armor)
         fingerprint = signature.key.fingerprint
@@ -79,7 +78,7 @@ class Signatures:
     def _openpgp(
         self, payload: bytes, armor: bytes, policy: Policy, source: str, clock: float | None
     ) -> Signed:
-        directory = source.format(f"{DIRECTORY}/")
+        directory = source.format(f"{openpgp.DIRECTORY}/")
         if not policy.keyring.certificates:
             raise RefusedError(
                 f"it is signed with OpenPGP, but {directory} has no certificate", ADD_KEY

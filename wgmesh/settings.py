@@ -80,6 +80,7 @@ class Enrolment:
 
 
 def _table(path: Path) -> dict[str, Any]:
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

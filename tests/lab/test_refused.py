@@ -267,6 +267,8 @@ def test_a_commit_is_refused_until_it_is_repaired(
     assert alpha.wgmesh("status", check=False).returncode == 7
     assert shown["state"] == "refused"
     assert bad.culprit[:12] in shown["reasons"][0] and bad.rule in shown["reasons"][0]
+    assert shown["reasons"][0].splitlines()[-1] == command
+    assert command in alpha.wgmesh("status", check=False).stdout.splitlines()
     assert shown["candidate"]["id"] == bad.tip
     assert (shown["commit"], shown["generation"]) == (good["commit"], good["generation"])
     assert mesh.pings("alpha", "bravo")

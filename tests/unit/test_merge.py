@@ -7,6 +7,7 @@ import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.repository import Repository, merge
+from wgmesh.repository.command import Limits
 
 from .signing import Keys, Workshop, run
 
@@ -117,17 +118,27 @@ def test_attributes_and_configuration_change_nothing(
     assert bare.merged(renamed, changed) == work.tree(made)
 
 
+class Slow(Limits):
+    """What has git begin an hour late."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What goes in front of git: a shell that takes git's words for its own."""
+        return ("sh", "-c", "sleep 3600")
+
+
 def test_time_and_memory_are_bounded(
     bare: Repository, work: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = fork(work, {"b": "b"}, {"c": "c"})
     fetched(bare, work)
-    for limits in (("prlimit", "--cpu=0", "--"), ("prlimit", f"--as={4 << 20}", "--")):
+    for limits in (Limits(1 << 20, cpu_seconds=0), Limits(1 << 20, memory_bytes=4 << 20)):
         with monkeypatch.context() as patch:
             patch.setattr(merge, "_LIMITS", limits)
             with pytest.raises((RefusedError, WgmeshError)):
                 bare.merged(one, other)
     with monkeypatch.context() as patch:
+        patch.setattr(merge, "_LIMITS", Slow(1 << 20))
         patch.setattr(merge, "SECONDS", 0)
         with pytest.raises(RefusedError, match="takes more than 0 s") as caught:
             bare.merged(one, other)

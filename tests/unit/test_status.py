@@ -16,6 +16,7 @@ from wgmesh.agent.node import Node, Running
 from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
+from wgmesh.history import Failover, Watched
 from wgmesh.model import (
     Endpoint,
     KernelState,
@@ -31,6 +32,7 @@ from wgmesh.model import (
     VerifiedCommit,
 )
 from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
@@ -108,6 +110,32 @@ FRESH = replace(WELL, running=None, tips=Tips(), last=None, seen=None, rtt_ms={}
 DOWN = replace(WELL, seen=seen(handshake=NOW - 1000), rtt_ms={})
 
 
+MOVED = replace(
+    WELL,
+    seen=seen(endpoint=ALTERNATIVE),
+    failover=Failover(
+        watched={"bravo-key": Watched("bravo", "10.40.0.2", (str(PRIMARY), str(ALTERNATIVE)))},
+        watches={"bravo-key": Watch(5000.0, endpoint=str(ALTERNATIVE), since=4000.0, switches=3)},
+    ),
+    uptime=5000.0,
+)
+
+
+def test_an_endpoint_that_the_failover_chose_is_told_with_its_time() -> None:
+    (found,) = assemble(MOVED, NOW)["peers"]
+    assert found["endpoint_source"] == "alternative"
+    assert found["endpoint_since"] == timestamp(NOW - 1000)
+    (roamed,) = assemble(replace(MOVED, seen=seen(endpoint=ROAMED)), NOW)["peers"]
+    assert (roamed["endpoint_source"], roamed["endpoint_since"]) == ("roamed", None)
+
+
+def test_an_address_of_a_name_that_was_resolved_is_told_from_a_roamed_one() -> None:
+    named = peer("bravo", NAMED, PRIMARY)
+    resolved = {str(NAMED): (str(ALTERNATIVE),)}
+    assert endpoint_source(named, ALTERNATIVE, resolved) == "inventory"
+    assert endpoint_source(named, PRIMARY, resolved) == "alternative"
+
+
 def test_all_is_well() -> None:
     report = assemble(WELL, NOW)
     (found,) = report.pop("peers")
@@ -122,12 +150,13 @@ def test_all_is_well() -> None:
     assert report.pop("last_sync") == last | {"commit": "a" * 40}
     who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
     nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
-    assert report == who | nothing | dict.fromkeys(("hint", "candidate", "exit", "hub"))
+    assert report == who | nothing | dict.fromkeys(("candidate", "exit", "hub"))
     assert found == {
         "name": "bravo",
         "public_key": "bravo-key",
         "endpoint": "192.0.2.1:51820",
         "endpoint_source": "inventory",
+        "endpoint_since": None,
         "handshake_age_seconds": 10,
         "rx_bytes": 1000,
         "tx_bytes": 2000,
@@ -252,12 +281,12 @@ def test_a_refusal_says_what_to_do() -> None:
     hint = "in a clone, somebody signs:\ngit fetch origin && git push"
     refused = Verdict("refused", "b" * 40, "it is refused", hint, NOW - 5)
     report = assemble(replace(WELL, verdict=refused), NOW)
-    assert report["hint"] == hint
-    lines = [line.strip() for line in status_text(report).splitlines()]
-    assert "what to do  in a clone, somebody signs:" in lines
-    assert "git fetch origin && git push" in lines, "a line of its own, to be pasted"
-    report.pop("hint")  # as an older wgmesh wrote it
-    assert "what to do" not in status_text(report)
+    assert report["reasons"] == [f"it is refused\n{hint}"]
+    lines = status_text(report).splitlines()
+    at = lines.index("it is refused")
+    assert lines[at + 1 : at + 3] == hint.splitlines(), "as it is, to be pasted"
+    other = assemble(replace(WELL, verdict=replace(refused, kind="invalid")), NOW)
+    assert other["reasons"] == ["it is refused"]
 
 
 ONE, TWO = "git://one.example/mesh.git", "git://two.example/mesh.git"

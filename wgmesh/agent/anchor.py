@@ -68,6 +68,7 @@ def reanchor(commit: str, signer: str | None) -> str:
 def _introduced(
     me: Node, repository: Repository, commit: str, signer: str | None
 ) -> VerifiedCommit:
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
     if not repository.valid():
@@ -84,6 +85,7 @@ def _introduced(
         fingerprint=signer,
         now=time.time() if newest else None,
         revoked=me.enrolment.revoked,
+        gpg=Gpgv(),
     )
 
 

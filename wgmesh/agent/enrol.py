@@ -181,8 +181,10 @@ def _get_in(request: JoinRequest, url: str) -> None:
 
 def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, Inventory]:
     """Fetch, verify from the anchor that `request` names, and read the inventory there."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
+    gpg = Gpgv()
     source = Source((url,), request.branch, joining=True)
     now = time.time()
     with Repository(settings.REPOSITORY_DIR) as repository:
@@ -195,12 +197,15 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
                 request.introduction,
                 fingerprint=request.signer,
                 now=now if request.introduction == commit else None,
+                gpg=gpg,
             )
-            tip = chain.verify(repository, first.id, commit, now=now, branch=request.branch)
+            tip = chain.verify(
+                repository, first.id, commit, now=now, branch=request.branch, gpg=gpg
+            )
             anchor = Anchor(first.id, first.fingerprint)
         else:
             signers = _read_signers(request.signers)
-            tip = chain.admit(repository, commit, signers, now=now)
+            tip = chain.admit(repository, commit, signers, now=now, gpg=gpg)
             anchor = Anchor(tip.id, tip.fingerprint)
         repository.keep(tip.id)
         model = inventory.load(repository.inventory_files(tip.id, request.path))

@@ -41,6 +41,7 @@ def trust(
     news: News,
     tips: Tips,
     *,
+    stood: Sequence[RemoteState],
     stand: Callable[[Sequence[Said], Sequence[str]], None],
     remember: bool = True,
 ) -> Found:
@@ -49,11 +50,11 @@ def trust(
     Raises RefusedError when the remotes disagree or the chain rule says no, UnreachableError when
     the fetch fails. The new trusted tip is on disk before this returns, unless it is not to be
     remembered. When the branch moves on meanwhile, it is the newer one. When a remote does not
-    answer and the others are behind the trusted tip, that one stays. `stand` is told what the
-    remotes said, and which commits nothing that is known follows.
+    answer and the others are behind the trusted tip, that one stays. `stood` is how the remotes
+    stood before; `stand` is told what they said, and which commits nothing that is known follows.
     """
     known = tips.trusted
-    if known is not None and news.commits == (known.id,) and _settled(node, tips, known):
+    if known is not None and as_before(news, stood, known.id) and _settled(node, tips, known):
         stand(news.said, (known.id,))
         return Found(known)
     with Repository(REPOSITORY_DIR) as repository:
@@ -82,6 +83,18 @@ def trust(
     records.write_tips(PLACES.state, replace(tips, trusted=verified, anchor=anchor))
     log.info("%s by %s is trusted: %s", verified.id[:12], verified.signer, verified.subject)
     return Found(verified)
+
+
+def as_before(news: News, stood: Sequence[RemoteState], trusted: str) -> bool:
+    """Return whether all have the trusted tip, or said just the same when it was the newest; pure.
+
+    Then nothing has to be compared.
+    """
+    if news.commits == (trusted,):
+        return True
+    newest = any((state.standing, state.commit) == ("newest", trusted) for state in stood)
+    before = [(state.remote, state.commit) for state in stood]
+    return newest and before == [(one.remote, one.commit) for one in news.said]
 
 
 def _heads(repository: Repository, news: News, trusted: str) -> tuple[str, ...]:
@@ -135,6 +148,7 @@ def start(node: Node, repository: Repository, tips: Tips) -> str:
 
 def verify(node: Node, repository: Repository, trusted: str, tip: str) -> VerifiedCommit:
     """Return `tip` as a commit that may follow `trusted` on this node. Raises RefusedError."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
     return chain.verify(
@@ -144,11 +158,13 @@ def verify(node: Node, repository: Repository, trusted: str, tip: str) -> Verifi
         now=time.time(),
         revoked=node.enrolment.revoked,
         branch=node.enrolment.branch,
+        gpg=Gpgv(),
     )
 
 
 def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterator[Judged]":
     """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
     return chain.judge(
@@ -158,6 +174,7 @@ def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterat
         now=time.time(),
         revoked=node.enrolment.revoked,
         branch=node.enrolment.branch,
+        gpg=Gpgv(),
     )
 
 

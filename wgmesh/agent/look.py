@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wgmesh import generation, probe, records, settings
+from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import metrics, node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
@@ -58,6 +58,8 @@ def gather(me: Node) -> Gathered:
         drift=tuple(drift),
         rtt_ms=tick.get("rtt_ms", {}),
         probed_at=tick.get("time", 0),
+        failover=history.read_failover(settings.RUN_DIR),
+        uptime=glance.clock(),
     )
 
 

@@ -277,6 +277,12 @@ class Repository:
         """Return the inventory under `path` of `commit`; see inventory_files.inventory_files."""
         return inventory_files(self._reader, commit, path)
 
+    def find(self, rev: str) -> str | None:
+        """Return the full id of the commit that `rev`, any text, names here; else None."""
+        if not rev or "\0" in rev:
+            return None
+        return self._resolve(f"{rev}^{{commit}}")
+
     # ------------------------------------------------------------ git
 
     def _update_ref(self, ref: str, commit: str) -> None:
@@ -285,7 +291,7 @@ class Repository:
             raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
 
     def _resolve(self, name: str) -> str | None:
-        outcome = self._git("rev-parse", "--verify", "--quiet", name)
+        outcome = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name)
         return None if outcome.status else outcome.stdout.decode().strip()
 
     def _answer(self, *args: str) -> bool:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.repository import command
+from wgmesh.repository.command import Limits
 from wgmesh.repository.reader import full_id
 
 SECONDS = 60
-_MEMORY_BYTES = 1 << 30
-_FILE_BYTES = 64 << 20
-_LIMITS = ("prlimit", f"--as={_MEMORY_BYTES}", f"--cpu={SECONDS}", f"--fsize={_FILE_BYTES}")
+_LIMITS = Limits(64 << 20, cpu_seconds=SECONDS)
 
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _SETTINGS = (
@@ -25,7 +24,6 @@ _SETTINGS = (
     "merge.directoryRenames=conflict",
     f"attr.tree={_EMPTY_TREE}",  # git 2.43 and later read attributes in a bare repository too
     "core.attributesFile=/dev/null",
-    "core.bigFileThreshold=32m",
     "core.fsync=none",  # what is written here is thrown away
 )
 """git's own defaults, so that what a forge merged comes out the same; nothing of a repository's."""
@@ -50,17 +48,17 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
                 "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(git_dir)),
             },
             timeout_seconds=SECONDS,
-            before=(*_LIMITS, "--core=0", "--"),
+            limits=_LIMITS,
         )
     if outcome.status == 0:
         return full_id(outcome.stdout.decode(errors="replace").removesuffix("\n"))
     conflict = outcome.status == 1 and outcome.stdout  # without output it is an error
     if conflict or "unrelated histories" in outcome.stderr:
         return None
-    if outcome.status is None or outcome.status < 0 or "memory" in outcome.stderr:
+    if outcome.status is None or outcome.status < 0 or outcome.too_much:
         raise RefusedError(
             f"merging {one[:12]} and {other[:12]} takes more than {SECONDS} s or"
-            f" {_MEMORY_BYTES >> 20} MiB",
+            f" {_LIMITS.memory_bytes >> 20} MiB",
             "merge it by hand: git merge --no-ff -S",
         )
     raise WgmeshError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from wgmesh.agent import fetch
 from wgmesh.trust import chain
 
 from .signing import Keys
@@ -409,6 +410,25 @@ def test_a_change_of_signers_below_the_tip_must_leave_an_admin_by_now(
     assert node.verdicts()[-1].problem == error.message
     healed = team.run(error.hint.splitlines()[-1], "bob")
     assert node.look().id == healed
+
+
+def test_one_admin_left_is_told_once(team: Team, node: Node) -> None:
+    two = ROLES.replace('"ops@example.com"', '"ops@example.com", "ann@example.com"')
+    both = team.commit("Ann decides too", {RULES: two})
+    later = team.commit("A change", {"x": "x"})
+    alone = team.commit("Ann no more", {RULES: ROLES})
+    last = team.commit("Another change", {"y": "y"})
+    team.settle()
+
+    def risks(tip: str, before: str | None, revoked: tuple[str, ...] = ()) -> list[str]:
+        return fetch.new_risks(node.repository, revoked, tip, before)
+
+    assert risks(later, both) == risks(both, None) == []
+    (told,) = risks(alone, later)
+    assert told.startswith("ops@example.com alone may change who signs")
+    assert risks(last, alone) == [] and risks(last, later) == risks(last, None) == [told]
+    (gone,) = risks(last, both, (team.keys.fingerprint("ops"),))
+    assert gone.startswith("nobody is left")
 
 
 @pytest.mark.parametrize("team", [TWO], indirect=True)

@@ -104,10 +104,12 @@ class Policy:
         """Return what is allowed and yet a risk, one sentence each."""
         found = []
         admins = sorted(self.usable(Role.ADMIN, revoked=revoked, now=now))
-        if len(admins) == 1:
+        if len(admins) < 2:
             found.append(
                 f"{admins[0]} alone may change who signs: when that key is lost, every node has to"
                 " be re-anchored by hand"
+                if admins
+                else "nobody is left who may change who signs: re-anchor this node (wgmesh trust)"
             )
         if self.rules.approvals > 1 and self.signers and self.keyring.certificates:
             found.append(

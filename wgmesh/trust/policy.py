@@ -155,7 +155,7 @@ def parse(data: bytes) -> Rules:
     try:
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError):  # not UTF-8, not TOML, endless digits or brackets
-        raise _bad("is not TOML", "see: wgmesh help, or man mesh.toml") from None
+        raise _bad("is not TOML", "see: man 5 mesh.toml") from None
     roles = table.get("roles", {})
     if not isinstance(roles, dict):
         raise _bad("has roles that are no table", "write [roles] on a line of its own")

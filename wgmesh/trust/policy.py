@@ -15,8 +15,8 @@ FILE_NAME = "trust.toml"
 LARGEST_BYTES = 64 << 10
 MOST_APPROVALS = 100
 
-_KEYS = ("approvals", "side_commits", "mainline", "roles")
-_ROLES = ("admin", "merge")
+KEYS = ("approvals", "side_commits", "mainline", "roles")
+ROLES = ("admin", "merge")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 
 
@@ -159,7 +159,7 @@ def parse(data: bytes) -> Rules:
     roles = table.get("roles", {})
     if not isinstance(roles, dict):
         raise _bad("has roles that are no table", "write [roles] on a line of its own")
-    for found, known in ((table, _KEYS), (roles, _ROLES)):
+    for found, known in ((table, KEYS), (roles, ROLES)):
         for key in found:
             if key not in known:
                 raise _bad(f"has the unknown key {key[:40]!r}", f"known are: {', '.join(known)}")

@@ -412,6 +412,21 @@ def test_a_change_of_signers_below_the_tip_must_leave_an_admin_by_now(
     assert node.look().id == healed
 
 
+def test_an_annotated_tag_at_the_branch_is_no_commit(team: Team, node: Node) -> None:
+    """A server may put one there, which git itself would not; the repair takes it away again."""
+    trusted = team.head
+    team.commit("Next", {"x": "x"})
+    team.work.git("tag", "-a", "-m", "A tag", "main-tag")
+    tag = team.work.git("rev-parse", "main-tag")
+    team.work.git("push", "--quiet", "origin", "main-tag")
+    (team.server / "refs" / "heads" / "main").write_text(f"{tag}\n")
+    error = refused(node)
+    assert error.commit == tag and f"{tag[:12]} is a tag, not a commit" in error.message
+    healed = team.run(error.hint.splitlines()[-1], "ann")
+    assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(trusted)
+
+
 def test_one_admin_left_is_told_once(team: Team, node: Node) -> None:
     two = ROLES.replace('"ops@example.com"', '"ops@example.com", "ann@example.com"')
     both = team.commit("Ann decides too", {RULES: two})

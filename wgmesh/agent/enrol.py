@@ -65,8 +65,7 @@ def join(request: JoinRequest) -> Joined:
     with locked(settings.LOCK_FILE):
         finish_cut_short()
         if _is_joined(request):
-            for each in node.load().enrolment.remotes:
-                _get_in(request, each)
+            _get_in(request, *node.load().enrolment.remotes)
             joined = _entry_again()
         else:
             joined = _enrol(request, url)
@@ -166,15 +165,15 @@ def _show_key(request: JoinRequest) -> None:
         request.deploy_key(access.deploy_key())
 
 
-def _get_in(request: JoinRequest, url: str) -> None:
-    """Make the deploy key when asked to, pin the host's keys, look at what a private remote needs.
+def _get_in(request: JoinRequest, *urls: str) -> None:
+    """Make the deploy key when asked to, pin the hosts' keys, look at what a private remote needs.
 
     Raises UnreachableError when the host of an ssh remote shows no key.
     """
     _show_key(request)
-    shown = access.pin(url)
-    if shown:
-        log.warning("%s", shown)
+    for shown in map(access.pin, urls):
+        if shown:
+            log.warning("%s", shown)
     access.require_readable_key()
     access.check_credentials()
 

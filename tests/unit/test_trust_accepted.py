@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from wgmesh.agent import fetch
+from wgmesh.trust import chain
+
 from .signing import Keys
 from .team import PEOPLE, ROLES, RULES, SIGNERS, Node, Team, refused
 
@@ -375,6 +378,57 @@ def test_a_trusted_tip_whose_signer_is_revoked_is_signed_again(team: Team, node:
     assert healed != tip
     assert node.look().id == other.look().id == healed
     assert team.work.tree(healed) == team.work.tree(tip)
+
+
+def test_the_last_admin_revoked_here_or_expired_stops_no_editor(team: Team, node: Node) -> None:
+    """Only a commit that changes trust files can be to blame for what they leave."""
+    node.revoked = (team.keys.fingerprint("ops"),)
+    team.commit("By ann", {"x": "x"}, by="ann")
+    tip = team.publish()
+    assert node.look().id == tip
+    node.revoked = ()
+    expiring = team.keys.signers(*PEOPLE, "forge", ops='valid-before="20240101Z"')
+    team.commit("Ops until the end of the year", {SIGNERS: expiring})
+    team.settle()
+    team.commit("By bob", {"y": "y"}, by="bob")
+    tip = team.publish()
+    later = 1_800_000_000
+    found = chain.verify(node.repository, node.trusted, node.fetch(), now=later)
+    assert found.id == tip
+
+
+def test_a_change_of_signers_below_the_tip_must_leave_an_admin_by_now(
+    team: Team, node: Node
+) -> None:
+    expired = team.keys.signers(*PEOPLE, "forge", ops='valid-before="20200101Z"')
+    bad = team.commit("Ops has expired", {SIGNERS: expired})
+    tip = team.commit("On top", {"x": "x"}, by="ann")
+    team.publish()
+    error = refused(node)
+    assert error.commit == tip and bad != tip
+    assert "leave no usable admin" in error.message
+    assert node.verdicts()[-1].problem == error.message
+    healed = team.run(error.hint.splitlines()[-1], "bob")
+    assert node.look().id == healed
+
+
+def test_one_admin_left_is_told_once(team: Team, node: Node) -> None:
+    two = ROLES.replace('"ops@example.com"', '"ops@example.com", "ann@example.com"')
+    both = team.commit("Ann decides too", {RULES: two})
+    later = team.commit("A change", {"x": "x"})
+    alone = team.commit("Ann no more", {RULES: ROLES})
+    last = team.commit("Another change", {"y": "y"})
+    team.settle()
+
+    def risks(tip: str, before: str | None, revoked: tuple[str, ...] = ()) -> list[str]:
+        return fetch.new_risks(node.repository, revoked, tip, before)
+
+    assert risks(later, both) == risks(both, None) == []
+    (told,) = risks(alone, later)
+    assert told.startswith("ops@example.com alone may change who signs")
+    assert risks(last, alone) == [] and risks(last, later) == risks(last, None) == [told]
+    (gone,) = risks(last, both, (team.keys.fingerprint("ops"),))
+    assert gone.startswith("nobody is left")
 
 
 @pytest.mark.parametrize("team", [TWO], indirect=True)

@@ -131,6 +131,8 @@ def test_refused_roles(rules: Rules, reason: str) -> None:
 def test_warnings() -> None:
     one = make(people("ops@x", "ann@x"), Keyring(), Rules(admin=frozenset({"ops@x"})))
     assert "ops@x alone" in one.warnings()[0] and len(one.warnings()) == 1
+    ops = next(iter(one.signers.values())).key.fingerprint
+    assert "nobody is left who may change who signs" in one.warnings(revoked=[ops])[0]
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
-from wgmesh.agent import access, look, node, remote, timers
+from wgmesh.agent import access, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -208,6 +208,8 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
             anchor = Anchor(tip.id, tip.fingerprint)
         repository.keep(tip.id)
         model = inventory.load(repository.inventory_files(tip.id, request.path))
+        for risk in fetch.new_risks(repository, (), tip.id, None):
+            log.warning("%s: %s", tip.id[:12], risk)
     return anchor, tip, model
 
 

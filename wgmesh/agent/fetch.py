@@ -79,10 +79,27 @@ def trust(
         if not remember:
             return Found(verified)
         repository.keep(verified.id)
+        risks = new_risks(repository, node.enrolment.revoked, verified.id, trusted)
     anchor = node.enrolment.anchor.commit
     records.write_tips(PLACES.state, replace(tips, trusted=verified, anchor=anchor))
     log.info("%s by %s is trusted: %s", verified.id[:12], verified.signer, verified.subject)
+    for risk in risks:
+        log.warning("%s: %s", verified.id[:12], risk)
     return Found(verified)
+
+
+def new_risks(
+    repository: Repository, revoked: Sequence[str], tip: str, before: str | None
+) -> list[str]:
+    """Return what is allowed in the trust files of `tip` and yet a risk, if new since `before`."""
+    from wgmesh.trust import chain
+
+    now = time.time()
+    found = chain.authority(repository, tip).warnings(revoked=revoked, now=now)
+    known: Sequence[str] = ()
+    if found and before is not None:
+        known = chain.authority(repository, before).warnings(revoked=revoked, now=now)
+    return [risk for risk in found if risk not in known]
 
 
 def as_before(news: News, stood: Sequence[RemoteState], trusted: str) -> bool:

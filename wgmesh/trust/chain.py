@@ -66,15 +66,16 @@ def verify(
     if tip == trusted:
         return _described(walk, trusted)
     found = line.find(walk, trusted, tip, branch)
-    before, who = walk.commit(trusted), None
+    first = before = walk.commit(trusted)
+    who: Signed | None = None
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
     for commit in walk.commits(found.commits[::-1]):
         clock = now if commit.id == tip else None
         who, kind = walk.steps.signed(commit, before, clock, join=join)
         walk.steps.check(commit, before, who, kind, clock)
-        walk.steps.usable(commit, clock)
         before, join = commit, False
+    _check_left(walk, first, before, now)
     assert who is not None  # a line is never empty
     return _verified(before, who)
 
@@ -99,7 +100,8 @@ def judge(
     if tip == trusted:
         return
     found = line.find(walk, trusted, tip, branch)
-    before, join = walk.commit(trusted), found.joins
+    first = before = walk.commit(trusted)
+    join = found.joins
     for commit in walk.commits(found.commits[::-1]):
         clock = now if commit.id == tip else None
         kind, problem = Kind.JOIN if join else Kind.STEP, None
@@ -107,7 +109,8 @@ def judge(
         try:
             who, kind = walk.steps.signed(commit, before, clock, join=join)
             walk.steps.check(commit, before, who, kind, clock)
-            walk.steps.usable(commit, clock)
+            if commit.id == tip:
+                _check_left(walk, first, commit, now)
         except RefusedError as error:
             problem = error.message
         if len(commit.parents) > 1:
@@ -216,6 +219,12 @@ def _walk(
         walk.aside = walk.commit(tip).tree == before.tree
         walk.hint = refusal.merge(trusted, branch, aside=walk.aside)
     return walk
+
+
+def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float) -> None:
+    """Raise the refusal when other trust files than those of `trusted` leave nobody, by now."""
+    if walk.steps.authorities.changed(tip, trusted):
+        walk.steps.usable(tip, now)
 
 
 def _sides(

@@ -19,6 +19,7 @@ def check(
     base: Base,
     who: Signed,
     clock: float | None,
+    changed: list[str],
     *,
     sides: Sides,
     authorities: Authorities,
@@ -26,8 +27,9 @@ def check(
 ) -> None:
     """Return when `commit`, signed by a forge, is a merge of what people under `base` signed.
 
-    With `clock`, who signed the tip of the merged branch must be valid then, and so must the admin
-    who signed changes of trust files. Raises the refusal otherwise.
+    `changed` are the trust files that it changes. With `clock`, who signed the tip of the merged
+    branch must be valid then, and so must the admin who signed such a change. Raises the refusal
+    otherwise.
     """
     forge = f"{who.name} signed it, a forge's key that vouches for nothing, and it "
     if len(commit.parents) != 2:
@@ -43,7 +45,6 @@ def check(
     ]
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
-    changed = authorities.changed(commit, base.commit)
     if changed and not _admin_signed(commit, tip, base, clock, sides, authorities):
         rule = f"{forge}changes {' and '.join(changed)}, which no admin signed on the branch"
         instead = "an admin signs the branch's last files: git commit --allow-empty -S"

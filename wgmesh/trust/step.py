@@ -33,13 +33,10 @@ class Steps:
         self._signatures = signatures
         self._read = read
         self._refuse = refuse
-        self._usable: Policy | None = None  # the one that passed last
 
     def usable(self, commit: Commit, clock: float | None) -> Policy:
         """Return the policy of `commit`, which must leave people who can make the next step."""
         policy = self.authorities.policy(commit)
-        if clock is None and policy is self._usable:
-            return policy
         revoked, wanted = self._signatures.revoked, policy.rules.approvals
         people = policy.usable(revoked=revoked, now=clock)
         if not people:
@@ -49,7 +46,6 @@ class Steps:
         elif len(people) < wanted:
             rule = f"it wants approvals = {wanted}, but leaves {len(people)} who can sign"
         else:
-            self._usable = policy
             return policy
         raise self._refuse(commit, rule, "keep people in them whose keys are usable")
 
@@ -79,22 +75,33 @@ class Steps:
     ) -> None:
         """Return when `commit`, signed by `who`, may follow `before`; see signed().
 
-        With `clock` all who answer for it must be valid then. Raises RefusedError.
+        With `clock` all who answer for it must be valid then. When it changes trust files, they
+        must leave people who can go on; that somebody's key expires, or is revoked on this node, is
+        no fault of a commit that does not. Raises RefusedError.
         """
         base = Base(before, self.authorities.policy(before))
+        changed = self.authorities.changed(commit, before)
         if kind is Kind.FORGE_MERGE:
             forge.check(
                 commit,
                 base,
                 who,
                 clock,
+                changed,
                 sides=self.sides,
                 authorities=self.authorities,
                 refuse=self._refuse,
             )
             self._check_approvals(commit, base, set(), clock)
-            return
-        self._check_admin(commit, base, who, join=kind is Kind.JOIN)
+        else:
+            if base.policy.role(who.names) is not Role.ADMIN:
+                self._check_editor(commit, base, who, changed, join=kind is Kind.JOIN)
+            self._check_rules(commit, base, who, clock)
+        if changed:
+            self.usable(commit, None)
+
+    def _check_rules(self, commit: Commit, base: Base, who: Signed, clock: float | None) -> None:
+        """Raise the refusal when `commit`, signed by a person, breaks a rule of trust.toml."""
         rules = base.policy.rules
         if rules.mainline is Mainline.MERGE and len(commit.parents) < 2:
             rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
@@ -105,11 +112,10 @@ class Steps:
                     self.sides.person(side, commit, base, None)
             self._check_approvals(commit, base, {base.policy.people[who.name]}, clock)
 
-    def _check_admin(self, commit: Commit, base: Base, who: Signed, *, join: bool) -> None:
-        """Raise the refusal when `commit` does what only an admin may, signed by somebody else."""
-        if base.policy.role(who.names) is Role.ADMIN:
-            return
-        changed = self.authorities.changed(commit, base.commit)
+    def _check_editor(
+        self, commit: Commit, base: Base, who: Signed, changed: list[str], *, join: bool
+    ) -> None:
+        """Raise the refusal when `commit`, signed by an editor, does what only an admin may."""
         if not join and not changed:
             return
         what = (

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from wgmesh.model import VerifiedCommit
 Record = TypeVar("Record")
 
 HOUR_SECONDS = 3600
+MOST_SEEN = 32
+"""Versions of the inventory that are remembered: each costs reading it when a tunnel changes."""
 LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 
 
@@ -69,6 +72,30 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A commit that was the tip, or led to one, and when this node first saw it.
+
+    `time` is in seconds since the epoch, by this node's clock.
+    """
+
+    commit: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A peer that was up until `commit` changed both ends of its tunnel, at `time`.
+
+    `handshake` is the latest one of then, as the device has it; 0 is none.
+    """
+
+    public_key: str
+    commit: str
+    handshake: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What is wrong with the newest tip, until another one replaces it.
 
@@ -122,6 +149,15 @@ def _one(kind: type[Record], table: Mapping[str, Any]) -> Record | None:
         return None
 
 
+def _several(kind: type[Record], path: Path, name: str) -> tuple[Record, ...]:
+    """Return the records of an array of tables; those of another shape are lost."""
+    entries = _read(path).get(name, ())
+    if not isinstance(entries, list):
+        return ()
+    found = (_one(kind, entry) for entry in entries if isinstance(entry, dict))
+    return tuple(entry for entry in found if entry is not None)
+
+
 def read_tips(directory: Path) -> Tips:
     """Return the two pointers; both None when there is no record."""
     table = _read(directory / "tips.toml")
@@ -154,11 +190,7 @@ def write_last_sync(directory: Path, last: LastSync) -> None:
 
 def read_quarantine(directory: Path) -> tuple[Quarantined, ...]:
     """Return the quarantine, oldest first."""
-    entries = _read(directory / "quarantine.toml").get("entry", ())
-    if not isinstance(entries, list):
-        return ()
-    found = (_one(Quarantined, entry) for entry in entries if isinstance(entry, dict))
-    return tuple(entry for entry in found if entry is not None)
+    return _several(Quarantined, directory / "quarantine.toml", "entry")
 
 
 def write_quarantine(directory: Path, entries: Sequence[Quarantined]) -> None:
@@ -197,6 +229,37 @@ def interrupted(entries: Sequence[Quarantined], new: Quarantined) -> tuple[Quara
         until = old.until  # not blocked by this, or blocked for good
     entry = replace(old, interruptions=count, until=max(until, old.until) if until else 0)
     return (*(other for other in entries if other.digest != new.digest), entry)
+
+
+def read_seen(directory: Path) -> tuple[Seen, ...]:
+    """Return the versions of the inventory that this node has seen, oldest first."""
+    return _several(Seen, directory / "seen.toml", "version")
+
+
+def write_seen(directory: Path, seen: Sequence[Seen]) -> None:
+    """Remember the versions of the inventory that this node has seen."""
+    _replace(directory / "seen.toml", {"version": [asdict(entry) for entry in seen]})
+
+
+def read_awaited(directory: Path) -> tuple[Awaited, ...]:
+    """Return the peers whose tunnel waits for their end."""
+    return _several(Awaited, directory / "awaited.toml", "peer")
+
+
+def write_awaited(directory: Path, entries: Sequence[Awaited]) -> None:
+    """Remember the peers whose tunnel waits for their end; none leaves no file."""
+    table = {"peer": [asdict(entry) for entry in entries]}
+    _replace(directory / "awaited.toml", table if entries else None)
+
+
+def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[Seen, ...]:
+    """Return the versions that a peer may run: those not replaced for longer than the lag.
+
+    A clock that was set back makes a version younger, which is the harmless way to be wrong.
+    """
+    replaced = (entry.time for entry in seen[1:])
+    old = sum(1 for _ in takewhile(lambda time: now - time > lag_seconds, replaced))
+    return tuple(seen[max(old, len(seen) - MOST_SEEN) :])
 
 
 def read_verdict(directory: Path) -> Verdict | None:

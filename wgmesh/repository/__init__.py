@@ -2,7 +2,7 @@
 
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
-from wgmesh.repository.inventory_files import files_at
+from wgmesh.repository.checkout import commit_id, files_at, trailer_words
 from wgmesh.repository.remote import check_branch, check_remote, ssh_host
 
 __all__ = [
@@ -10,6 +10,8 @@ __all__ = [
     "Repository",
     "check_branch",
     "check_remote",
+    "commit_id",
     "files_at",
     "ssh_host",
+    "trailer_words",
 ]

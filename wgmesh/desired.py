@@ -39,14 +39,17 @@ def _endpoint(
     before: Peer | None,
     resolved: Resolved,
     reset: Collection[str],
+    chosen: Endpoint | None,
 ) -> Endpoint | None:
     """Return the endpoint to have: the current one unless the inventory's changed.
 
-    An endpoint that roamed or failed over is the device's own knowledge and stays. `reset` names
-    the peers with no living session: theirs goes back to the inventory's.
+    An endpoint that roamed or failed over (`chosen`) is the node's own knowledge and stays. `reset`
+    names the peers with no living session: theirs goes back to the inventory's, or the chosen one.
     """
     primary = _primary(peer)
     wanted = None if primary is None else literal(primary, resolved)
+    if before is not None and _primary(before) == primary:
+        wanted = chosen or wanted
     if current is None or wanted is None:
         return wanted or current
     if before is None or _primary(before) != primary:
@@ -67,12 +70,13 @@ def desired(
     resolved: Resolved,
     reset: Collection[str] = (),
     former_sysctls: Mapping[str, str],
+    chosen: Mapping[str, Endpoint] | None = None,
 ) -> KernelState:
     """Return what the kernel shall look like for `plan`.
 
     `previous` is the plan that the observed state came from (None: not ours), `preshared_keys` is
     by public key, `former_sysctls` are the values from before wgmesh set them: what the plan no
-    longer sets goes back to those.
+    longer sets goes back to those. `chosen`: the failover's endpoints in force, by public key.
     """
     now = observed.link.peers if observed.link is not None else {}
     before = {peer.public_key: peer for peer in previous.peers} if previous is not None else {}
@@ -88,6 +92,7 @@ def desired(
                 before.get(peer.public_key),
                 resolved,
                 reset,
+                (chosen or {}).get(peer.public_key),
             ),
         )
         for peer in plan.peers

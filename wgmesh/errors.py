@@ -39,13 +39,14 @@ class InventoryError(WgmeshError):
 
 
 class RefusedError(WgmeshError):
-    """The trust rules refuse a commit; `commit` is its full id."""
+    """The trust rules refuse a commit; `commit` is its full id, `tip` that of the branch then."""
 
     exit_code = 4
 
     def __init__(self, message: str, hint: str = "", commit: str = "") -> None:
         super().__init__(message, hint)
         self.commit = commit
+        self.tip = commit
 
 
 class UnreachableError(WgmeshError):

@@ -12,23 +12,25 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
+from wgmesh.model import MOST_REMOTES
 from wgmesh.trust.commit import plain
 
 UNIT = "wgmesh-fetch.service"
 MOST_FAILURES = 1000
-LARGEST_ANSWER_BYTES = 8 << 10
+LARGEST_ANSWER_BYTES = 32 << 10
 LARGEST_BUNDLE_BYTES = 512 << 20
 OUTCOMES = ("reached", "unreachable", "refused", "failed")
 
 _HINT = f"see what it said: journalctl -u {UNIT}"
 _TEXT_CHARACTERS = 400
+_REMOTE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +49,33 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What one remote said: the tip that it has, or the reason why there is none ("" for it)."""
+
+    remote: str
+    commit: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """How a fetch ended; times are seconds since the epoch.
 
     `run` differs each time (and is never ""), `request` is the id of the request that it answers.
-    `commit` is the tip of the first remote that answered (or the one that git refuses). The bundle
-    leads from `since` ("": the beginning) to `bundled`. After `failures` in a row nobody asks
-    before `again`.
+    `said` is what each remote said that was asked. `refused` is the commit that git refuses. The
+    bundle leads from `since` ("": the beginning) to the commits in `bundled`, which with `since`
+    are all that was said to be there. After `failures` in a row nobody asks before `again`.
     """
 
     run: str
     request: str = ""
     outcome: str = "failed"
     time: int = 0
-    remote: str = ""
-    commit: str = ""
+    said: tuple[Said, ...] = ()
+    refused: str = ""
     error: str = ""
     hint: str = ""
-    bundled: str = ""
+    bundled: tuple[str, ...] = ()
     since: str = ""
     failures: int = 0
     again: int = 0
@@ -93,13 +104,18 @@ def read_request(path: Path) -> Request | None:
         raise WgmeshError(f"{path} is damaged: {error}", "wgmesh sync writes it anew") from None
 
 
+def shown(remote: str) -> str:
+    """Return a remote as an answer names it: fit for a terminal, and not too long."""
+    return plain(remote, _REMOTE_CHARACTERS)
+
+
 def write_answer(directory: Path, answer: Answer) -> None:
     """Leave an answer in the fetch's own directory; texts are cut to what root would read."""
     import tomli_w
 
-    table = asdict(answer)
-    for name in ("remote", "error", "hint"):
-        table[name] = plain(table[name], _TEXT_CHARACTERS)
+    table = asdict(_readable(answer))
+    table["said"] = list(table["said"])
+    table["bundled"] = list(table["bundled"])
     data = tomli_w.dumps(table).encode()
     write_atomic(directory / "answer.toml", data, 0o644, durable=False)
 
@@ -112,25 +128,45 @@ def read_answer(directory: Path) -> Answer | None:
     try:
         with open_handed(directory, "answer.toml", LARGEST_ANSWER_BYTES) as file:
             table = tomllib.loads(file.read(LARGEST_ANSWER_BYTES).decode())
-        answer = shape.from_table(Answer, table)
+        said = table.pop("said", ())
+        if not isinstance(said, list | tuple) or not all(isinstance(each, dict) for each in said):
+            raise ValueError("said is no list of tables")
+        each = tuple(shape.from_table(Said, one) for one in said)
+        answer = shape.from_table(Answer, table | {"said": each})
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError):  # tomllib counts nothing, it recurses
         raise WgmeshError("what the fetch left is no answer", _HINT) from None
-    for commit in (answer.commit, answer.bundled, answer.since):
+    if max(len(answer.said), len(answer.bundled)) > MOST_REMOTES:
+        raise WgmeshError("the answer of the fetch is of too many remotes", _HINT)
+    tips = [one.commit for one in answer.said]
+    for commit in (*tips, *answer.bundled, answer.since, answer.refused):
         if not re.fullmatch("(?:[0-9a-f]{40})?", commit):
             raise WgmeshError("the answer of the fetch names no commit id", _HINT)
     if not 0 <= answer.failures <= MOST_FAILURES:
         raise WgmeshError("the answer of the fetch counts wrongly", _HINT)
-    if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not answer.commit):
+    if answer.outcome not in OUTCOMES or (answer.outcome == "reached" and not any(tips)):
         raise WgmeshError("the answer of the fetch contradicts itself", _HINT)
-    texts = {name: plain(getattr(answer, name), _TEXT_CHARACTERS) for name in _TEXTS}
-    if not texts["run"]:  # which is how root marks what it has asked for itself
+    answer = _readable(answer)
+    if not answer.run:  # which is how root marks what it has asked for itself
         raise WgmeshError("the answer of the fetch is of no run", _HINT)
-    return shape.from_table(Answer, asdict(answer) | texts)
+    return answer
 
 
-_TEXTS = ("run", "request", "remote", "error", "hint")
+def _readable(answer: Answer) -> Answer:
+    """Return the answer with its texts fit for a terminal, and cut."""
+    said = tuple(
+        Said(shown(one.remote), one.commit, plain(one.reason, _REMOTE_CHARACTERS))
+        for one in answer.said
+    )
+    return replace(
+        answer,
+        run=plain(answer.run, _TEXT_CHARACTERS),
+        request=plain(answer.request, _TEXT_CHARACTERS),
+        said=said,
+        error=plain(answer.error, _TEXT_CHARACTERS),
+        hint=plain(answer.hint, _TEXT_CHARACTERS),
+    )
 
 
 @contextmanager

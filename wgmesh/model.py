@@ -26,6 +26,9 @@ ROUTE_PROTOCOL = 101
 NFT_TABLE = "wgmesh"
 """Our one nftables table: `inet wgmesh`."""
 
+MOST_REMOTES = 8
+"""As many remotes of one inventory are asked and compared."""
+
 DEFAULT_PORT = 51820
 DEFAULT_MTU = 1420
 MAIN_TABLE = 254

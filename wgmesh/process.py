@@ -3,18 +3,23 @@
 import logging
 import os
 import select
+import selectors
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import IO
 
 from wgmesh.errors import WgmeshError
 
 log = logging.getLogger(__name__)
 
 TimeoutExpired = subprocess.TimeoutExpired
+
+MOST_BYTES = 64 << 20
+"""Of output that is kept, unless a caller says otherwise."""
 
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -32,6 +37,10 @@ class CommandError(WgmeshError):
         self.stderr = stderr
 
 
+class TooMuchError(Exception):
+    """A program says more than anybody wants to know."""
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a child: a fixed PATH, the C locale, HOME, and `extra`."""
     env = {"PATH": SAFE_PATH, "LC_ALL": "C.UTF-8", "HOME": os.environ.get("HOME", "/root")}
@@ -45,12 +54,15 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout_seconds: float = 30,
     check: bool = True,
+    most_bytes: int = 0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `argv` to its end and return what it said, as bytes.
 
-    `stdin` is never logged: keys travel by it. Raises CommandError when the program cannot be
-    started, takes longer than `timeout_seconds`, or (with `check`) exits other than 0.
+    `stdin` is never logged: keys travel by it. `most_bytes`, of a program without `stdin` that says
+    what others tell it, is how much of that is heard. Raises CommandError when the program cannot
+    be started, takes longer than `timeout_seconds`, says more, or (with `check`) does not exit 0.
     """
+    assert stdin is None or not most_bytes
     log.debug("[#] %s", " ".join(argv))
     try:
         child = subprocess.Popen(
@@ -66,10 +78,19 @@ def run(
         raise CommandError(argv, 127, error.strerror or str(error), hint) from error
     with child:
         try:
-            out, err = child.communicate(stdin, timeout=timeout_seconds)
+            if most_bytes:
+                assert child.stdout is not None and child.stderr is not None
+                end = time.monotonic() + timeout_seconds
+                out, err = gather(child.stdout, child.stderr, end, most_bytes)
+                child.wait(max(0.0, end - time.monotonic()))
+            else:
+                out, err = child.communicate(stdin, timeout=timeout_seconds)
         except subprocess.TimeoutExpired as error:
             _end_group(child)
             raise CommandError(argv, None, "") from error
+        except TooMuchError as error:
+            _end_group(child)
+            raise CommandError(argv, -signal.SIGKILL, f"more than {most_bytes} bytes") from error
         except BaseException:  # also KeyboardInterrupt: no child outlives its caller
             _end_group(child)
             raise
@@ -77,6 +98,33 @@ def run(
     if check and done.returncode:
         raise CommandError(argv, done.returncode, err.decode(errors="replace"))
     return done
+
+
+def gather(
+    out: IO[bytes], err: IO[bytes], end: float, most_bytes: int = MOST_BYTES
+) -> tuple[bytes, bytes]:
+    """Return what comes by two pipes until both are closed; of the second, the last part of it.
+
+    `end` is a time of time.monotonic(). Raises TimeoutExpired then, and TooMuchError when more than
+    `most_bytes` come by `out`: whoever reads what others write has an end to it.
+    """
+    said, complaints = bytearray(), bytearray()
+    with selectors.DefaultSelector() as pipes:
+        pipes.register(out, selectors.EVENT_READ, said)
+        pipes.register(err, selectors.EVENT_READ, complaints)
+        while pipes.get_map():
+            ready = pipes.select(max(0.0, end - time.monotonic()))
+            if not ready:
+                raise subprocess.TimeoutExpired("", 0)
+            for key, _ in ready:
+                more = os.read(key.fd, 1 << 16)
+                if not more:
+                    pipes.unregister(key.fileobj)
+                key.data.extend(more)
+            if len(said) > most_bytes:
+                raise TooMuchError
+            del complaints[: -(1 << 16)]
+    return bytes(said), bytes(complaints)
 
 
 def run_distrusted(

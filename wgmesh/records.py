@@ -23,22 +23,39 @@ LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 class Tips:
     """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back.
 
-    `digest` is of the generation that `applied` came to, `context` what else of this node the plan
-    depended on: when either differs, the tip has to be looked at again.
+    `anchor` is the commit that `trusted` was verified from ("": whichever it is now). `digest` is
+    of the generation that `applied` came to, `context` what else of this node the plan depended on:
+    when either differs, the tip has to be looked at again.
     """
 
     trusted: VerifiedCommit | None = None
     applied: VerifiedCommit | None = None
     digest: str = ""
     context: str = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteState:
+    """How a remote stands to the others, `since` then (seconds since the epoch).
+
+    `standing` is newest, behind, diverged or silent; `commit` its tip ("": silent), `reason` why
+    there is none.
+    """
+
+    remote: str
+    standing: str
+    since: int
+    commit: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LastSync:
     """How the last turn of the loop ended; times are seconds since the epoch.
 
-    `fetched` is when a remote last answered; `commit` the one that `outcome` speaks of; `heard` the
-    fetch whose answer was read last.
+    `fetched` is when a remote last had what is not out of date; `commit` the one that `outcome`
+    speaks of; `heard` the fetch whose answer was read last; `remotes` how they stood.
     """
 
     time: int
@@ -47,6 +64,7 @@ class LastSync:
     commit: str = ""
     fetched: int = 0
     heard: str = ""
+    remotes: tuple[RemoteState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +167,8 @@ def _one(kind: type[Record], table: Mapping[str, Any]) -> Record | None:
         return None
 
 
-def _several(kind: type[Record], path: Path, name: str) -> tuple[Record, ...]:
-    """Return the records of an array of tables; those of another shape are lost."""
-    entries = _read(path).get(name, ())
+def _several(kind: type[Record], entries: object) -> tuple[Record, ...]:
+    """Return the records in a list of tables, without those of another shape."""
     if not isinstance(entries, list):
         return ()
     found = (_one(kind, entry) for entry in entries if isinstance(entry, dict))
@@ -180,17 +197,20 @@ def write_tips(directory: Path, tips: Tips) -> None:
 
 def read_last_sync(directory: Path) -> LastSync | None:
     """Return how the last sync ended, or None."""
-    return _one(LastSync, _read(directory / "last-sync.toml"))
+    table = _read(directory / "last-sync.toml")
+    remotes = _several(RemoteState, table.pop("remotes", ()))
+    return _one(LastSync, table | {"remotes": remotes}) if table else None
 
 
 def write_last_sync(directory: Path, last: LastSync) -> None:
     """Record how a sync ended; not fsynced, since it happens each minute."""
-    _write(directory / "last-sync.toml", asdict(last), durable=False)
+    table = asdict(last) | {"remotes": [asdict(state) for state in last.remotes]}
+    _write(directory / "last-sync.toml", table, durable=False)
 
 
 def read_quarantine(directory: Path) -> tuple[Quarantined, ...]:
     """Return the quarantine, oldest first."""
-    return _several(Quarantined, directory / "quarantine.toml", "entry")
+    return _several(Quarantined, _read(directory / "quarantine.toml").get("entry", ()))
 
 
 def write_quarantine(directory: Path, entries: Sequence[Quarantined]) -> None:
@@ -233,7 +253,7 @@ def interrupted(entries: Sequence[Quarantined], new: Quarantined) -> tuple[Quara
 
 def read_seen(directory: Path) -> tuple[Seen, ...]:
     """Return the versions of the inventory that this node has seen, oldest first."""
-    return _several(Seen, directory / "seen.toml", "version")
+    return _several(Seen, _read(directory / "seen.toml").get("version", ()))
 
 
 def write_seen(directory: Path, seen: Sequence[Seen]) -> None:
@@ -243,7 +263,7 @@ def write_seen(directory: Path, seen: Sequence[Seen]) -> None:
 
 def read_awaited(directory: Path) -> tuple[Awaited, ...]:
     """Return the peers whose tunnel waits for their end."""
-    return _several(Awaited, directory / "awaited.toml", "peer")
+    return _several(Awaited, _read(directory / "awaited.toml").get("peer", ()))
 
 
 def write_awaited(directory: Path, entries: Sequence[Awaited]) -> None:

@@ -1,13 +1,15 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wgmesh import shape
-from wgmesh.errors import NotJoinedError, WgmeshError
+from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
+from wgmesh.model import MOST_REMOTES
+from wgmesh.trust.fingerprint import fingerprint
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
 NODE_FILE = Path("/etc/wgmesh/node.toml")
@@ -48,10 +50,15 @@ _MINIMUM = {"keep_generations": 2, "random_delay_seconds": 0}
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """Where trust starts: a full commit id and the fingerprint of its signer."""
+    """Where trust starts: a full commit id and the fingerprint of its signer.
+
+    Generations up to `after_generation` were verified from an earlier anchor: what they say of
+    trust counts for nothing. -1: there was none.
+    """
 
     commit: str
     fingerprint: str
+    after_generation: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ class Enrolment:
 
 
 def _table(path: Path) -> dict[str, Any]:
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -152,25 +160,32 @@ def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
         ) from None
     if not enrolment.remotes:
         raise WgmeshError(f"{path} is damaged: remotes is empty", "name at least one remote")
-    return enrolment
+    if len(set(enrolment.remotes)) < len(enrolment.remotes):
+        raise WgmeshError(f"{path} names a remote twice", "name each remote once")
+    if len(enrolment.remotes) > MOST_REMOTES:
+        raise WgmeshError(f"{path} names too many remotes", f"name at most {MOST_REMOTES}")
+    try:
+        revoked = tuple(fingerprint(each) for each in enrolment.revoked)
+    except UsageError as error:  # a revocation that is not understood must not be passed over
+        raise WgmeshError(f"{path}: revoked: {error.message}", error.hint) from None
+    return replace(enrolment, revoked=revoked)
 
 
 def save_enrolment(enrolment: Enrolment, path: Path = NODE_FILE) -> None:
     """Write node.toml durably."""
+    anchor = enrolment.anchor
     table: dict[str, Any] = {
         "node": enrolment.node,
         "remotes": list(enrolment.remotes),
         "branch": enrolment.branch,
         "path": enrolment.path,
         "interface": enrolment.interface,
-        "anchor": {
-            "commit": enrolment.anchor.commit,
-            "fingerprint": enrolment.anchor.fingerprint,
-        },
+        "anchor": {"commit": anchor.commit, "fingerprint": anchor.fingerprint}
+        | ({"after_generation": anchor.after_generation} if anchor.after_generation >= 0 else {}),
     } | ({"revoked": list(enrolment.revoked)} if enrolment.revoked else {})
     import tomli_w
 
-    head = "# Written by `wgmesh join`. Trust starts at the anchor.\n"
+    head = "# Written by `wgmesh join` and `wgmesh trust`. Trust starts at the anchor.\n"
     write_atomic(path, (head + tomli_w.dumps(table)).encode())
 
 

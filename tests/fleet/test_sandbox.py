@@ -45,7 +45,9 @@ HOSTILE = {
     "directories": "rm -f answer.toml bundle; mkdir answer.toml bundle",
     "nonsense": r"printf '\033]0;owned\007[[[' > answer.toml; head -c 9999 /dev/urandom > bundle",
     "lie": "id=$(printf f%.0s $(seq 40)); head -c 9999 /dev/urandom > bundle;"
-    """ sed -i -E "s/^(commit|bundled) = .*/\\1 = '$id'/; s/^run = .*/run = 'aa'/" answer.toml""",
+    " remote=$(sed -n 's/^remote = //p' answer.toml | head -n 1);"
+    ' printf \'run = "aa"\\noutcome = "reached"\\nbundled = ["%s"]\\n[[said]]\\nremote = %s\\n'
+    'commit = "%s"\\n\' $id "$remote" $id > answer.toml',
 }
 ALLOWED = {"read node.toml", "write its own directory", "reach the forge"}
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,8 +78,9 @@ def test_what_is_new_comes_by_the_user(mesh: Mesh, alpha: Machine) -> None:
     assert owner.split() == [str(ID), "755", str(ID), "644", str(ID), "700"]
     assert alpha.run(["stat", "-c", "%u %a", "/var/lib/wgmesh/repository.git"]).stdout == "0 700\n"
     assert not alpha.exists("/run/wgmesh/fetch.toml")
-    answer = alpha.read(ANSWER)
-    assert f'commit = "{commit}"' in answer and f'bundled = "{commit}"' in answer
+    answer = tomllib.loads(alpha.read(ANSWER))
+    assert answer["said"] == [{"remote": mesh.url, "commit": commit, "reason": ""}]
+    assert answer["bundled"] == [commit]
 
 
 def test_git_that_talks_to_the_remote_has_no_rights(mesh: Mesh, alpha: Machine) -> None:
@@ -335,7 +337,8 @@ def test_a_commit_of_its_own_is_refused(mesh: Mesh, alpha: Machine) -> None:
         new=$(git -C repository.git commit-tree -p {trusted} -m evil {trusted}^{{tree}})
         git -C repository.git update-ref refs/wgmesh/fetched $new
         git -C repository.git bundle create --quiet {BUNDLE} refs/wgmesh/fetched ^{trusted}
-        sed -i -e "s/^commit = .*/commit = \\"$new\\"/" -e "s/^bundled = .*/bundled = \\"$new\\"/" \
+        sed -i -e "s/^commit = .*/commit = \\"$new\\"/" \
+            -e "s/^bundled = .*/bundled = [\\"$new\\"]/" \
             -e 's/^run = .*/run = "other"/' answer.toml
         """,
     )

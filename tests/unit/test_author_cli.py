@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,9 @@ import yaml
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
 from wgmesh.cli.main import main
+from wgmesh.repository import Repository
+from wgmesh.trust import chain
+from wgmesh.trust.policy import Rules, parse
 
 TOP = Path(__file__).parents[2]
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
@@ -469,6 +473,14 @@ def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
     assert join[:5] == ["wgmesh", "join", "REMOTE", "--introduction", head]
     run(["git", "verify-commit", "HEAD"], made)
     assert run(["git", "status", "--porcelain"], made) == b""
+    with Repository(made / ".git") as repository:
+        found = chain.introduce(repository, head, fingerprint=join[6], now=None)
+        policy = chain.authority(repository, head)
+    assert found.signer == "ada@example.com" and policy.rules == Rules()
+    assert len(policy.warnings()) == 1
+    hints = re.sub(r"^# (?=[a-z\[])", "", (made / "trust.toml").read_text(), flags=re.MULTILINE)
+    assert parse(hints.encode()).admin == frozenset({"ada@example.com"})
+    assert parse(hints.encode()).approvals == 2
     assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
 
 
@@ -539,3 +551,7 @@ def test_init_wants_a_public_key(tmp_path: Path, signer: Path) -> None:
         assert done.stderr.startswith("wgmesh: ") and "Traceback" not in done.stderr
         assert "PRIVATE KEY" not in done.stderr
         assert not (tmp_path / "new").exists()
+    short = tmp_path / "short.pub"
+    run(["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", short.stem], tmp_path)
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", short)
+    assert done.returncode == 2 and "is of no use" in done.stderr

@@ -1,10 +1,7 @@
 """Bundles against real git: handed over, taken in, and what somebody could hand instead."""
 
-import hashlib
 import io
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from wgmesh.repository import MissingBaseError, Repository
 from wgmesh.repository.bundle import MAGIC
 from wgmesh.trust import chain
 
+from .packs import BLOB, COMMIT, TREE, commit_of, object_id, pack
 from .signing import EPOCH, Keys, Workshop, run
 
 NOW = float(EPOCH)
@@ -64,38 +62,12 @@ def handed(work: Workshop, fetcher: Repository, since: str = "") -> bytes:
 
 
 def take(root: Repository, data: bytes, commit: str, limit: int = LIMIT) -> None:
-    root.take_bundle(io.BytesIO(data), commit, limit_bytes=limit)
+    root.take_bundle(io.BytesIO(data), [commit], limit_bytes=limit)
 
 
 def contents(root: Repository) -> set[str]:
     """Return every file of the repository: what a refusal must leave as it is."""
     return {str(path) for path in root.path.rglob("*")}
-
-
-def pack(*objects: tuple[int, bytes]) -> bytes:
-    """Return a pack of these objects, each a kind (1 commit, 2 tree, 3 blob) and its bytes."""
-    data = b"PACK" + struct.pack(">II", 2, len(objects))
-    for kind, body in objects:
-        size = len(body)
-        head = [(kind << 4) | (size & 15)]
-        size >>= 4
-        while size:
-            head[-1] |= 0x80
-            head.append(size & 0x7F)
-            size >>= 7
-        data += bytes(head) + zlib.compress(body)
-    return data + hashlib.sha1(data, usedforsecurity=False).digest()
-
-
-def object_id(kind: str, body: bytes) -> str:
-    data = f"{kind} {len(body)}".encode() + b"\0" + body
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
-
-
-def commit_of(tree: str, parent: str = "") -> bytes:
-    parents = f"parent {parent}\n" if parent else ""
-    who = "Eve <eve@example.com> 1700000000 +0000"
-    return f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\nhand-made\n".encode()
 
 
 # ---------------------------------------------------------------- as it should be
@@ -104,7 +76,7 @@ def commit_of(tree: str, parent: str = "") -> bytes:
 def test_everything_then_what_is_new(work: Workshop, fetcher: Repository, root: Repository) -> None:
     first = work.head()
     take(root, handed(work, fetcher), first)
-    assert root.fetched() == first and root.reaches(first)
+    assert root.fetched() == (first,) and root.reaches(first)
     root.keep(first)
     work.commit("More", {"mesh.toml": "two", "nodes/a.toml": "x" * 5000})
     second = work.head()
@@ -165,6 +137,72 @@ def test_many_small_packs_become_one(work: Workshop, fetcher: Repository, root: 
     assert chain.verify(root, first, work.head(), now=NOW).id == work.head()
 
 
+# ---------------------------------------------------------------- two remotes
+
+
+def both(work: Workshop, fetcher: Repository, since: str, *tips: str) -> bytes:
+    """Return the bundle of a fetch from remotes that have these tips."""
+    hub = str(work.path.parent / "hub.git")
+    for tip in tips:
+        work.git("push", "--quiet", "--force", "origin", f"{tip}:refs/heads/main")
+        fetcher.fetch(hub, "main", tip, timeout_seconds=SECONDS)
+    fetcher.hold(tips)
+    path = work.path.parent / "bundle"
+    written = fetcher.write_bundle(path, since)
+    assert written == tuple(tip for tip in tips if tip != since)
+    return path.read_bytes()
+
+
+def test_a_fork_comes_in_one_bundle(work: Workshop, fetcher: Repository, root: Repository) -> None:
+    first = work.head()
+    take(root, handed(work, fetcher), first)
+    one = work.commit("One", {"a": "a"})
+    work.checkout(first)
+    two = work.commit("Two", {"b": "b"})
+    data = both(work, fetcher, first, one, two)
+    root.take_bundle(io.BytesIO(data), [one, two], limit_bytes=LIMIT)
+    assert root.fetched() == (one, two)
+    assert root.reaches(one) and root.reaches(two)
+    assert not root.is_ancestor(one, two) and not root.is_ancestor(two, one)
+    run(["git", "fsck", "--strict", "--full"], root.path)
+    root.hold([two])
+    assert root.fetched() == (two,) and not root.reaches(one)
+
+
+def test_a_tip_that_is_late_comes_too(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    first = work.head()
+    late, tip = work.commit("Late"), work.commit("Tip")
+    data = both(work, fetcher, "", late, tip, first)
+    root.take_bundle(io.BytesIO(data), [late, tip, first], limit_bytes=LIMIT)
+    assert root.fetched() == (late, tip, first)
+    both(work, fetcher, first, tip, first)  # what the base has already is left out
+
+
+def test_a_bundle_leads_to_all_that_was_announced_and_to_no_more(
+    work: Workshop, fetcher: Repository, root: Repository
+) -> None:
+    first = work.head()
+    one = work.commit("One", {"a": "a"})
+    work.checkout(first)
+    two = work.commit("Two", {"b": "b"})
+    data, single = both(work, fetcher, "", one, two), handed(work, fetcher)
+    before = contents(root)
+    for bundled, announced in (
+        (data, [one]),
+        (data, [two]),
+        (data, [two, one]),
+        (data, [one, two, first]),
+        (data, []),
+        (single, [one]),
+        (single, [two, one]),
+    ):
+        with pytest.raises(WgmeshError, match="leads elsewhere"):
+            root.take_bundle(io.BytesIO(bundled), announced, limit_bytes=LIMIT)
+        assert contents(root) == before
+
+
 # ---------------------------------------------------------------- as it should not be
 
 
@@ -194,7 +232,7 @@ def test_other_heads(work: Workshop, fetcher: Repository, root: Repository) -> N
             take(root, changed, tip)
         assert caught.value.message.isprintable()
         assert contents(root) == before
-    assert root.fetched() is None
+    assert root.fetched() == ()
 
 
 def test_packs_that_are_none(work: Workshop, fetcher: Repository, root: Repository) -> None:
@@ -206,7 +244,7 @@ def test_packs_that_are_none(work: Workshop, fetcher: Repository, root: Reposito
         with pytest.raises(WgmeshError):
             take(root, changed, work.head())
         assert contents(root) == before
-    assert root.fetched() is None
+    assert root.fetched() == ()
 
 
 def bundle(commit: str, packed: bytes) -> bytes:
@@ -216,28 +254,28 @@ def bundle(commit: str, packed: bytes) -> bytes:
 @pytest.mark.parametrize("name", [b".git", b"..", b"a/b"])
 def test_malformed_trees_are_refused(root: Repository, name: bytes) -> None:
     blob = b"x"
-    tree = b"100644 " + name + b"\0" + bytes.fromhex(object_id("blob", blob))
-    commit = commit_of(object_id("tree", tree))
-    tip = object_id("commit", commit)
+    tree = b"100644 " + name + b"\0" + bytes.fromhex(object_id(BLOB, blob))
+    commit = commit_of(object_id(TREE, tree))
+    tip = object_id(COMMIT, commit)
     before = contents(root)
     with pytest.raises(RefusedError, match="git refuses"):
-        take(root, bundle(tip, pack((1, commit), (2, tree), (3, blob))), tip)
+        take(root, bundle(tip, pack((COMMIT, commit), (TREE, tree), (BLOB, blob))), tip)
     assert contents(root) == before
 
 
 def test_a_commit_without_its_tree_is_not_taken(root: Repository) -> None:
     commit = commit_of("34" * 20)
-    tip = object_id("commit", commit)
+    tip = object_id(COMMIT, commit)
     before = contents(root)
     with pytest.raises(WgmeshError):
-        take(root, bundle(tip, pack((1, commit))), tip)
+        take(root, bundle(tip, pack((COMMIT, commit))), tip)
     assert contents(root) == before and not root.has(tip)
 
 
 def test_a_commit_that_is_not_in_the_pack_is_not_taken(root: Repository) -> None:
     before = contents(root)
     with pytest.raises(WgmeshError):
-        take(root, bundle("56" * 20, pack((3, b"x"))), "56" * 20)
+        take(root, bundle("56" * 20, pack((BLOB, b"x"))), "56" * 20)
     assert contents(root) == before
 
 
@@ -250,26 +288,6 @@ def test_more_than_the_limit_is_not_taken(
         with pytest.raises(WgmeshError, match=r"more than|maximum allowed size"):
             take(root, data, work.head(), limit=limit)
         assert contents(root) == before
-
-
-def test_an_object_that_unpacks_to_gigabytes(root: Repository) -> None:
-    """A pack of megabytes, three gigabytes of tree: git ends by its limit, root does not."""
-    size = 3 << 30
-    body = zlib.compressobj(9)
-    begin = body.compress(b"") + body.flush(zlib.Z_FULL_FLUSH)
-    piece = body.compress(b"\0" * (1 << 24)) + body.flush(zlib.Z_FULL_FLUSH)
-    packed = begin + piece * (size >> 24)  # without its end, which git does not come to
-    head = [(2 << 4) | (size & 15) | 0x80]
-    left = size >> 4
-    while left:
-        head.append((left & 0x7F) | (0x80 if left > 0x7F else 0))
-        left >>= 7
-    data = b"PACK" + struct.pack(">II", 2, 1) + bytes(head) + packed
-    data += hashlib.sha1(data, usedforsecurity=False).digest()
-    before = contents(root)
-    with pytest.raises(WgmeshError, match="memory"):
-        take(root, bundle("78" * 20, data), "78" * 20)
-    assert contents(root) == before
 
 
 def test_what_a_killed_run_left_is_cleared_away(
@@ -298,7 +316,7 @@ def test_the_fetchs_own_configuration_is_not_root_s(
     (fetcher.path / "objects" / "info").mkdir(exist_ok=True)
     (fetcher.path / "objects" / "info" / "alternates").write_text(f"{root.path}/objects\n")
     take(root, data, work.head())
-    assert root.fetched() == work.head() and not (tmp_path / "ran").exists()
+    assert root.fetched() == (work.head(),) and not (tmp_path / "ran").exists()
     assert not (root.path / "objects" / "info" / "alternates").exists()
 
 
@@ -315,5 +333,5 @@ def test_a_full_disk_leaves_nothing(
             return super().read(100 + data.index(b"PACK") if size else size)
 
     with pytest.raises(WgmeshError, match="No space left"):
-        root.take_bundle(Full(data), work.head(), limit_bytes=LIMIT)
+        root.take_bundle(Full(data), [work.head()], limit_bytes=LIMIT)
     assert contents(root) == before

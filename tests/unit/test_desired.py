@@ -371,3 +371,29 @@ def test_a_change_is_one_line_without_secrets(change: Change, words: str) -> Non
     assert "\n" not in line
     for word in words.split():
         assert word in line
+
+
+@pytest.mark.parametrize(
+    ("current", "previous", "reset", "expected"),
+    [
+        (None, OLD, (), ALTERNATIVE),  # the interface was made anew
+        (ROAMED, OLD, (BRAVO,), ALTERNATIVE),  # no session, at neither
+        (ROAMED, OLD, (), ROAMED),  # it has moved on by itself
+        (ALTERNATIVE, plan(FOUND), (), PRIMARY),  # the inventory's change concerns it
+    ],
+)
+def test_an_endpoint_that_the_failover_chose(
+    current: Endpoint | None, previous: NodePlan, reset: tuple[str, ...], expected: Endpoint
+) -> None:
+    state = desired(
+        OLD,
+        private_key=KEY,
+        preshared_keys={},
+        observed=device(current),
+        previous=previous,
+        resolved={},
+        reset=reset,
+        former_sysctls={},
+        chosen={BRAVO: ALTERNATIVE},
+    )
+    assert endpoint(state) == expected

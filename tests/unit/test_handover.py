@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 
 from wgmesh import handover
 from wgmesh.errors import WgmeshError
-from wgmesh.handover import LARGEST_ANSWER_BYTES, LARGEST_BUNDLE_BYTES, Answer, Request
+from wgmesh.handover import LARGEST_ANSWER_BYTES, LARGEST_BUNDLE_BYTES, Answer, Request, Said
+from wgmesh.model import MOST_REMOTES
 
 COMMIT = "12" * 20
-ANSWER = Answer("aa", "bb", "reached", 1_700_000_000, "git://h/x", COMMIT, bundled=COMMIT, since="")
+SAID = (Said("git://h/x", COMMIT), Said("git://i/x", reason="it is away"))
+ANSWER = Answer("aa", "bb", "reached", 1_700_000_000, SAID, bundled=(COMMIT,), since="")
+TIP = f'[[said]]\nremote = "r"\ncommit = "{COMMIT}"\n'
 HELD_SECONDS = 5
 """Far more than a look takes, far less than a pipe or a lease would hold it."""
 
@@ -51,10 +54,13 @@ def test_ids_differ() -> None:
 
 
 def test_the_longest_texts_can_be_read(tmp_path: Path) -> None:
-    long = replace(ANSWER, remote='"' * 3000, error="\\" * 3000, hint="é" * 3000)
+    said = tuple(Said('"' * 3000, COMMIT, "𝄞" * 3000) for _ in range(MOST_REMOTES))
+    bundled = (COMMIT,) * MOST_REMOTES
+    long = replace(ANSWER, said=said, bundled=bundled, error="\\" * 3000, hint="é" * 3000)
     handover.write_answer(tmp_path, long)
     found = handover.read_answer(tmp_path)
     assert found is not None and found.error.startswith("\\\\") and len(found.error) == 400
+    assert found.said[-1].remote == handover.shown('"' * 3000) and len(found.bundled) == 8
     assert (tmp_path / "answer.toml").stat().st_size <= LARGEST_ANSWER_BYTES
 
 
@@ -162,11 +168,21 @@ def test_a_hard_link_to_somebody_elses_file_is_not_read(tmp_path: Path) -> None:
         "run = 3",
         'run = "a"\nodd = 1',
         'run = "a"\noutcome = "fine"',
-        f'run = ""\noutcome = "reached"\ncommit = "{COMMIT}"',
-        f'run = "\\u0001"\noutcome = "reached"\ncommit = "{COMMIT}"',
+        f'run = ""\noutcome = "reached"\n{TIP}',
+        f'run = "\\u0001"\noutcome = "reached"\n{TIP}',
         'run = "a"\noutcome = "reached"',
-        f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT} --exec=x"',
-        f'run = "a"\noutcome = "reached"\ncommit = "{COMMIT}"\nbundled = "../../x"',
+        'run = "a"\noutcome = "reached"\n[[said]]\nremote = "r"',
+        'run = "a"\noutcome = "reached"\nsaid = ["a"]',
+        'run = "a"\noutcome = "reached"\nsaid = 5',
+        f'run = "a"\noutcome = "reached"\n[said]\nremote = "r"\ncommit = "{COMMIT}"',
+        f'run = "a"\noutcome = "reached"\n{TIP}odd = 1',
+        f'run = "a"\noutcome = "reached"\n[[said]]\ncommit = "{COMMIT}"',
+        f'run = "a"\noutcome = "reached"\n{TIP * 9}',
+        f'run = "a"\noutcome = "reached"\n{TIP.replace(COMMIT, COMMIT + " --exec=x")}',
+        f'run = "a"\noutcome = "reached"\nbundled = ["../../x"]\n{TIP}',
+        f'run = "a"\noutcome = "reached"\nbundled = "{COMMIT}"\n{TIP}',
+        f'run = "a"\noutcome = "reached"\nbundled = {[COMMIT] * 9}\n{TIP}',
+        f'run = "a"\noutcome = "refused"\nrefused = "-x"\n{TIP}',
         'run = "a"\noutcome = "failed"\nsince = "-x"',
         f'run = "a"\ntime = {"9" * 5000}',
         "a = " + "[" * 4000,

@@ -180,3 +180,25 @@ def test_who_says_too_much_is_ended() -> None:
 def test_who_takes_too_long_is_ended(script: str) -> None:
     with pytest.raises(process.CommandError, match="did not end in time"):
         process.run_distrusted(["sh", "-c", script], timeout_seconds=0.5)
+
+
+def test_what_is_heard_of_a_program_has_an_end() -> None:
+    done = process.run(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False, most_bytes=4)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    start = time.monotonic()
+    with pytest.raises(process.CommandError, match="more than 5000 bytes") as caught:
+        process.run(["yes"], timeout_seconds=60, most_bytes=5000)
+    assert caught.value.returncode == -9 and time.monotonic() - start < 30
+    script = "yes | head -c 5000000 >&2; echo last >&2"
+    done = process.run(["sh", "-c", script], timeout_seconds=60, most_bytes=5)
+    assert done.stderr.endswith(b"y\nlast\n") and len(done.stderr) <= 1 << 17
+
+
+@pytest.mark.parametrize(
+    "script", ["sleep 60", "exec >/dev/null 2>&1; sleep 60", "echo x; sleep 60", "sleep 60 & exit"]
+)
+def test_what_is_heard_comes_in_time(script: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(process.CommandError, match="did not end in time"):
+        process.run(["sh", "-c", script], timeout_seconds=0.5, most_bytes=100)
+    assert time.monotonic() - start < 20

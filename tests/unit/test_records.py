@@ -18,6 +18,7 @@ from wgmesh.records import (
     Hold,
     LastSync,
     Quarantined,
+    RemoteState,
     Seen,
     Tips,
     Verdict,
@@ -49,7 +50,8 @@ def test_tips(tmp_path: Path, tips: Tips) -> None:
 
 def test_last_sync(tmp_path: Path) -> None:
     assert records.read_last_sync(tmp_path) is None
-    value = LastSync(NOW, "applied", "why\nso", "c" * 40, NOW - 5)
+    remotes = (RemoteState("git://a/b", "newest", 5, "c" * 40), RemoteState("/x", "silent", 6))
+    value = LastSync(NOW, "applied", "why\nso", "c" * 40, NOW - 5, "run", remotes)
     records.write_last_sync(tmp_path, value)
     assert records.read_last_sync(tmp_path) == value
 

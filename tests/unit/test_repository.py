@@ -55,7 +55,7 @@ def node(tmp_path: Path) -> Iterator[Repository]:
 def pull(node: Repository, hub: str) -> str:
     tip = node.ls_remote(hub, "main", timeout_seconds=SECONDS)
     node.fetch(hub, "main", tip, timeout_seconds=SECONDS)
-    assert node.fetched() == tip
+    assert node.fetched() == (tip,)
     return tip
 
 
@@ -139,7 +139,7 @@ def test_branches() -> None:
 def test_ls_remote_and_fetch(work: Workshop, hub: str, node: Repository) -> None:
     for remote in (hub, f"file://{hub}"):
         assert node.ls_remote(remote, "main", timeout_seconds=SECONDS) == work.head()
-    assert not node.has(work.head()) and node.fetched() is None
+    assert not node.has(work.head()) and node.fetched() == ()
     tip = pull(node, hub)
     assert node.inventory_files(tip, ".") == {"mesh.toml": b"one"}
     refs = run(["git", "for-each-ref", "--format=%(refname)"], node.path).decode()
@@ -220,7 +220,7 @@ def test_a_branch_that_moves_between_question_and_fetch(
     work.commit("Moved on")
     work.git("push", "--quiet")
     node.fetch(hub, "main", asked, timeout_seconds=SECONDS)
-    assert node.fetched() == asked
+    assert node.fetched() == (asked,)
     with pytest.raises(UnreachableError):
         node.fetch(hub, "main", "12" * 20, timeout_seconds=SECONDS)
 
@@ -248,7 +248,7 @@ def test_malformed_objects_are_refused_while_fetching(
     tip = node.ls_remote(hub, "main", timeout_seconds=SECONDS)
     with pytest.raises(RefusedError, match="git refuses"):
         node.fetch(hub, "main", tip, timeout_seconds=SECONDS)
-    assert node.fetched() is None
+    assert node.fetched() == ()
 
 
 def test_nobodys_configuration_or_environment_counts(

@@ -126,6 +126,9 @@ HERE = Enrolment(
     anchor=Anchor("c" * 40, "SHA256:" + "x" * 43),
 )
 
+SSH, OPENPGP = "SHA256:" + "A" * 43, "AB" * 20
+ANCHORED = replace(HERE, anchor=replace(HERE.anchor, after_generation=0))
+
 WHOLE = f"""
 node = "alpha"
 remotes = ["https://git.example.com/mesh.git"]
@@ -145,7 +148,7 @@ def enrolment(tmp_path: Path, text: str) -> Enrolment:
     return load_enrolment(path)
 
 
-@pytest.mark.parametrize("value", [HERE, replace(HERE, revoked=("SHA256:a", "SHA256:b"))])
+@pytest.mark.parametrize("value", [HERE, replace(HERE, revoked=(SSH, OPENPGP)), ANCHORED])
 def test_enrolment_there_and_back(tmp_path: Path, value: Enrolment) -> None:
     path = tmp_path / "wgmesh" / "node.toml"
     settings.save_enrolment(value, path)
@@ -199,6 +202,10 @@ def test_a_missing_part(tmp_path: Path, name: str) -> None:
         ("revoked = []", 'revoked = "SHA256:abc"'),
         ("revoked = []", "revoked = [5]"),
         ("revoked = []", "revoked = true"),
+        ("revoked = []", 'revoked = ["SHA256:abc"]'),
+        ("revoked = []", f'revoked = ["{"AB" * 19}"]'),
+        ('remotes = ["https', 'remotes = ["https://git.example.com/mesh.git", "https'),
+        ('remotes = ["https', f'remotes = {[f"/srv/{n}" for n in range(9)]}\n#["https'),
         ('fingerprint = "SHA256:x"', "fingerprint = 5"),
         ('fingerprint = "SHA256:x"', "fingerprint = {}"),
     ],

@@ -16,6 +16,7 @@ from wgmesh.agent.node import Node, Running
 from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
+from wgmesh.history import Failover, Watched
 from wgmesh.model import (
     Endpoint,
     KernelState,
@@ -30,7 +31,8 @@ from wgmesh.model import (
     Secret,
     VerifiedCommit,
 )
-from wgmesh.records import Awaited, Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
@@ -97,6 +99,7 @@ WELL = Gathered(
     verdict=None,
     hold=None,
     quarantine=(),
+    remotes=(),
     seen=seen(),
     changes=(),
     drift=(),
@@ -105,6 +108,32 @@ WELL = Gathered(
 )
 FRESH = replace(WELL, running=None, tips=Tips(), last=None, seen=None, rtt_ms={}, probed_at=0)
 DOWN = replace(WELL, seen=seen(handshake=NOW - 1000), rtt_ms={})
+
+
+MOVED = replace(
+    WELL,
+    seen=seen(endpoint=ALTERNATIVE),
+    failover=Failover(
+        watched={"bravo-key": Watched("bravo", "10.40.0.2", (str(PRIMARY), str(ALTERNATIVE)))},
+        watches={"bravo-key": Watch(5000.0, endpoint=str(ALTERNATIVE), since=4000.0, switches=3)},
+    ),
+    uptime=5000.0,
+)
+
+
+def test_an_endpoint_that_the_failover_chose_is_told_with_its_time() -> None:
+    (found,) = assemble(MOVED, NOW)["peers"]
+    assert found["endpoint_source"] == "alternative"
+    assert found["endpoint_since"] == timestamp(NOW - 1000)
+    (roamed,) = assemble(replace(MOVED, seen=seen(endpoint=ROAMED)), NOW)["peers"]
+    assert (roamed["endpoint_source"], roamed["endpoint_since"]) == ("roamed", None)
+
+
+def test_an_address_of_a_name_that_was_resolved_is_told_from_a_roamed_one() -> None:
+    named = peer("bravo", NAMED, PRIMARY)
+    resolved = {str(NAMED): (str(ALTERNATIVE),)}
+    assert endpoint_source(named, ALTERNATIVE, resolved) == "inventory"
+    assert endpoint_source(named, PRIMARY, resolved) == "alternative"
 
 
 def test_all_is_well() -> None:
@@ -127,6 +156,7 @@ def test_all_is_well() -> None:
         "public_key": "bravo-key",
         "endpoint": "192.0.2.1:51820",
         "endpoint_source": "inventory",
+        "endpoint_since": None,
         "handshake_age_seconds": 10,
         "rx_bytes": 1000,
         "tx_bytes": 2000,
@@ -245,6 +275,46 @@ def test_a_refused_tip_has_no_signer() -> None:
     report = assemble(replace(WELL, **CAUSES["refused"]), NOW)
     nothing = dict.fromkeys(("signer", "fingerprint", "subject", "time"))
     assert report["candidate"] == {"id": "b" * 40, **nothing}
+
+
+def test_a_refusal_says_what_to_do() -> None:
+    hint = "in a clone, somebody signs:\ngit fetch origin && git push"
+    refused = Verdict("refused", "b" * 40, "it is refused", hint, NOW - 5)
+    report = assemble(replace(WELL, verdict=refused), NOW)
+    assert report["reasons"] == [f"it is refused\n{hint}"]
+    lines = status_text(report).splitlines()
+    at = lines.index("it is refused")
+    assert lines[at + 1 : at + 3] == hint.splitlines(), "as it is, to be pasted"
+    other = assemble(replace(WELL, verdict=replace(refused, kind="invalid")), NOW)
+    assert other["reasons"] == ["it is refused"]
+
+
+ONE, TWO = "git://one.example/mesh.git", "git://two.example/mesh.git"
+NEWEST = RemoteState(ONE, "newest", NOW - 500, "a" * 40)
+
+
+@pytest.mark.parametrize(
+    ("other", "parts"),
+    [
+        (RemoteState(TWO, "newest", NOW - 500, "a" * 40), ()),
+        (RemoteState(TWO, "diverged", NOW - 500, "b" * 40), ()),  # the verdict says so
+        (RemoteState(TWO, "behind", NOW - 500, "b" * 40), (TWO, "behind", "b" * 12)),
+        (RemoteState(TWO, "silent", NOW - 500, "", "no route"), (TWO, "no route", "others do")),
+    ],
+)
+def test_a_remote_that_others_stand_in_for(other: RemoteState, parts: tuple[str, ...]) -> None:
+    report = assemble(replace(WELL, remotes=(NEWEST, other)), NOW)
+    assert report["state"] == "in-sync", "it is no alarm, a fetch that is too old is"
+    assert len(report["reasons"]) == bool(parts)
+    for part in (*parts, timestamp(NOW - 500) or ""):
+        assert not parts or part in report["reasons"][0]
+
+
+def test_no_remote_stands_in_for_another_when_none_answers() -> None:
+    away = (RemoteState(ONE, "silent", NOW - 500), RemoteState(TWO, "silent", NOW - 500))
+    last = LastSync(NOW - 30, "unreachable", "no route", "", NOW - 300)
+    report = assemble(replace(WELL, remotes=away, last=last), NOW)
+    assert report["reasons"] == ["the last sync: no route"]
 
 
 def test_quarantine_shows_what_blocks() -> None:

@@ -10,7 +10,7 @@ import pytest
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
-from wgmesh.trust import chain
+from wgmesh.trust import chain, line
 
 from .signing import EPOCH, Keys, Workshop, environment
 
@@ -130,7 +130,7 @@ def test_a_join_needs_a_signer_of_the_trusted_commit(
 def test_a_join_far_below_a_long_line(
     objects: Repository, work: Workshop, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "FIRST_LOOK", 2)
+    monkeypatch.setattr(line, "FIRST_LOOK", 2)
     for number in range(5):
         work.commit(f"Below {number}", sign=None)
     base = work.head()
@@ -306,8 +306,11 @@ def test_rsa(objects: Repository, work: Workshop, keys: Keys) -> None:
         (SIGNERS, None, "no allowed_signers"),
         (SIGNERS, "", "names nobody"),
         (SIGNERS, "a cert-authority ssh-ed25519 AAAA", "cert-authority"),
-        ("trust.toml", "approvals = 2", "trust.toml, which this wgmesh does not obey"),
-        ("openpgp/ada.asc", "key", "openpgp, which this wgmesh does not obey"),
+        ("trust.toml", "approval = 2", "trust.toml has the unknown key"),
+        ("trust.toml", "approvals = 3", "approvals = 3, but leaves 2 who can sign"),
+        ("trust.toml", "[roles]\nadmin = ['eve@example.com']", "names 'eve@example.com'"),
+        ("openpgp/ada.asc", "key", "is not named FINGERPRINT.asc"),
+        ("openpgp", "key", "openpgp is a file, not a directory"),
     ],
 )
 def test_a_step_with_unusable_trust_files(
@@ -328,7 +331,7 @@ def test_a_step_that_leaves_no_usable_signer(
     ):
         work.checkout(first)
         tip = work.commit("Lock everybody out", {SIGNERS: text})
-        assert "leaves nobody" in refusal(objects, first, tip).message
+        assert "leave nobody" in refusal(objects, first, tip).message
 
 
 def test_a_signers_file_that_is_a_link(objects: Repository, work: Workshop, first: str) -> None:
@@ -378,7 +381,7 @@ def test_what_is_no_commit(objects: Repository, work: Workshop, first: str) -> N
 def test_walks_are_bounded(
     objects: Repository, work: Workshop, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "LONGEST_WALK", 3)
+    monkeypatch.setattr(line, "LONGEST_WALK", 3)
     for number in range(4):
         work.commit(f"Step {number}")
     assert "more than 3 commits" in refusal(objects, first, work.head()).message
@@ -423,3 +426,29 @@ def test_a_signers_file_given_by_hand(
     bare = work.commit("No signers", {SIGNERS: None}, sign="eve")
     with pytest.raises(RefusedError, match="no allowed_signers"):
         chain.admit(objects, bare, given, now=NOW)
+
+
+# ---------------------------------------------------------------- verdicts, for people
+
+
+def test_a_verdict_per_commit(objects: Repository, work: Workshop, keys: Keys, first: str) -> None:
+    good = work.commit("Good", sign="ann")
+    bad = work.commit("Bad", sign=None)
+    tip = work.commit("On top")
+    found = list(chain.judge(objects, first, tip, now=NOW))
+    assert [(each.id, each.kind, each.signer) for each in found] == [
+        (good, "step", "ann@example.com"),
+        (bad, "step", None),
+        (tip, "step", "ops@example.com"),
+    ]
+    assert [each.problem is None for each in found] == [True, False, True]
+    assert "not signed" in (found[1].problem or "")
+    assert found[0].fingerprint == keys.fingerprint("ann")
+    assert list(chain.judge(objects, tip, tip, now=NOW)) == []
+
+
+def test_the_authority_of_a_commit(objects: Repository, work: Workshop, first: str) -> None:
+    assert chain.authority(objects, first).usable() == {"ops@example.com", "ann@example.com"}
+    bare = work.commit("No signers", {SIGNERS: None})
+    with pytest.raises(RefusedError, match="no allowed_signers"):
+        chain.authority(objects, bare)

@@ -185,7 +185,7 @@ def _remotes(enrolment: Enrolment, *, root: bool) -> Iterator[Remote]:
 def _asked(source: Source) -> Remote:
     (url,) = source.remotes
     try:
-        remote.tip(remote.ask(source, only_ask=True))
+        remote.news(remote.ask(source, only_ask=True), source)
     except WgmeshError as error:
         return Remote(url, error.message, error.hint)
     return Remote(url, "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
-from wgmesh.agent import access, look, node, remote, timers
+from wgmesh.agent import access, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -65,7 +65,7 @@ def join(request: JoinRequest) -> Joined:
     with locked(settings.LOCK_FILE):
         finish_cut_short()
         if _is_joined(request):
-            _get_in(request, url)
+            _get_in(request, *node.load().enrolment.remotes)
             joined = _entry_again()
         else:
             joined = _enrol(request, url)
@@ -102,7 +102,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
     entry = mesh.find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
-    records.write_tips(PLACES.state, Tips(trusted=tip, applied=_applied()))
+    records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))
     if entry is None:
         verdict = Verdict(
             "pending",
@@ -132,14 +132,15 @@ def _is_joined(request: JoinRequest) -> bool:
         known = settings.load_enrolment()
     except NotJoinedError:
         return False
-    asked = (request.remote, request.branch, request.path)
+    asked = (request.remote in known.remotes, request.branch, request.path)
     anchor = request.introduction in (None, known.anchor.commit)
     signer = request.signer in (None, known.anchor.fingerprint)
-    if (known.remotes[0], known.branch, known.path) != asked or not anchor or not signer:
+    if asked != (True, known.branch, known.path) or not anchor or not signer:
         raise UsageError(
             f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already,"
             f" from {known.anchor.commit[:12]} on",
-            "wgmesh leave comes first; wgmesh join without arguments prints the entry again",
+            "wgmesh leave comes first; wgmesh join without arguments prints the entry again; a"
+            f" second remote of the same inventory goes into {settings.NODE_FILE}",
         )
     return True
 
@@ -164,44 +165,51 @@ def _show_key(request: JoinRequest) -> None:
         request.deploy_key(access.deploy_key())
 
 
-def _get_in(request: JoinRequest, url: str) -> None:
-    """Make the deploy key when asked to, pin the host's keys, look at what a private remote needs.
+def _get_in(request: JoinRequest, *urls: str) -> None:
+    """Make the deploy key when asked to, pin the hosts' keys, look at what a private remote needs.
 
     Raises UnreachableError when the host of an ssh remote shows no key.
     """
     _show_key(request)
-    shown = access.pin(url)
-    if shown:
-        log.warning("%s", shown)
+    for shown in map(access.pin, urls):
+        if shown:
+            log.warning("%s", shown)
     access.require_readable_key()
     access.check_credentials()
 
 
 def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, Inventory]:
     """Fetch, verify from the anchor that `request` names, and read the inventory there."""
+    from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
 
+    gpg = Gpgv()
     source = Source((url,), request.branch, joining=True)
     now = time.time()
     with Repository(settings.REPOSITORY_DIR) as repository:
         repository.ensure()
-        found = remote.tip(remote.ask(source))
-        commit = remote.bring(repository, source, found).commit
+        news = remote.news(remote.ask(source), source)
+        (commit,) = remote.bring(repository, source, news).commits
         if request.introduction is not None:
             first = chain.introduce(
                 repository,
                 request.introduction,
                 fingerprint=request.signer,
                 now=now if request.introduction == commit else None,
+                gpg=gpg,
             )
-            tip = chain.verify(repository, first.id, commit, now=now, branch=request.branch)
+            tip = chain.verify(
+                repository, first.id, commit, now=now, branch=request.branch, gpg=gpg
+            )
             anchor = Anchor(first.id, first.fingerprint)
         else:
             signers = _read_signers(request.signers)
-            tip = chain.admit(repository, commit, signers, now=now)
+            tip = chain.admit(repository, commit, signers, now=now, gpg=gpg)
             anchor = Anchor(tip.id, tip.fingerprint)
         repository.keep(tip.id)
         model = inventory.load(repository.inventory_files(tip.id, request.path))
+        for risk in fetch.new_risks(repository, (), tip.id, None):
+            log.warning("%s: %s", tip.id[:12], risk)
     return anchor, tip, model
 
 

@@ -8,11 +8,12 @@ import logging
 import os
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from wgmesh import handover, records, settings
 from wgmesh.errors import RefusedError, UnreachableError, UsageError, WgmeshError
-from wgmesh.handover import LARGEST_BUNDLE_BYTES, MOST_FAILURES, Answer, Request
+from wgmesh.handover import LARGEST_BUNDLE_BYTES, MOST_FAILURES, Answer, Request, Said
 from wgmesh.repository import Repository
 
 log = logging.getLogger(__name__)
@@ -44,20 +45,22 @@ def fetch() -> str:
             f"{last.error} (asked {now - last.time} s ago, and again in {last.again - now} s)",
             last.hint,
         )
-    blank = replace(answer, time=now, outcome="reached", remote="", commit="", error="", hint="")
+    blank = replace(answer, time=now, outcome="reached", said=(), refused="", error="", hint="")
     try:
-        answer = _ask(request or Request(""), blank)
+        answer = _ask(request or Request(""), blank, last)
     except WgmeshError as error:
         outcome = _OUTCOMES.get(type(error), "failed")
         answer = replace(blank, outcome=outcome, error=error.message, hint=error.hint)
         if isinstance(error, RefusedError):
-            answer = replace(answer, commit=error.commit)
+            answer = replace(answer, refused=error.commit)
         if request is None and outcome == "unreachable":  # who waits asks as often as he likes
             answer = later(answer, now)
         handover.write_answer(settings.FETCH_DIR, answer)
         raise
     handover.write_answer(settings.FETCH_DIR, replace(answer, failures=0, again=0))
-    return f"{answer.remote} is at {answer.commit[:12]}"
+    return "; ".join(
+        f"{one.remote} is at {one.commit[:12]}" if one.commit else one.reason for one in answer.said
+    )
 
 
 def _be_the_owner() -> None:
@@ -97,50 +100,126 @@ def later(answer: Answer, now: int) -> Answer:
     return replace(answer, failures=min(answer.failures + 1, MOST_FAILURES), again=again)
 
 
-def _ask(request: Request, answer: Answer) -> Answer:
+def _ask(request: Request, answer: Answer, last: Answer) -> Answer:
     remotes, branch = request.remotes, request.branch
     if not remotes:
         enrolment = settings.load_enrolment()
         remotes, branch = enrolment.remotes, enrolment.branch
     with Repository(settings.FETCH_DIR / "repository.git") as repository:
-        seconds = ONLY_ASK_SECONDS / len(remotes) if request.only_ask else ASK_SECONDS
-        remote, commit = first_tip(repository, remotes, branch, timeout_seconds=seconds)
-        answer = replace(answer, remote=remote, commit=commit)
         if request.only_ask:
-            return answer
+            one = first(repository, remotes, branch)
+            return replace(answer, said=(one,), bundled=(), since="")
+        said = ask(repository, remotes, branch)
         trusted = records.read_tips(settings.STATE_DIR).trusted
         since = trusted.id if trusted is not None and not request.everything else ""
+        answer = replace(answer, said=said, since=since)
         bundle = settings.FETCH_DIR / "bundle"
-        if since == commit:
+        wanted = [commit for commit in tips(said) if commit != since]
+        if not wanted:
             bundle.unlink(missing_ok=True)
-            return replace(answer, bundled="", since="")
-        if (answer.bundled, answer.since) == (commit, since) and bundle.is_file():
-            return answer
+            return replace(answer, bundled=())
+        known = (last.outcome, tips(last.said), last.since) == ("reached", tips(said), since)
+        if known and (bundle.is_file() if last.bundled else since):
+            return replace(answer, bundled=last.bundled)
         repository.ensure()
-        try:
-            repository.fetch(remote, branch, commit, timeout_seconds=FETCH_SECONDS)
-        except RefusedError as error:
-            raise RefusedError(error.message, error.hint, commit) from None
+        said = bring(repository, remotes, said, branch, wanted)
         written = repository.write_bundle(bundle, since)
-        log.info("%s is new", commit[:12])
-        return replace(answer, bundled=commit if written else "", since=since if written else "")
+        log.info("%s: new", ", ".join(commit[:12] for commit in wanted))
+        return replace(answer, said=said, bundled=written)
 
 
-def first_tip(
-    repository: Repository, remotes: tuple[str, ...], branch: str, *, timeout_seconds: float
-) -> tuple[str, str]:
-    """Return the first remote that answers, and its tip. Raises UnreachableError when none does."""
+def tips(said: Sequence[Said]) -> tuple[str, ...]:
+    """Return the tips that were said to be there, each once."""
+    return tuple(dict.fromkeys(one.commit for one in said if one.commit))
+
+
+def ask(repository: Repository, remotes: Sequence[str], branch: str) -> tuple[Said, ...]:
+    """Return what each remote says, asked at once. Raises UnreachableError when none answers."""
+
+    def one(remote: str) -> tuple[Said, UnreachableError | None]:
+        try:
+            commit = repository.ls_remote(remote, branch, timeout_seconds=ASK_SECONDS)
+        except UnreachableError as error:
+            return Said(handover.shown(remote), reason=error.message), error
+        return Said(handover.shown(remote), commit), None
+
+    if len(remotes) == 1:
+        answers = [one(remotes[0])]
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(len(remotes)) as pool:
+            answers = list(pool.map(one, remotes))
+    failures = [error for _, error in answers if error is not None]
+    if len(failures) == len(answers):
+        raise _none(failures)
+    return tuple(said for said, _ in answers)
+
+
+def first(
+    repository: Repository,
+    remotes: Sequence[str],
+    branch: str,
+    *,
+    timeout_seconds: float = ONLY_ASK_SECONDS,
+) -> Said:
+    """Return what the first remote that answers says; the time is for all of them together."""
     failures = []
     for remote in remotes:
         try:
-            commit = repository.ls_remote(remote, branch, timeout_seconds=timeout_seconds)
+            commit = repository.ls_remote(
+                remote, branch, timeout_seconds=timeout_seconds / len(remotes)
+            )
         except UnreachableError as error:
             failures.append(error)
             continue
-        return remote, commit
+        return Said(handover.shown(remote), commit)
+    raise _none(failures)
+
+
+def _none(failures: Sequence[UnreachableError]) -> UnreachableError:
     if len(failures) == 1:
-        raise failures[0]
-    raise UnreachableError(
+        return failures[0]
+    return UnreachableError(
         "; ".join(error.message for error in failures) or "no remote is configured",
         "the running configuration stays; the next poll tries again",
+    )
+
+
+def bring(
+    repository: Repository,
+    remotes: Sequence[str],
+    said: Sequence[Said],
+    branch: str,
+    wanted: Sequence[str],
+) -> tuple[Said, ...]:
+    """Fetch the commits in `wanted`; return what was said, without what a remote did not give.
+
+    Raises UnreachableError when no remote gives what it has, RefusedError for malformed objects.
+    """
+    end = time.monotonic() + FETCH_SECONDS
+    failures: dict[str, UnreachableError] = {}
+    for commit in wanted:
+        for remote, one in zip(remotes, said, strict=True):
+            if one.commit != commit:
+                continue
+            left = max(1.0, end - time.monotonic())
+            try:
+                repository.fetch(remote, branch, commit, timeout_seconds=left)
+            except UnreachableError as error:
+                failures[commit] = error
+            except RefusedError as error:
+                raise RefusedError(error.message, error.hint, commit) from None
+            else:
+                failures.pop(commit, None)
+                break
+    given = [commit for commit in tips(said) if commit not in failures]
+    if not given:
+        raise _none(list(failures.values()))
+    repository.hold([commit for commit in wanted if commit in given])
+    return tuple(
+        replace(one, commit="", reason=failures[one.commit].message)
+        if one.commit in failures
+        else one
+        for one in said
     )

@@ -140,7 +140,8 @@ class Landing:
         known = records.read_verdict(PLACES.state)
         if known is not None and (self.options.fetch or known.commit == self.tip.id):
             records.write_verdict(PLACES.state, None)
-        tips = Tips(self.tip, self.tip, manifest.digest, node.context(self.me))
+        anchor = self.me.enrolment.anchor.commit
+        tips = Tips(self.tip, self.tip, manifest.digest, node.context(self.me), anchor)
         records.write_tips(PLACES.state, tips)
 
     def refuse_statically(self, plan: NodePlan, before: Running | None, others: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wgmesh import generation, probe, records, settings
+from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import awaited, metrics, node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
@@ -15,6 +15,7 @@ from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.model import Change, Health
+from wgmesh.records import LastSync, RemoteState
 
 _PROBE_SECONDS = 2.0
 
@@ -46,21 +47,33 @@ def gather(me: Node) -> Gathered:
     waiting = records.read_awaited(PLACES.state)
     if waiting and plan is not None and seen is not None:
         waiting = awaited.left(waiting, plan, seen.counters, rtt_ms, probed_at)
+    last = records.read_last_sync(PLACES.state)
     return Gathered(
         me=me,
         running=running,
-        tips=records.read_tips(PLACES.state),
-        last=records.read_last_sync(PLACES.state),
+        tips=node.tips(me),
+        last=last,
         verdict=records.read_verdict(PLACES.state),
         hold=records.read_hold(PLACES.state),
         quarantine=records.read_quarantine(PLACES.state),
+        remotes=_remotes(me, last),
         seen=seen,
         changes=changes,
         drift=tuple(drift),
         rtt_ms=rtt_ms,
         probed_at=probed_at,
         awaited=waiting,
+        failover=history.read_failover(settings.RUN_DIR),
+        uptime=glance.clock(),
     )
+
+
+def _remotes(me: Node, last: LastSync | None) -> tuple[RemoteState, ...]:
+    """Return how the remotes stood, when there are several."""
+    names = me.enrolment.remotes
+    if len(names) == 1 or last is None:
+        return ()
+    return tuple(one for one in last.remotes if one.remote in names)
 
 
 def report() -> Report:

@@ -3,21 +3,33 @@
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wgmesh import __version__, generation, linux, process, render, resolve, settings
+from wgmesh import (
+    __version__,
+    generation,
+    history,
+    linux,
+    process,
+    records,
+    render,
+    resolve,
+    settings,
+)
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.model import (
     Change,
+    Endpoint,
     KernelState,
     NodePlan,
     Observed,
     Secret,
 )
+from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.transaction import Places
 
@@ -64,6 +76,17 @@ def require_root() -> None:
 def load() -> Node:
     """Return this machine's policy and enrolment. Raises NotJoinedError."""
     return Node(settings.load_settings(), settings.load_enrolment())
+
+
+def tips(me: Node) -> Tips:
+    """Return the two pointers. What was trusted from another anchor than now is so no more.
+
+    That is what makes node.toml the one file that re-anchors: a tip that is older than it is lost.
+    """
+    found = records.read_tips(PLACES.state)
+    if found.anchor and found.anchor != me.enrolment.anchor.commit:
+        return replace(found, trusted=None, anchor="")
+    return found
 
 
 def running() -> Running | None:
@@ -157,6 +180,10 @@ def target_for(
     }
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
+    chosen = {
+        key: _endpoint(text)
+        for key, text in history.read_failover(settings.RUN_DIR).chosen().items()
+    }
 
     def target(observed: KernelState) -> KernelState:
         return desired(
@@ -168,9 +195,15 @@ def target_for(
             resolved=resolved,
             reset=reset,
             former_sysctls=former,
+            chosen=chosen,
         )
 
     return target
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port))
 
 
 def sysctl_keys(*plans: NodePlan | None) -> frozenset[str]:

@@ -10,13 +10,13 @@ import logging
 import os
 import pwd
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import handover, linux, process, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
-from wgmesh.handover import Answer, Request
+from wgmesh.handover import Answer, Request, Said
 from wgmesh.repository import MissingBaseError, Repository
 from wgmesh.trust.commit import plain
 
@@ -45,16 +45,26 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Tip:
-    """The tip of a remote that answered; `run` is the fetch that asked ("": this process).
+class News:
+    """What the remotes said, each of them; `run` is the fetch that asked ("": this process).
 
-    What a fetch says of `remote` is for people: root never asks there.
+    The fetch is believed in nothing of it but that there is something to check. It names remotes
+    for people; root knows its own, and asks no other.
     """
 
-    remote: str
-    commit: str
+    said: tuple[Said, ...]
     run: str = ""
-    bundled: str = ""
+    bundled: tuple[str, ...] = ()
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """The tips, each once, in the order of the remotes."""
+        return fetcher.tips(self.said)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every remote said where it is."""
+        return all(one.commit for one in self.said)
 
 
 @functools.cache
@@ -74,19 +84,18 @@ def user() -> pwd.struct_passwd | None:
 
 
 def ask(source: Source, *, only_ask: bool = False) -> Answer:
-    """Return what the first remote that answers says, or why none did; tip() reads it.
+    """Return what the remotes say, or why none does; news() reads it.
 
-    `only_ask`: nothing is fetched.
+    `only_ask`: the first that answers will do, and nothing is fetched.
     """
     if way() is not Way.HERE:
         return _fetch(source, only_ask=only_ask)
-    remote, commit = fetcher.first_tip(
-        Repository(settings.REPOSITORY_DIR),
-        source.remotes,
-        source.branch,
-        timeout_seconds=fetcher.ASK_SECONDS,
-    )
-    return Answer("", outcome="reached", remote=remote, commit=commit)
+    repository = Repository(settings.REPOSITORY_DIR)
+    if only_ask:
+        one = fetcher.first(repository, source.remotes, source.branch)
+        return Answer("", outcome="reached", said=(one,))
+    said = fetcher.ask(repository, source.remotes, source.branch)
+    return Answer("", outcome="reached", said=said)
 
 
 def just_fetched(before: str) -> Answer:
@@ -105,24 +114,37 @@ def just_fetched(before: str) -> Answer:
     return answer
 
 
-def tip(answer: Answer) -> Tip:
-    """Return the tip of the remote that answered.
+def news(answer: Answer, source: Source) -> News:
+    """Return what an answer has of the remotes in `source`.
 
-    Raises UnreachableError when none did, RefusedError when it sent what git refuses, WgmeshError
-    when the fetch failed otherwise.
+    Raises UnreachableError when there is no tip, RefusedError when a remote sent what git refuses,
+    WgmeshError when the fetch failed otherwise.
     """
     match answer.outcome:
         case "reached":
-            return Tip(answer.remote, answer.commit, answer.run, answer.bundled)
+            return _news(answer, source)
         case "unreachable":
             often = f" ({answer.failures} polls in a row: they ask less often now)"
             raise UnreachableError(
                 answer.error + (often if answer.failures > 1 else ""), answer.hint
             )
         case "refused":
-            raise RefusedError(answer.error, answer.hint, answer.commit)
+            raise RefusedError(answer.error, answer.hint, answer.refused)
         case _:
             raise WgmeshError(f"the fetch failed: {answer.error}", answer.hint)
+
+
+def _news(answer: Answer, source: Source) -> News:
+    known = {one.remote: one for one in answer.said}
+    said = []
+    for remote in source.remotes:
+        one = known.get(handover.shown(remote)) or Said("", reason="it was not asked")
+        said.append(replace(one, remote=remote))
+    if not any(one.commit for one in said):
+        raise UnreachableError(
+            "the fetch asked other remotes than node.toml names", "the next poll asks these"
+        )
+    return News(tuple(said), answer.run, answer.bundled)
 
 
 def answers(source: Source) -> bool:
@@ -130,9 +152,7 @@ def answers(source: Source) -> bool:
     try:
         if way() is Way.HERE:
             repository = Repository(settings.REPOSITORY_DIR)
-            fetcher.first_tip(
-                repository, source.remotes, source.branch, timeout_seconds=PROOF_SECONDS
-            )
+            fetcher.first(repository, source.remotes, source.branch, timeout_seconds=PROOF_SECONDS)
             return True
         return _fetch(source, only_ask=True).outcome == "reached"
     except WgmeshError as error:
@@ -140,35 +160,49 @@ def answers(source: Source) -> bool:
         return False
 
 
-def bring(repository: Repository, source: Source, wanted: Tip) -> Tip:
-    """Have the tip's commit and all its history in `repository`; return the tip that is there now.
+def bring(repository: Repository, source: Source, heard: News) -> News:
+    """Have every tip and all its history in `repository`; return the tips that are there now.
 
-    That is another when the branch moved on meanwhile. Raises what tip() does.
+    Those are others when the branch moved on meanwhile. Raises what news() does.
     """
-    if not wanted.run:
-        repository.fetch(
-            wanted.remote, source.branch, wanted.commit, timeout_seconds=fetcher.FETCH_SECONDS
-        )
-        return wanted
-    if repository.reaches(wanted.commit):
-        return wanted
-    if wanted.bundled == wanted.commit:
+    missing = _missing(repository, heard)
+    if missing and not heard.run:
+        remotes, branch = source.remotes, source.branch
+        heard = News(fetcher.bring(repository, remotes, heard.said, branch, missing))
+    elif missing:
+        heard = _handed(repository, source, heard, missing)
+    repository.hold(heard.commits)
+    return heard
+
+
+def _missing(repository: Repository, heard: News) -> list[str]:
+    return [commit for commit in heard.commits if not repository.reaches(commit)]
+
+
+def _handed(repository: Repository, source: Source, heard: News, missing: list[str]) -> News:
+    """Take what the fetch has handed over; what builds on objects that are lost comes anew."""
+    if set(missing) <= set(heard.bundled):
         try:
-            _take(repository, wanted)
-            return wanted
+            _take(repository, heard)
+            return heard
         except MissingBaseError:
             log.info("objects are missing here: everything is fetched anew")
-    wanted = tip(_fetch(source, everything=True))
-    if not repository.reaches(wanted.commit):
-        _take(repository, wanted)
-    return wanted
+    heard = news(_fetch(source, everything=True), source)
+    if _missing(repository, heard):
+        _take(repository, heard)
+    for commit in _missing(repository, heard):
+        raise WgmeshError(
+            f"the fetch says that {commit[:12]} is there, and did not hand it over",
+            f"see why: journalctl -u {handover.UNIT}",
+        )
+    return heard
 
 
-def _take(repository: Repository, wanted: Tip) -> None:
+def _take(repository: Repository, heard: News) -> None:
     limit = handover.LARGEST_BUNDLE_BYTES
     try:
         with handover.open_handed(settings.FETCH_DIR, "bundle", limit) as bundle:
-            repository.take_bundle(bundle, wanted.commit, limit_bytes=limit)
+            repository.take_bundle(bundle, heard.bundled, limit_bytes=limit)
     except FileNotFoundError:
         raise WgmeshError(
             "the fetch left no bundle", f"see why: journalctl -u {handover.UNIT}"

@@ -1,14 +1,15 @@
 """What `wgmesh status` says, made purely out of what was gathered."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
+from wgmesh.history import Failover
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
-from wgmesh.records import Awaited, Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 
 Report = dict[str, Any]
 
@@ -33,8 +34,9 @@ _SKEW_SECONDS = 5
 class Gathered:
     """All that a report is made from.
 
-    `changes` lead from what is seen to what was confirmed; `drift` tells of them, and of files.
-    `rtt_ms` by public key is what the last tick measured.
+    `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
+    is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
+    what the last tick measured, `failover` what the failover remembers.
     """
 
     me: Node
@@ -44,12 +46,15 @@ class Gathered:
     verdict: Verdict | None
     hold: Hold | None
     quarantine: tuple[Quarantined, ...]
+    remotes: tuple[RemoteState, ...]
     seen: Observed | None
     changes: tuple[Change, ...]
     drift: tuple[str, ...]
     rtt_ms: Mapping[str, float]
     probed_at: int
     awaited: tuple[Awaited, ...] = ()
+    failover: Failover = field(default_factory=Failover)
+    uptime: float = 0.0
 
 
 def timestamp(seconds: int) -> str | None:
@@ -59,7 +64,8 @@ def timestamp(seconds: int) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _commit(commit: VerifiedCommit | None) -> Report | None:
+def commit_table(commit: VerifiedCommit | None) -> Report | None:
+    """Return a commit as the contract shows it."""
     if commit is None:
         return None
     return {
@@ -86,14 +92,26 @@ def _candidate(tips: Tips, verdict: Verdict | None) -> Report | None:
         return {"id": verdict.commit, **nothing}
     if tips.trusted is None or (tips.applied is not None and tips.applied.id == tips.trusted.id):
         return None
-    return _commit(tips.trusted)
+    return commit_table(tips.trusted)
 
 
-def endpoint_source(peer: Peer, endpoint: Endpoint | None) -> str | None:
-    """Return where a peer's endpoint comes from; a named one cannot be told from here."""
+def endpoint_source(
+    peer: Peer,
+    endpoint: Endpoint | None,
+    resolved: Mapping[str, tuple[str, ...]] | None = None,
+) -> str | None:
+    """Return where a peer's endpoint comes from.
+
+    A name that was never `resolved` by the failover is taken for the one of this port.
+    """
     if endpoint is None:
         return None
-    exact = [index for index, known in enumerate(peer.endpoints) if known == endpoint]
+    known_as = resolved or {}
+    exact = [
+        index
+        for index, known in enumerate(peer.endpoints)
+        if known == endpoint or str(endpoint) in known_as.get(str(known), ())
+    ]
     named = [
         index
         for index, known in enumerate(peer.endpoints)
@@ -143,7 +161,8 @@ def _peers(have: Gathered, now: float) -> list[Report]:
                 "name": peer.name,
                 "public_key": peer.public_key,
                 "endpoint": None if endpoint is None else str(endpoint),
-                "endpoint_source": endpoint_source(peer, endpoint),
+                "endpoint_source": endpoint_source(peer, endpoint, have.failover.resolved),
+                "endpoint_since": _chosen_since(have, peer, endpoint, now),
                 "handshake_age_seconds": age,
                 "rx_bytes": counters.rx_bytes if counters is not None else None,
                 "tx_bytes": counters.tx_bytes if counters is not None else None,
@@ -156,11 +175,19 @@ def _peers(have: Gathered, now: float) -> list[Report]:
     return found
 
 
+def _chosen_since(have: Gathered, peer: Peer, endpoint: Endpoint | None, now: float) -> str | None:
+    """Return since when the failover has this endpoint in force; None when it has none."""
+    watch = have.failover.watches.get(peer.public_key)
+    if watch is None or endpoint is None or watch.endpoint != str(endpoint):
+        return None
+    return timestamp(int(now - (have.uptime - watch.since)))
+
+
 def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
     """Return (state, sentence) for everything that is not as it should be."""
     found = []
     if have.verdict is not None:
-        found.append((have.verdict.kind, have.verdict.reason))
+        found.append((have.verdict.kind, _said(have.verdict)))
     if have.hold is not None:
         found.append(("held", f"held: {have.hold.reason}"))
     if have.running is None and have.verdict is None and not have.drift:
@@ -177,7 +204,25 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
     elif have.last is not None and have.last.outcome in ("unreachable", "failed"):
         kind = "degraded" if have.last.outcome == "failed" else "in-sync"
         found.append((kind, f"the last sync: {have.last.reason}"))
-    return found
+    return found + [("in-sync", sentence) for sentence in _lacking(have.remotes)]
+
+
+def _said(verdict: Verdict) -> str:
+    """Return what is wrong with a tip; of a refused one also what to do, on lines of its own."""
+    said, hint = verdict.reason, verdict.hint
+    return f"{said}\n{hint}" if verdict.kind == "refused" and hint else said
+
+
+def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
+    """Yield a sentence for each remote that others stand in for; that none answers is no news."""
+    if all(state.standing == "silent" for state in remotes):
+        return
+    for state in remotes:
+        since = timestamp(state.since)
+        if state.standing == "silent":
+            yield f"{state.remote} gives nothing since {since}, others do: {state.reason}"
+        elif state.standing == "behind":
+            yield f"{state.remote} is behind since {since}, at {state.commit[:12]}"
 
 
 def _late(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
@@ -225,7 +270,7 @@ def assemble(have: Gathered, now: float) -> Report:
         "interface": have.me.enrolment.interface,
         "state": state,
         "reasons": [sentence for _, sentence in reasons],
-        "commit": _commit(_runs(have)),
+        "commit": commit_table(_runs(have)),
         "candidate": _candidate(have.tips, have.verdict),
         "generation": have.running.manifest.number if have.running is not None else None,
         "last_sync": None

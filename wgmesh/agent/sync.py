@@ -6,12 +6,13 @@ new commit needs is imported by `wgmesh.agent.landing`, when there is one.
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wgmesh import generation, journal, records, settings
 from wgmesh.agent import fetch, look, mend, node, notify, remote, timers
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.remote import Tip
+from wgmesh.agent.remote import News
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -22,6 +23,7 @@ from wgmesh.errors import (
     WgmeshError,
 )
 from wgmesh.files import locked
+from wgmesh.handover import Said
 from wgmesh.journal import Phase
 from wgmesh.model import VerifiedCommit
 from wgmesh.records import LastSync, Quarantined, Tips, Verdict
@@ -73,7 +75,7 @@ def sync(options: Options) -> Result:
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
         last = records.read_last_sync(PLACES.state) or LastSync(0, "")
-        turn = _Turn(me, options, records.read_tips(PLACES.state), last)
+        turn = _Turn(me, options, node.tips(me), last)
         try:
             result = turn.run()
         except (LockedError, NotJoinedError):
@@ -125,6 +127,7 @@ class _Turn:
         self.tips = tips
         self.fetched = last.fetched
         self.heard = last.heard
+        self.remotes = last.remotes
         self.commit = ""
 
     def record(self, outcome: str, reason: str) -> None:
@@ -132,12 +135,16 @@ class _Turn:
         if self.options.dry_run:
             return
         now = int(time.time())
-        last = LastSync(now, outcome, reason, self.commit, self.fetched, self.heard)
+        last = LastSync(now, outcome, reason, self.commit, self.fetched, self.heard, self.remotes)
         records.write_last_sync(PLACES.state, last)
         if outcome != "applied":
             look.tick()
         if mend.mend(look.refresh(self.me)):
             look.refresh(self.me)
+
+    def stand(self, said: Sequence[Said], heads: Sequence[str]) -> None:
+        """Note how the remotes stand."""
+        self.remotes = fetch.states(said, heads, self.remotes, int(time.time()))
 
     def run(self) -> Result:
         """Return how it ended; raises what `sync` says."""
@@ -150,11 +157,22 @@ class _Turn:
             return Result(verdict.kind, verdict.reason)
         from wgmesh.agent.landing import Landing
 
+        refused = False
         try:
             return Landing(self.me, self.options, self.tips, tip).land()
         except RefusedError as error:
+            refused = True
             self.refused(tip.id, error)
             raise
+        finally:
+            if not refused and verdict is not None:
+                self.no_longer_refused(verdict)
+
+    def no_longer_refused(self, verdict: Verdict) -> None:
+        """Forget the refusal of a tip that was looked at again, and is good."""
+        stands = verdict.kind == "refused" and records.read_verdict(PLACES.state) == verdict
+        if stands and self.options.fetch and not self.options.dry_run:
+            records.write_verdict(PLACES.state, None)
 
     def runs(self, tip: VerifiedCommit) -> bool:
         """Return whether the confirmed generation is what `tip` came to, all else being equal."""
@@ -175,29 +193,47 @@ class _Turn:
             if self.tips.trusted is None:
                 raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")
             return self.standing(self.tips.trusted)
-        tip = self.asked()
-        self.fetched = int(time.time())
-        self.commit = tip.commit
+        news = self.asked()
+        now = int(time.time())
         try:
-            verified = fetch.trust(self.me, tip, self.tips, remember=not self.options.dry_run)
+            remember = not self.options.dry_run
+            found = fetch.trust(
+                self.me,
+                news,
+                self.tips,
+                stood=self.remotes,
+                stand=self.stand,
+                remember=remember,
+            )
         except RefusedError as error:
-            self.refused(tip.commit, error)
+            self.fetched = now
+            self.refused(error.tip, error)
             raise
         known = records.read_verdict(PLACES.state)
-        if known is not None and known.commit != verified.id and not self.options.dry_run:
+        if not found.fresh:
+            if known is not None and known.kind == "refused":  # nothing has replaced it
+                self.commit = known.commit
+                raise RefusedError(known.reason, known.hint, known.culprit)
+            return found.tip
+        self.fetched = now
+        if known is not None and known.commit != found.tip.id and not self.options.dry_run:
             records.write_verdict(PLACES.state, None)
-        self.tips = replace(self.tips, trusted=verified)
-        return verified
+        self.tips = replace(self.tips, trusted=found.tip)
+        return found.tip
 
-    def asked(self) -> Tip:
-        """Return the tip that the remote has now, by way of somebody without rights."""
-        if self.options.fetched:
-            answer = remote.just_fetched(self.heard)
-        else:
-            answer = remote.ask(fetch.source(self.me))
-        self.heard = answer.run
+    def asked(self) -> News:
+        """Return what the remotes have now, by way of somebody without rights."""
+        source = fetch.source(self.me)
         try:
-            return remote.tip(answer)
+            just = self.options.fetched
+            answer = remote.just_fetched(self.heard) if just else remote.ask(source)
+            self.heard = answer.run
+            return remote.news(answer, source)
+        except UnreachableError as error:
+            many = len(source.remotes) > 1
+            reason = "no remote answered" if many else error.message
+            self.stand([Said(each, reason=reason) for each in source.remotes], ())
+            raise
         except RefusedError as error:
             self.refused(error.commit, error)
             raise
@@ -212,6 +248,7 @@ class _Turn:
 
     def refused(self, tip: str, error: RefusedError) -> None:
         """Remember that `tip` is refused, until another one replaces it."""
+        self.commit = tip
         if not self.options.dry_run:
             verdict = Verdict("refused", tip, error.message, error.hint, int(time.time()))
             records.write_verdict(PLACES.state, replace(verdict, culprit=error.commit or tip))

@@ -5,14 +5,19 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import author, doctor, node, output
+from wgmesh.cli import author, doctor, node, output, trust
 from wgmesh.cli.command import Command, Parser
 
-COMMANDS: tuple[Command, ...] = (*node.COMMANDS, *doctor.COMMANDS, *author.COMMANDS)
+COMMANDS: tuple[Command, ...] = (
+    *node.COMMANDS,
+    *trust.COMMANDS,
+    *doctor.COMMANDS,
+    *author.COMMANDS,
+)
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
-    """Return the command line, declared by the rooms `node`, `doctor` and `author`.
+    """Return the command line, declared by the rooms `node`, `trust`, `doctor` and `author`.
 
     When `only` is a command, the others are left out: to declare them all costs more than to ask
     a remote does.

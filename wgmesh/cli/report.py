@@ -49,7 +49,8 @@ def status_text(report: Mapping[str, Any]) -> str:
         return "not joined: this machine is in no mesh\n  wgmesh join REMOTE … enrols it\n"
     rows = [("node", f"{report['node']} ({report['interface']})")]
     rows.append(("state", paint(state, _COLOUR.get(state, "red"))))
-    rows += [("", reason) for reason in report["reasons"]]
+    long = [reason for reason in report["reasons"] if "\n" in reason]  # with what to do
+    rows += [("", reason) for reason in report["reasons"] if reason not in long]
     generation = report["generation"]
     runs = "nothing yet" if generation is None else f"generation {generation}, "
     rows.append(("runs", runs + (_commit(report["commit"]) if generation is not None else "")))
@@ -64,7 +65,7 @@ def status_text(report: Mapping[str, Any]) -> str:
         ("quarantine", f"{entry['commit'][:12]} {entry['subject']}: {entry['reason']}")
         for entry in report["quarantine"]
     ]
-    text = table(rows)
+    text = table(rows) + "".join(f"\n{reason}\n" for reason in long)
     if report["peers"]:
         text += "\n" + table(_peer_rows(report["peers"]))
     return text

@@ -3,6 +3,7 @@
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
 from wgmesh.repository.checkout import commit_id, files_at, trailer_words
+from wgmesh.repository.reader import full_id
 from wgmesh.repository.remote import check_branch, check_remote, ssh_host
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "check_remote",
     "commit_id",
     "files_at",
+    "full_id",
     "ssh_host",
     "trailer_words",
 ]

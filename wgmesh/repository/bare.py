@@ -1,24 +1,24 @@
 """The node's bare repository: fetched into, and read by object id. Nothing is checked out."""
 
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from wgmesh import process
-from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
+from wgmesh.errors import UnreachableError, WgmeshError
 from wgmesh.files import sync_directory
-from wgmesh.repository import bundle, command
+from wgmesh.repository import bundle, command, merge, transfer
+from wgmesh.repository.command import Limits
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
-from wgmesh.repository.remote import ACCESS, check_branch, check_remote, unreachable
+from wgmesh.repository.remote import ACCESS, check_branch, check_remote
 from wgmesh.trust.commit import plain
 from wgmesh.trust.objects import Entry
 
 FETCHED_REF = "refs/wgmesh/fetched"
 TRUSTED_REF = "refs/wgmesh/trusted"
+ANCHOR_REF = "refs/wgmesh/anchor"
 
 _LOCAL_SECONDS = 60
 _TIDY_SECONDS = 300
@@ -105,35 +105,13 @@ class Repository:
     # ------------------------------------------------------------ the remote
 
     def ls_remote(self, remote: str, branch: str, *, timeout_seconds: float) -> str:
-        """Return the id that `remote` has at the branch now.
+        """Return the id that `remote` has at the branch now; see transfer.ask.
 
-        Without GitPython, so that a poll that finds nothing new stays cheap, and without the
-        repository, which need not exist yet. Raises UnreachableError when the remote does not
-        answer or has no such branch, UsageError for a remote or branch that cannot be.
+        Raises UsageError for a remote or branch that cannot be.
         """
-        remote, ref = check_remote(remote), f"refs/heads/{check_branch(branch)}"
-        argv = command.arguments(self.path, ["ls-remote", "--refs", "--", remote, ref])
-        try:
-            done = process.run(
-                argv, env=command.CLEAN | self._extra, timeout_seconds=timeout_seconds, check=False
-            )
-        except process.CommandError as error:
-            if error.returncode is not None:
-                raise
-            outcome = command.Outcome(None, b"", "the time was up")
-        else:
-            outcome = command.Outcome(
-                done.returncode, done.stdout, done.stderr.decode(errors="replace")
-            )
-        if outcome.status != 0:
-            raise unreachable(remote, outcome)
-        for line in outcome.stdout.decode(errors="replace").splitlines():
-            commit, _, name = line.partition("\t")
-            if name == ref and re.fullmatch(r"[0-9a-f]{40}", commit):
-                return commit
-        raise UnreachableError(
-            f"{plain(remote, 200)} answers, but has no branch {branch}",
-            "push the branch, or join with another --branch",
+        remote, branch = check_remote(remote), check_branch(branch)
+        return transfer.ask(
+            self.path, remote, branch, extra=self._extra, timeout_seconds=timeout_seconds
         )
 
     def fetch(
@@ -142,10 +120,10 @@ class Repository:
         """Fetch the branch, which must then be at `expected`, with all its objects.
 
         When it is not, as when somebody pushed meanwhile, `expected` is asked for by its id. Raises
-        UnreachableError when the remote does not give it, RefusedError when git finds an object
-        malformed.
+        UnreachableError when the remote does not give it, and what transfer.fetch does.
         """
         remote, ref = check_remote(remote), f"refs/heads/{check_branch(branch)}"
+        self._make_room()
         self._fetch(remote, ref, timeout_seconds)
         if self._resolve(FETCHED_REF) == expected:
             return
@@ -157,40 +135,53 @@ class Repository:
             )
 
     def _fetch(self, remote: str, source: str, timeout_seconds: float) -> None:
-        options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
-        outcome = self._git(
-            "fetch",
-            *options,
-            "--",
+        transfer.fetch(
+            self.path,
             remote,
-            f"+{source}:{FETCHED_REF}",
+            source,
+            FETCHED_REF,
             extra=self._extra,
             timeout_seconds=timeout_seconds,
         )
-        if outcome.status == 0:
+
+    def _make_room(self) -> None:
+        """Clear away what was left behind; forget what was refused when it takes too much room.
+
+        Then the trusted commit and its history are what stays. Anything else can be fetched again.
+        """
+        self._require()
+        transfer.clear(self.path)
+        if transfer.size_bytes(self.path) <= transfer.LARGEST_REPOSITORY_BYTES:
             return
-        if "fsck error" in outcome.stderr:
-            raise RefusedError(
-                f"{plain(remote, 200)} sent an object that git refuses: {outcome.said}",
-                "push commits that git itself has written",
-            )
-        raise unreachable(remote, outcome)
+        self.close()
+        self._git("update-ref", "-d", FETCHED_REF)
+        self._git(
+            "gc",
+            "--prune=now",
+            "--quiet",
+            timeout_seconds=_TIDY_SECONDS,
+            limits=Limits(transfer.LARGEST_REPOSITORY_BYTES),
+        )
 
     # ------------------------------------------------------------ bundles
 
-    def write_bundle(self, path: Path, since: str) -> bool:
-        """Write what leads from `since` ("": from the beginning) to the fetched commit.
+    def write_bundle(self, path: Path, since: str) -> tuple[str, ...]:
+        """Write what leads from `since` ("": from the beginning) to the fetched commits.
 
-        Returns False, and leaves no file, when `since` reaches that commit already. A `since` that
-        is not here counts as the beginning. Raises WgmeshError.
+        Returns those that it has: the ones that `since` does not reach, and no file is left when it
+        reaches all. A `since` that is not here counts as the beginning. Raises WgmeshError.
         """
         path.unlink(missing_ok=True)
-        tip = self._resolve(FETCHED_REF)
         known = bool(since) and self.has(since)
-        if tip is None or (known and self.is_ancestor(tip, since)):
-            return False
-        wanted = [FETCHED_REF, *([f"^{since}"] if known else [])]
+        commits = [
+            commit for commit in self.fetched() if not (known and self.is_ancestor(commit, since))
+        ]
+        if not commits:
+            return ()
+        self.hold(commits)
+        wanted = [ref for _, ref in _places(commits)] + ([f"^{since}"] if known else [])
         aside = path.with_name(f"{path.name}.new")
+        path.with_name(f"{aside.name}.lock").unlink(missing_ok=True)  # of a git that was killed
         outcome = self._git(
             "bundle", "create", "--quiet", "--version=2", str(aside), *wanted, timeout_seconds=300
         )
@@ -199,22 +190,22 @@ class Repository:
             raise WgmeshError(f"cannot write {path}: {outcome.said}", "check the disk")
         aside.chmod(0o644)
         aside.replace(path)
-        return True
+        return tuple(commits)
 
-    def take_bundle(self, stream: BinaryIO, commit: str, *, limit_bytes: int) -> None:
-        """Have `commit` as the fetched one, out of a bundle that nobody vouches for.
+    def take_bundle(self, stream: BinaryIO, commits: Sequence[str], *, limit_bytes: int) -> None:
+        """Have `commits` as the fetched ones, out of a bundle that nobody vouches for.
 
         See bundle.take for what is raised; nothing has changed then.
         """
-        expected = (full_id(commit), FETCHED_REF)
+        self._make_room()
         self.close()  # it would not look for the new pack
-        bundle.take(self.path, stream, expected, has=self.has, limit_bytes=limit_bytes)
+        bundle.take(self.path, stream, _places(commits), has=self.has, limit_bytes=limit_bytes)
         self.close()
-        outcome = self._git("update-ref", FETCHED_REF, commit)
-        if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+        self.hold(commits)
         # As `git fetch` does: many small packs become one. That it fails is for the next time.
-        self._git("gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS)
+        self._git(
+            "gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS, limits=Limits(4 * limit_bytes)
+        )
 
     def reaches(self, commit: str) -> bool:
         """Return whether what was fetched before has `commit` and all its history."""
@@ -223,15 +214,24 @@ class Repository:
         outcome = self._git("for-each-ref", "--count=1", f"--contains={full_id(commit)}")
         return outcome.status == 0 and bool(outcome.stdout)
 
-    def fetched(self) -> str | None:
-        """Return the id that was fetched last, None before the first time."""
-        return self._resolve(FETCHED_REF)
+    def fetched(self) -> tuple[str, ...]:
+        """Return the ids that were fetched last, one for each story that the remotes told."""
+        outcome = self._git("for-each-ref", "--format=%(objectname)", f"{FETCHED_REF}*")
+        return tuple(outcome.stdout.decode().split())
 
-    def keep(self, commit: str) -> None:
-        """Hold on to `commit` and its history, so that git's own tidying never removes it."""
-        outcome = self._git("update-ref", TRUSTED_REF, full_id(commit))
-        if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+    def hold(self, commits: Sequence[str]) -> None:
+        """Have exactly these commits, which must be here, as the fetched ones."""
+        for commit, ref in _places(commits):
+            self._update_ref(ref, commit)
+        for _, former in _places(self.fetched())[len(commits) :]:
+            self._git("update-ref", "-d", former)
+
+    def keep(self, commit: str, *, anchor: bool = False) -> None:
+        """Hold on to `commit` and its history, so that git's own tidying never removes it.
+
+        As the trusted one, or as the anchor: each in the place of the one before.
+        """
+        self._update_ref(ANCHOR_REF if anchor else TRUSTED_REF, commit)
 
     def kept(self) -> str | None:
         """Return the id that keep() was last called with, None before the first time."""
@@ -247,9 +247,11 @@ class Repository:
         """Return the raw commit; see Reader.read for what is raised."""
         return self._reader.commit(commit)
 
-    def tree(self, tree: str) -> Mapping[str, Entry]:
-        """Return a tree's entries by name; see Reader.read for what is raised."""
-        return self._reader.tree(tree)
+    def trees(
+        self, trees: Sequence[str], names: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Entry]]:
+        """Yield each tree's entries by name; see Reader.trees."""
+        return self._reader.trees(trees, names)
 
     def blob(self, blob: str, limit_bytes: int) -> bytes:
         """Return a file's bytes; see Reader.read for what is raised."""
@@ -276,14 +278,33 @@ class Repository:
         """Return whether the two commits have an ancestor in common."""
         return self._answer(full_id(one), full_id(other))
 
+    def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
+        """Return commits that `tips` reach and `base` does not; see merge.beyond."""
+        return merge.beyond(self.path, base, tips, limit)
+
+    def merged(self, one: str, other: str) -> str | None:
+        """Return the tree that merging two commits gives, if any; see merge.merged."""
+        return merge.merged(self.path, one, other)
+
     def inventory_files(self, commit: str, path: str) -> dict[str, bytes]:
         """Return the inventory under `path` of `commit`; see inventory_files.inventory_files."""
         return inventory_files(self._reader, commit, path)
 
+    def find(self, rev: str) -> str | None:
+        """Return the full id of the commit that `rev`, any text, names here; else None."""
+        if not rev or "\0" in rev:
+            return None
+        return self._resolve(f"{rev}^{{commit}}")
+
     # ------------------------------------------------------------ git
 
+    def _update_ref(self, ref: str, commit: str) -> None:
+        outcome = self._git("update-ref", ref, full_id(commit))
+        if outcome.status:
+            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+
     def _resolve(self, name: str) -> str | None:
-        outcome = self._git("rev-parse", "--verify", "--quiet", name)
+        outcome = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name)
         return None if outcome.status else outcome.stdout.decode().strip()
 
     def _answer(self, *args: str) -> bool:
@@ -300,7 +321,26 @@ class Repository:
         *args: str,
         extra: Mapping[str, str] = command.NO_PROTOCOL,
         timeout_seconds: float = _LOCAL_SECONDS,
+        limits: Limits | None = None,
     ) -> command.Outcome:
+        self._require()
+        return command.run(
+            self.path,
+            self.path,
+            args,
+            extra=extra,
+            timeout_seconds=timeout_seconds,
+            limits=limits,
+        )
+
+    def _require(self) -> None:
         if not self.path.is_dir():
             raise WgmeshError(f"there is no repository at {self.path}", "fetch first")
-        return command.run(self.path, self.path, args, extra=extra, timeout_seconds=timeout_seconds)
+
+
+def _places(commits: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return each commit with the ref that it has when it is fetched."""
+    return tuple(
+        (full_id(commit), FETCHED_REF if not number else f"{FETCHED_REF}-{number + 1}")
+        for number, commit in enumerate(commits)
+    )

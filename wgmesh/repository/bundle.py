@@ -20,8 +20,6 @@ MAGIC = b"# v2 git bundle\n"
 _LARGEST_HEAD_BYTES = 64 << 10
 _CHUNK_BYTES = 1 << 20
 _SECONDS = 300
-_LIMITS = ("prlimit", f"--as={1 << 30}", f"--cpu={_SECONDS}", "--core=0", "--")
-_SETTINGS = ("core.bigFileThreshold=32m", "core.packedGitWindowSize=32m", "pack.threads=1")
 _NEED = re.compile(rb"-([0-9a-f]{40})(?: .*)?")
 _REF = re.compile(rb"([0-9a-f]{40}) (\S+)")
 
@@ -66,26 +64,26 @@ def read_head(stream: BinaryIO) -> tuple[Head, bytes]:
 def take(
     git_dir: Path,
     stream: BinaryIO,
-    expected: tuple[str, str],
+    expected: tuple[tuple[str, str], ...],
     *,
     has: Callable[[str], bool],
     limit_bytes: int,
 ) -> None:
     """Take the objects of the bundle in `stream` into the repository; no ref is changed.
 
-    `expected` are the commit and the ref that the bundle must lead to, and nothing else. Raises
+    `expected` are the commits and the refs that the bundle must lead to, and nothing else. Raises
     MissingBaseError, RefusedError when git finds an object malformed, or WgmeshError for anything
     else that is not as it should be; the repository is then as it was.
     """
     head, begun = read_head(stream)
-    if head.refs != (expected,):
+    if not expected or sorted(head.refs) != sorted(expected):
         raise _broken("it leads elsewhere")
     for need in head.needs:
         if not has(need):
             raise MissingBaseError(f"{need[:12]} is not in {git_dir}", "fetch everything")
     staging = git_dir / "incoming"
     try:
-        _take(git_dir, staging, stream, begun, expected[0], limit_bytes)
+        _take(git_dir, staging, stream, begun, [commit for commit, _ in expected], limit_bytes)
     except OSError as error:
         raise WgmeshError(
             f"cannot write to {git_dir}: {error.strerror}", "check the disk"
@@ -95,7 +93,12 @@ def take(
 
 
 def _take(
-    git_dir: Path, staging: Path, stream: BinaryIO, begun: bytes, commit: str, limit_bytes: int
+    git_dir: Path,
+    staging: Path,
+    stream: BinaryIO,
+    begun: bytes,
+    commits: list[str],
+    limit_bytes: int,
 ) -> None:
     if staging.exists():
         shutil.rmtree(staging)
@@ -109,10 +112,11 @@ def _take(
     with copy.open("rb") as pack:
         args = ["index-pack", "--stdin", "--fix-thin", "--strict", "--threads=1"]
         args.append(f"--max-input-size={limit_bytes}")
-        _git(git_dir, args, aside, pack)
+        _git(git_dir, args, aside, limit_bytes, pack)
     copy.unlink()
-    # All that the commit reaches and that no ref of ours reaches must be there.
-    _git(git_dir, ["rev-list", "--objects", "--quiet", commit, "--not", "--all"], aside, None)
+    # All that the commits reach and that no ref of ours reaches must be there.
+    reached = ["rev-list", "--objects", "--quiet", *commits, "--not", "--all"]
+    _git(git_dir, reached, aside, limit_bytes)
     made = sorted((staging / "pack").glob("pack-*"), key=lambda path: path.suffix == ".idx")
     target = git_dir / "objects" / "pack"
     target.mkdir(exist_ok=True)
@@ -133,16 +137,21 @@ def _copy(stream: BinaryIO, begun: bytes, to: Path, limit_bytes: int) -> None:
             copy.write(more)
 
 
-def _git(git_dir: Path, args: list[str], extra: dict[str, str], pack: BinaryIO | None) -> None:
-    """Run git within limits of memory and time: an object can be far larger than its pack."""
-    settings = [part for pair in _SETTINGS for part in ("-c", pair)]
+def _git(
+    git_dir: Path,
+    args: list[str],
+    extra: dict[str, str],
+    limit_bytes: int,
+    pack: BinaryIO | None = None,
+) -> None:
+    """Run git within limits of memory and time."""
     outcome = command.run(
         git_dir,
         git_dir,
-        [*settings, *args],
+        args,
         extra=extra,
         timeout_seconds=_SECONDS,
-        before=_LIMITS,
+        limits=command.Limits(file_bytes=2 * limit_bytes),
         istream=pack,
     )
     if outcome.status == 0:

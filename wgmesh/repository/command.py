@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,13 +48,58 @@ _SETTINGS = (
     "transfer.fsckObjects=true",
     "fetch.recurseSubmodules=false",
     "gc.autoDetach=false",
+    "gc.pruneExpire=now",  # what no ref reaches is of no use to anybody
     "maintenance.autoDetach=false",
 )
 
 
+_CAREFUL = (
+    "core.bigFileThreshold=32m",
+    "core.packedGitWindowSize=32m",
+    "core.packedGitLimit=256m",
+    "pack.threads=1",
+)
+"""git takes little memory for large objects, whatever the machine has."""
+
+MEMORY_BYTES = 1 << 30
+
+_TOO_MUCH = (
+    "Out of memory",
+    "out of memory",
+    "Cannot allocate memory",
+    "size_t overflow",
+    "File too large",
+)
+"""What git says at the end of its Limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a git command may take, that works on what a stranger has sent.
+
+    An object can be thousands of times as large as the pack that it comes in.
+    """
+
+    file_bytes: int
+    cpu_seconds: int = 300
+    memory_bytes: int = MEMORY_BYTES
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What goes in front of git: prlimit(1)."""
+        return (
+            "prlimit",
+            f"--as={self.memory_bytes}",
+            f"--cpu={self.cpu_seconds}",
+            f"--fsize={self.file_bytes}",
+            "--core=0",
+            "--",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a git command ended; `status` None: it was killed because its time was up."""
+    """How a git command ended; `status` None: it was killed, because its time was up."""
 
     status: int | None
     stdout: bytes
@@ -70,25 +116,33 @@ class Outcome:
             told += lines[at + 1 : at + 2]
         return plain(" ".join(told), 200)
 
+    @property
+    def too_much(self) -> bool:
+        """Whether it ended because of its Limits of memory or size."""
+        return self.status != 0 and any(sign in self.stderr for sign in _TOO_MUCH)
+
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment for git, `extra` on top."""
     return process.environment(CLEAN | dict(extra))
 
 
-def arguments(git_dir: Path | None, args: Sequence[str]) -> list[str]:
+def arguments(git_dir: Path | None, args: Sequence[str], limits: Limits | None = None) -> list[str]:
     """Return the argv of git on the repository `git_dir` (None: none, or the current directory)."""
+    before = () if limits is None else limits.argv
     where = [] if git_dir is None else [f"--git-dir={git_dir}"]
-    return ["git", *where, *(part for pair in _SETTINGS for part in ("-c", pair)), *args]
+    pairs = _SETTINGS if limits is None else _SETTINGS + _CAREFUL
+    return [*before, "git", *where, *(part for pair in pairs for part in ("-c", pair)), *args]
 
 
 def clean(argv: Sequence[str], extra: Mapping[str, str]) -> list[str]:
     """Return `argv` behind env(1), so that it has our environment and nothing else.
 
-    GitPython would add its caller's: GIT_DIR, GIT_CONFIG_PARAMETERS and the like inside a hook.
+    GitPython would add its caller's: GIT_DIR, GIT_CONFIG_PARAMETERS and the like inside a hook. By
+    a file that grows too large git dies, unless it hears nothing of that: then it says what it is.
     """
     pairs = (f"{name}={value}" for name, value in environment(extra).items())
-    return ["/usr/bin/env", "-i", *pairs, *argv]
+    return ["/usr/bin/env", "-i", "--ignore-signal=XFSZ", *pairs, *argv]
 
 
 def start(
@@ -97,13 +151,12 @@ def start(
     args: Sequence[str],
     *,
     extra: Mapping[str, str],
-    before: Sequence[str] = (),
+    limits: Limits | None = None,
     **options: int | BinaryIO | None,
 ) -> "Git.AutoInterrupt":
     """Start git in `directory` through GitPython and return its child, a Popen in a wrapper.
 
-    `before` goes in front of git, as prlimit(1) does; `options` to Git.execute and from there to
-    Popen. Raises WgmeshError without git.
+    `options` go to Git.execute and from there to Popen. Raises WgmeshError without git.
     """
     try:
         from git.cmd import Git
@@ -112,8 +165,7 @@ def start(
     execute: Callable[..., Git.AutoInterrupt] = Git(
         str(directory)
     ).execute  # its overloads lack `options`
-    argv = [*before, *arguments(git_dir, args)]
-    return execute(clean(argv, extra), as_process=True, **options)
+    return execute(clean(arguments(git_dir, args, limits), extra), as_process=True, **options)
 
 
 def run(
@@ -123,10 +175,12 @@ def run(
     *,
     extra: Mapping[str, str],
     timeout_seconds: float,
-    before: Sequence[str] = (),
+    limits: Limits | None = None,
     istream: BinaryIO | None = None,
 ) -> Outcome:
     """Run git in `directory` and return how it ended; after `timeout_seconds` it is killed.
+
+    So is one that says more than process.MOST_BYTES.
 
     GitPython's own kill_after_timeout needs ps(1) and leaves ssh and the like behind, so git gets a
     process group, and all of that is ended.
@@ -136,19 +190,24 @@ def run(
         git_dir,
         args,
         extra=extra,
-        before=before,
+        limits=limits,
         istream=istream,
         start_new_session=True,
     )
     ended = False
+    end = time.monotonic() + timeout_seconds
     try:
-        out, err = child.communicate(timeout=timeout_seconds)
+        assert child.proc is not None
+        out, err = process.gather(child.stdout, child.stderr, end)
+        child.proc.wait(max(0.0, end - time.monotonic()))
         ended = True
     except process.TimeoutExpired:
         return Outcome(None, b"", "the time was up")
+    except process.TooMuchError:
+        return Outcome(None, b"", "git said far too much")
     finally:
         if not ended:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
+        child.communicate()
     return Outcome(child.poll(), out, err.decode(errors="replace"))

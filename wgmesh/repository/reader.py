@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LARGEST_COMMIT_BYTES = 1 << 20
 LARGEST_TREE_BYTES = 8 << 20
+
+READ_AHEAD = 64
+"""Objects asked for at once: their names are less than a pipe holds, so asking never blocks."""
 
 _ID = re.compile(r"[0-9a-f]{40}")
 _REPLY = re.compile(rb"([0-9a-f]{40}) ([a-z]+) (\d+)\n")
@@ -52,11 +55,11 @@ class Reader:
 
     def has(self, object_id: str) -> bool:
         """Return whether the repository has the object `object_id` (40 hex digits)."""
-        return self._ask("info", object_id)[0] is not None
+        return self._ask(object_id)[0] is not None
 
     def size(self, object_id: str) -> int:
         """Return the size of an object in bytes, without reading it. Raises WgmeshError."""
-        kind, size = self._ask("info", object_id)
+        kind, size = self._ask(object_id)
         if kind is None:
             raise self._missing(object_id)
         return size
@@ -67,7 +70,11 @@ class Reader:
         Raises RefusedError when it is another kind or larger, WgmeshError when it is not there or
         cannot be read.
         """
-        found, size = self._ask("contents", object_id)
+        self._request("contents", [object_id])
+        return self._contents(object_id, kind, limit_bytes)
+
+    def _contents(self, object_id: str, kind: str, limit_bytes: int) -> bytes:
+        found, size = self._reply(object_id)
         if found is None:
             raise self._missing(object_id)
         if found != kind or size > limit_bytes:
@@ -94,6 +101,26 @@ class Reader:
         """Return the entries of the tree `tree` by name; see read() for what it raises."""
         return parse_tree(self.read(tree, "tree", LARGEST_TREE_BYTES))
 
+    def trees(
+        self, trees: Sequence[str], names: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Entry]]:
+        """Yield the entries of each tree by name, all or those in `names`; see read().
+
+        They are asked for ahead, so that git is never waited for; read to the end, at once.
+        """
+        for at in range(0, len(trees), READ_AHEAD):
+            asked = trees[at : at + READ_AHEAD]
+            self._request("contents", asked)
+            left = len(asked)
+            try:
+                for tree in asked:
+                    raw = self._contents(tree, "tree", LARGEST_TREE_BYTES)
+                    left -= 1
+                    yield parse_tree(raw, names)
+            finally:
+                if left:
+                    self.close()  # the rest is on its way, unread
+
     def blob(self, blob: str, limit_bytes: int) -> bytes:
         """Return the file `blob`; its size is known before it is read. See read()."""
         size = self.size(blob)
@@ -105,13 +132,22 @@ class Reader:
             )
         return self.read(blob, "blob", limit_bytes)
 
-    def _ask(self, verb: str, object_id: str) -> tuple[str | None, int]:
+    def _ask(self, object_id: str) -> tuple[str | None, int]:
         """Return kind and size of an object, kind None when it is missing (git-cat-file(1))."""
-        request = f"{verb} {full_id(object_id)}\n".encode()
+        self._request("info", [object_id])
+        return self._reply(object_id)
+
+    def _request(self, verb: str, object_ids: Sequence[str]) -> None:
+        request = "".join(f"{verb} {full_id(object_id)}\n" for object_id in object_ids)
         try:
             stdin = self._stream("stdin")
-            stdin.write(request)
+            stdin.write(request.encode())
             stdin.flush()
+        except OSError:
+            raise self._broken() from None
+
+    def _reply(self, object_id: str) -> tuple[str | None, int]:
+        try:
             line = self._stream("stdout").readline()
         except OSError:
             raise self._broken() from None

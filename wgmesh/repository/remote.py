@@ -174,7 +174,6 @@ _TROUBLES = (
     ("CAfile:", _OWN_CA),  # curl with GnuTLS, whose words before it change
     ("SSL certificate problem", _OWN_CA),  # curl with OpenSSL
     ("ssh: ", _CHECK),
-    ("died of signal 25", "an inventory and its history are smaller than that"),
 )
 """What git, ssh or curl say, and what to do."""
 

@@ -1,36 +1,48 @@
 """The chain rule: which commit may follow the trusted one. The only maker of VerifiedCommit.
 
 Every step of the branch must be signed by someone whom the step before it authorised, and who
-signs a step answers for everything that it brings: commits on side branches need no signature.
-Until roles exist every signer may do everything, trust files included.
+signs a step answers for everything that it brings. The rules for one step are in `step`.
 """
 
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
-from wgmesh.trust import refusal, sshsig
+from wgmesh.trust import line, openpgp, refusal
 from wgmesh.trust import signers as signers_file
-from wgmesh.trust.commit import Commit, parents, parse, split_signature
-from wgmesh.trust.objects import FILE_MODES, Objects
-from wgmesh.trust.signers import Signer, Signers
-
-LONGEST_WALK = 200_000
-"""Commits between the trusted one and the tip, at most."""
-
-FIRST_LOOK = 1024
-"""Commits to walk before asking whether the trusted one is below at all."""
-
-LARGEST_KEPT_BYTES = 32 << 20
-"""Of commits that were read on the way down, this much is kept for the way up."""
-
-NOT_OBEYED = ("trust.toml", "openpgp")
-"""Trust files of a later wgmesh: ignoring them would let in what their authors keep out."""
+from wgmesh.trust.commit import Commit
+from wgmesh.trust.objects import Objects
+from wgmesh.trust.openpgp import GpgVerifier
+from wgmesh.trust.policy import Mainline, Policy, Role, Rules, SideCommits, make
+from wgmesh.trust.side import Base
+from wgmesh.trust.signature import Signed
+from wgmesh.trust.step import Kind
+from wgmesh.trust.walk import Walk
 
 _NEW_LINE = (
     "ask the person who gave you the join line; `wgmesh trust show` on a node prints a current one"
 )
+_SIGNERS_FILE = "give a signers file that has the signer of the branch's last commit"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the chain rule says of one commit; `problem` None: it is as it has to be.
+
+    `kind` is step, forge merge, join or side. `signer` and `fingerprint` are None unless its
+    signature is right and counts.
+    """
+
+    id: str
+    short: str
+    author: str
+    subject: str
+    time: int  # the committer's clock, seconds since the epoch: for people only
+    signer: str | None
+    fingerprint: str | None
+    kind: str
+    problem: str | None
 
 
 def verify(
@@ -41,31 +53,76 @@ def verify(
     now: float,
     revoked: Collection[str] = (),
     branch: str = "main",
+    gpg: GpgVerifier | None = None,
 ) -> VerifiedCommit:
     """Return the tip as a commit that may run, given that `trusted` may.
 
-    `now` is the node's clock in seconds since the epoch; only the tip's signer is held against
-    it, since a date in a commit can be made up. `revoked` has fingerprints (SHA256:…) that count
-    for nothing here. `branch` only serves the printed repair. Raises RefusedError, whose hint has
-    the command that mends the branch without a forced push.
+    `now` is the node's clock in seconds since the epoch; only those who answer for the tip are held
+    against it, since a date in a commit can be made up. `revoked` has fingerprints that count for
+    nothing here. `branch` only serves the printed repair. Raises RefusedError, whose hint ends
+    with the command that mends the branch without a forced push.
     """
-    walk = _Walk(objects, revoked, refusal.merge(trusted, branch))
+    walk = _walk(objects, trusted, tip, branch, revoked, gpg)
     if tip == trusted:
-        again = _Walk(objects, revoked, refusal.sign_again(trusted, branch))
-        return _described(again, trusted)
-    line = _line(walk, trusted, tip, branch)
-    commit, signer = walk.commit(trusted), None
-    authority = walk.signers(commit)
-    for commit_id in reversed(line):
-        # The first may be a join, which has the trusted commit below another parent. It answers
-        # to the trusted commit's file all the same.
-        source = f"{signers_file.FILE_NAME} of {commit.short}"
-        commit = walk.commit(commit_id)
-        clock = now if commit_id == tip else None
-        signer = walk.step(commit, authority, source, clock)
-        authority = walk.usable_signers(commit, clock)
-    assert signer is not None  # a line is never empty
-    return _verified(commit, *signer)
+        return _described(walk, trusted)
+    found = line.find(walk, trusted, tip, branch)
+    first = before = walk.commit(trusted)
+    who: Signed | None = None
+    # The first may be a join. It answers to the trusted commit all the same.
+    join = found.joins
+    for commit in walk.commits(found.commits[::-1]):
+        clock = now if commit.id == tip else None
+        who, kind = walk.steps.signed(commit, before, clock, join=join)
+        walk.steps.check(commit, before, who, kind, clock)
+        before, join = commit, False
+    _check_left(walk, first, before, now)
+    assert who is not None  # a line is never empty
+    return _verified(before, who)
+
+
+def judge(
+    objects: Objects,
+    trusted: str,
+    tip: str,
+    *,
+    now: float,
+    revoked: Collection[str] = (),
+    branch: str = "main",
+    gpg: GpgVerifier | None = None,
+) -> Iterator[Judged]:
+    """Yield a verdict on each commit from `trusted` (left out) to `tip`, oldest first.
+
+    The commits that a merge brings come before it. A commit after a refused one is judged as if
+    that one had been right. Raises RefusedError as `verify` does when the tip does not descend from
+    `trusted`, or a commit cannot be read.
+    """
+    walk = _walk(objects, trusted, tip, branch, revoked, gpg)
+    if tip == trusted:
+        return
+    found = line.find(walk, trusted, tip, branch)
+    first = before = walk.commit(trusted)
+    join = found.joins
+    for commit in walk.commits(found.commits[::-1]):
+        clock = now if commit.id == tip else None
+        kind, problem = Kind.JOIN if join else Kind.STEP, None
+        who: Signed | None = None
+        try:
+            who, kind = walk.steps.signed(commit, before, clock, join=join)
+            walk.steps.check(commit, before, who, kind, clock)
+            if commit.id == tip:
+                _check_left(walk, first, commit, now)
+        except RefusedError as error:
+            problem = error.message
+        if len(commit.parents) > 1:
+            yield from _sides(walk, commit, before, kind, clock)
+        yield _judged(commit, who, kind, problem)
+        before, join = commit, False
+
+
+def authority(objects: Objects, commit: str) -> Policy:
+    """Return who may do what after `commit`, by its trust files. Raises RefusedError."""
+    walk = Walk(objects, "mend the trust files by a step on top of the trusted commit")
+    return walk.steps.authorities.policy(walk.commit(commit))
 
 
 def introduce(
@@ -75,23 +132,25 @@ def introduce(
     fingerprint: str | None,
     now: float | None,
     revoked: Collection[str] = (),
+    gpg: GpgVerifier | None = None,
 ) -> VerifiedCommit:
-    """Return the introduction commit, which its own tree's signers file must authorise.
+    """Return the introduction commit, which its own tree's trust files must authorise.
 
-    Its full id is what the admin trusts. `fingerprint`, when given, must be its signer's. With
-    `now` the signer must be valid by that clock; give None when newer commits follow it, so that
-    a join line outlives the key that signed it. Raises RefusedError.
+    Its full id is what the admin trusts, so it may be a forge's merge as well. `fingerprint`, when
+    given, must be its signer's. With `now` the signer must be valid by that clock; give None when
+    newer commits follow it, so that a join line outlives the key that signed it. Raises
+    RefusedError.
     """
-    walk = _Walk(objects, revoked, _NEW_LINE)
+    walk = Walk(objects, _NEW_LINE, revoked=revoked, gpg=gpg)
     if not objects.has(commit):
         message = f"the introduction commit {commit[:12]} is not in the history that was fetched"
         raise RefusedError(message, _NEW_LINE, commit)
     found = walk.commit(commit)
-    authority = walk.usable_signers(found, now)
-    signer = walk.step(found, authority, f"its own {signers_file.FILE_NAME}", now)
-    if fingerprint is not None and signer[1] != fingerprint:
-        raise walk.refused(found, f"{signer[1]} signed it, not {fingerprint}")
-    return _verified(found, *signer)
+    policy = walk.steps.usable(found, now)
+    who = walk.steps.signer(found, policy, "its own {}", now)
+    if fingerprint is not None and who.fingerprint != fingerprint:
+        raise walk.refused(found, f"{who.fingerprint} signed it, not {fingerprint}")
+    return _verified(found, who)
 
 
 def admit(
@@ -101,229 +160,124 @@ def admit(
     *,
     now: float,
     revoked: Collection[str] = (),
+    gpg: GpgVerifier | None = None,
 ) -> VerifiedCommit:
     """Return the tip when someone in the signers file `signers` signed it.
 
-    For `join --signers FILE` only: from then on the repository's own file governs, so that one
-    must be usable too. Raises RefusedError.
+    For `join --signers FILE` only: from then on the repository's own files govern, so these must be
+    usable too, and a key that they call a forge's counts for nothing. Raises RefusedError.
     """
-    hint = "give a signers file that has the signer of the branch's last commit"
-    walk = _Walk(objects, revoked, hint)
+    walk = Walk(objects, _SIGNERS_FILE, revoked=revoked, gpg=gpg)
     found = walk.commit(tip)
-    signer = walk.step(found, signers_file.parse(signers), "the given signers file", now)
-    walk.usable_signers(found, now)
-    return _verified(found, *signer)
+    given = make(signers_file.parse(signers), openpgp.parse({}), Rules())
+    who = walk.steps.signer(found, given, "the given {}", now)
+    own = walk.steps.usable(found, now)
+    if own.role(who.names) is Role.MERGE:
+        rule = f"{who.name} signed it, a forge's key that vouches for nothing"
+        raise walk.refused(found, rule, "join with --introduction COMMIT")
+    return _verified(found, who)
 
 
-def describe(objects: Objects, commit: str, *, revoked: Collection[str] = ()) -> VerifiedCommit:
+def describe(
+    objects: Objects,
+    commit: str,
+    *,
+    revoked: Collection[str] = (),
+    gpg: GpgVerifier | None = None,
+) -> VerifiedCommit:
     """Return a commit that was accepted before, with its signer, for people.
 
-    Its signature must still be right. The signer's name comes from the file of its first parent,
-    else of another parent, else its own; a signer in none of them, as after `join --signers`, is
-    named by fingerprint. Raises RefusedError.
+    Its signature must still be right. The signer's name comes from the files of its first parent,
+    else of another parent, else its own; an SSH key that none of them has, as after `join
+    --signers`, is named by fingerprint. Raises RefusedError.
     """
-    return _described(_Walk(objects, revoked, "re-anchor this node"), commit)
+    return _described(Walk(objects, "re-anchor this node", revoked=revoked, gpg=gpg), commit)
 
 
-class _Walk:
-    """One run of the rule: what it reads, and the signers files that it has parsed by blob id."""
+def _walk(
+    objects: Objects,
+    trusted: str,
+    tip: str,
+    branch: str,
+    revoked: Collection[str],
+    gpg: GpgVerifier | None,
+) -> Walk:
+    """Return a run whose refusals print the repair that the rules of `trusted` let through."""
+    walk = Walk(objects, refusal.merge(trusted, branch), revoked=revoked, gpg=gpg)
+    again = tip == trusted
+    if again:
+        walk.hint = refusal.sign_again(trusted, branch)
+    if not objects.has(trusted):
+        return walk
+    before = walk.commit(trusted)
+    rules = walk.steps.authorities.policy(before).rules
+    several = rules.approvals > 1
+    if again:
+        if several or rules.mainline is Mainline.MERGE:
+            walk.hint = refusal.sign_again(trusted, branch, aside=True)
+    elif several or rules.side_commits is SideCommits.SIGNED:
+        walk.aside = walk.commit(tip).tree == before.tree
+        walk.hint = refusal.merge(trusted, branch, aside=walk.aside)
+    return walk
 
-    def __init__(self, objects: Objects, revoked: Collection[str], hint: str) -> None:
-        self.objects = objects
-        self.revoked = frozenset(revoked)
-        self.hint = hint
-        self._files: dict[str, Signers] = {}
-        self._usable: set[str] = set()
-        self._raw: dict[str, bytes] = {}
-        self._raw_bytes = 0
 
-    def refused(self, commit: Commit, rule: str) -> RefusedError:
-        return refusal.refused(commit, rule, self.hint)
+def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float) -> None:
+    """Raise the refusal when other trust files than those of `trusted` leave nobody, by now."""
+    if walk.steps.authorities.changed(tip, trusted):
+        walk.steps.usable(tip, now)
 
-    def commit(self, commit: str) -> Commit:
+
+def _sides(
+    walk: Walk, commit: Commit, before: Commit, kind: Kind, clock: float | None
+) -> Iterator[Judged]:
+    """Yield a verdict on each commit that a merge brings, oldest first."""
+    base = Base(before, walk.steps.authorities.policy(before))
+    by_forge = kind is Kind.FORGE_MERGE
+    asked = by_forge or base.policy.rules.side_commits is SideCommits.SIGNED
+    for side in reversed(list(walk.steps.sides.brought(commit, base))):
+        who, problem = None, None
         try:
-            return parse(commit, self._raw.pop(commit, b"") or self.objects.commit(commit))
+            at = clock if by_forge and side.id == base.other(commit) else None
+            who = walk.steps.sides.person(side, commit, base, at)
         except RefusedError as error:
-            raise self._unread(commit, error) from None
-
-    def parents(self, commit: str) -> tuple[str, ...]:
-        """Return a commit's parents; what was read for that is kept for commit(), within bounds."""
-        try:
-            raw = self.objects.commit(commit)
-            if self._raw_bytes + len(raw) <= LARGEST_KEPT_BYTES:
-                self._raw[commit] = raw
-                self._raw_bytes += len(raw)
-            return parents(raw)
-        except RefusedError as error:
-            raise self._unread(commit, error) from None
-
-    def _unread(self, commit: str, error: RefusedError) -> RefusedError:
-        # Nothing in it can be relied on, so neither can its author and subject.
-        message = f"commit {commit[:12]} is refused: {error.message}"
-        return RefusedError(message, self.hint, commit)
-
-    def step(
-        self, commit: Commit, authority: Signers, source: str, clock: float | None
-    ) -> tuple[str, str]:
-        """Return principal and fingerprint of who signed `commit`; `source` names `authority`."""
-        try:
-            payload, armor = split_signature(commit.raw)
-            signature = sshsig.parse(armor)
-            fingerprint = signature.key.fingerprint
-            if fingerprint in self.revoked:
-                raise RefusedError(f"{fingerprint} signed it, which is revoked on this node")
-            signer = authority.get(signature.key.blob)
-            if signer is None:
-                raise RefusedError(f"{fingerprint} signed it, which {source} does not name")
-            sshsig.verify(signature, payload)
-            _check_use(signer, clock)
-        except RefusedError as error:
-            raise self.refused(commit, error.message) from None
-        return signer.name, fingerprint
-
-    def signers(self, commit: Commit) -> Signers:
-        """Return the signers file of a commit; refuses trust files that are not obeyed yet."""
-        return self._files[self._file(commit)]
-
-    def usable_signers(self, commit: Commit, clock: float | None) -> Signers:
-        """Return the signers file of a commit, which must leave someone to sign the next one."""
-        blob = self._file(commit)
-        found = self._files[blob]
-        if clock is None and blob in self._usable:
-            return found
-        if not any(
-            signer.usable
-            and signer.key.fingerprint not in self.revoked
-            and (clock is None or signer.valid_before is None or clock <= signer.valid_before)
-            for signer in found.values()
-        ):
-            raise self.refused(
-                commit, f"its {signers_file.FILE_NAME} leaves nobody who could sign the next one"
-            )
-        self._usable.add(blob)
-        return found
-
-    def _file(self, commit: Commit) -> str:
-        """Return the blob id of a commit's signers file, once it is among the parsed ones."""
-        try:
-            return self._find_file(commit)
-        except RefusedError as error:
-            raise self.refused(commit, error.message) from None
-
-    def _find_file(self, commit: Commit) -> str:
-        entries = self.objects.tree(commit.tree)
-        for name in NOT_OBEYED:
-            if name in entries:
-                raise RefusedError(f"it has {name}, which this wgmesh does not obey yet")
-        entry = entries.get(signers_file.FILE_NAME)
-        if entry is None:
-            raise RefusedError(f"it has no {signers_file.FILE_NAME} at the root of its tree")
-        if entry.mode not in FILE_MODES:
-            raise RefusedError(f"its {signers_file.FILE_NAME} is {entry.kind}, not a file")
-        if entry.id not in self._files:
-            data = self.objects.blob(entry.id, signers_file.LARGEST_BYTES)
-            self._files[entry.id] = signers_file.parse(data)
-        return entry.id
+            problem = error.message if asked else None
+        yield _judged(side, who, Kind.SIDE, problem)
 
 
-def _line(walk: _Walk, trusted: str, tip: str, branch: str) -> list[str]:
-    """Return the commits of the tip's first-parent line that descend from `trusted`, newest first.
-
-    Mostly the line simply arrives at `trusted`. When it does not, its oldest commit that descends
-    from `trusted` is the join; descent only ends once along a line, so that one is found by halves.
-    """
-    objects, line, at, look = walk.objects, list[str](), tip, FIRST_LOOK
-    while at != trusted:
-        line.append(at)
-        above = walk.parents(at)
-        if not above:
-            break
-        if len(line) == look:
-            if not objects.has(trusted) or not objects.is_ancestor(trusted, at):
-                break
-            look *= 2
-        if len(line) > LONGEST_WALK:
-            rule = f"more than {LONGEST_WALK} commits lie between it and {trusted[:12]}"
-            raise walk.refused(walk.commit(tip), rule)
-        at = above[0]
-    else:
-        return line
-    if not objects.has(trusted) or not objects.is_ancestor(trusted, tip):
-        raise _not_descended(walk, trusted, tip, branch)
-    above_join, below = 0, len(line)  # line[above_join] descends, line[below] does not
-    while below - above_join > 1:
-        middle = (above_join + below) // 2
-        if objects.is_ancestor(trusted, line[middle]):
-            above_join = middle
-        else:
-            below = middle
-    return line[:below]
-
-
-def _not_descended(walk: _Walk, trusted: str, tip: str, branch: str) -> RefusedError:
-    commit = walk.commit(tip)
-    if not walk.objects.has(trusted):
-        rule = f"{branch} no longer contains the trusted commit {trusted[:12]}, nor does this node"
-        return refusal.refused(commit, rule, refusal.merge(trusted, branch, unrelated=True))
-    if walk.objects.is_ancestor(tip, trusted):
-        rule = f"{branch} was rewound to it, from the trusted commit {trusted[:12]} that follows it"
-        return refusal.refused(commit, rule, refusal.push(trusted, branch))
-    if walk.objects.related(tip, trusted):
-        rule = f"{branch} was forced: it does not contain the trusted commit {trusted[:12]}"
-        return refusal.refused(commit, rule, refusal.merge(trusted, branch))
-    rule = f"its history has nothing in common with the trusted commit {trusted[:12]}"
-    return refusal.refused(commit, rule, refusal.merge(trusted, branch, unrelated=True))
-
-
-def _check_use(signer: Signer, clock: float | None) -> None:
-    """Raise RefusedError when the signer's line does not allow signing commits, now."""
-    if signer.namespaces is not None and sshsig.NAMESPACE not in signer.namespaces:
-        raise RefusedError(f"{signer.name} signed it, whose key is not for the namespace 'git'")
-    if clock is None:
-        return
-    if signer.valid_after is not None and clock < signer.valid_after:
-        when, rule = signer.valid_after, "not valid before"
-    elif signer.valid_before is not None and clock > signer.valid_before:
-        when, rule = signer.valid_before, "not valid after"
-    else:
-        return
-    raise RefusedError(
-        f"{signer.name} signed it, whose key is {rule} {_utc(when)}; by this node's clock it is "
-        f"{_utc(clock)}"
+def _judged(commit: Commit, who: Signed | None, kind: Kind, problem: str | None) -> Judged:
+    return Judged(
+        id=commit.id,
+        short=commit.short,
+        author=commit.author,
+        subject=commit.subject,
+        time=commit.time,
+        signer=who.name if who is not None else None,
+        fingerprint=who.fingerprint if who is not None else None,
+        kind=kind.value,
+        problem=problem,
     )
 
 
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _described(walk: _Walk, commit_id: str) -> VerifiedCommit:
+def _described(walk: Walk, commit_id: str) -> VerifiedCommit:
     commit = walk.commit(commit_id)
-    try:
-        payload, armor = split_signature(commit.raw)
-        signature = sshsig.parse(armor)
-        fingerprint = signature.key.fingerprint
-        if fingerprint in walk.revoked:
-            raise RefusedError(f"{fingerprint} signed it, which is revoked on this node")
-        sshsig.verify(signature, payload)
-    except RefusedError as error:
-        raise walk.refused(commit, error.message) from None
+    policies = []
     for source in (*commit.parents, commit_id):
         try:
-            signer = walk.signers(walk.commit(source)).get(signature.key.blob)
-        except RefusedError:  # a parent without a readable signers file names nobody
+            policies.append(walk.steps.authorities.policy(walk.commit(source)))
+        except RefusedError:  # a parent without trust files that can be read names nobody
             continue
-        if signer is not None:
-            return _verified(commit, signer.name, fingerprint)
-    return _verified(commit, fingerprint, fingerprint)
+    try:
+        return _verified(commit, walk.signatures.anybody(commit, policies))
+    except RefusedError as error:
+        raise walk.refused(commit, error.message, error.hint) from None
 
 
-def _verified(commit: Commit, signer: str, fingerprint: str) -> VerifiedCommit:
+def _verified(commit: Commit, who: Signed) -> VerifiedCommit:
     return VerifiedCommit(
         id=commit.id,
         tree=commit.tree,
-        signer=signer,
-        fingerprint=fingerprint,
+        signer=who.name,
+        fingerprint=who.fingerprint,
         author=commit.author,
         subject=commit.subject,
         time=commit.time,

@@ -9,6 +9,11 @@ from wgmesh.errors import RefusedError
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999: later timestamps cannot be shown, so they are shown as this one."""
 
+_SIGN = (
+    "sign what you commit and merge: git commit -S, git merge --no-ff -S; a forge's squash and"
+    " rebase buttons lose signatures, its merge button keeps them"
+)
+
 _ID = re.compile(rb"[0-9a-f]{40}")
 _HEADER = re.compile(rb"[!-~]+ ")
 _PERSON = re.compile(rb"(.*) (\d+) [+-]\d+")
@@ -119,7 +124,7 @@ def split_signature(raw: bytes) -> tuple[bytes, bytes]:
     lines = head.split(b"\n")
     found = [number for number, line in enumerate(lines) if line.startswith(b"gpgsig")]
     if not found:
-        raise RefusedError("it is not signed")
+        raise RefusedError("it is not signed", _SIGN)
     if len(found) > 1:
         raise RefusedError("it carries more than one signature")
     first = found[0]

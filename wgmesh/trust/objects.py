@@ -1,6 +1,6 @@
 """What the chain rule reads of a git repository, and the shape of a tree object."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Entry:
 
 
 class Objects(Protocol):
-    """Plain reads of a repository's objects, always by full id."""
+    """What the chain rule asks of a repository, always by full id."""
 
     def has(self, object_id: str) -> bool:
         """Return whether the object is there."""
@@ -37,8 +37,10 @@ class Objects(Protocol):
     def commit(self, commit: str) -> bytes:
         """Return the raw commit. Raises RefusedError when the id names something else."""
 
-    def tree(self, tree: str) -> Mapping[str, Entry]:
-        """Return a tree's entries by name."""
+    def trees(
+        self, trees: Sequence[str], names: Collection[str] | None = None
+    ) -> Iterator[Mapping[str, Entry]]:
+        """Yield each tree's entries by name, or those in `names`; read to the end, at once."""
 
     def blob(self, blob: str, limit_bytes: int) -> bytes:
         """Return a file's bytes. Raises RefusedError when it has more than `limit_bytes`."""
@@ -49,15 +51,29 @@ class Objects(Protocol):
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
 
+    def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
+        """Return up to `limit` commits that `tips` reach and `base` does not, newest first.
 
-def parse_tree(raw: bytes) -> dict[str, Entry]:
-    """Return the entries of a raw tree object, by name.
+        With commit dates that contradict the history there may be some that `base` does reach.
+        """
+
+    def merged(self, one: str, other: str) -> str | None:
+        """Return the tree that merging two commits gives; None when it needs a person.
+
+        It is what `git merge-tree --write-tree` gives with git's own defaults. Raises RefusedError
+        when it takes too long or too much memory. The repository stays as it is.
+        """
+
+
+def parse_tree(raw: bytes, names: Collection[str] | None = None) -> dict[str, Entry]:
+    """Return the entries of a raw tree object by name, all or those in `names`.
 
     The format is `mode SP name NUL id`, the id in 20 bytes (git's tree.c, decode_tree_entry).
     Bytes of a name that are not UTF-8 become surrogates. Raises RefusedError for any other shape,
     for names that git would refuse (git-fsck(1)) and for a name that is there twice.
     """
     entries: dict[str, Entry] = {}
+    seen: set[bytes] = set()
     at = 0
     while at < len(raw):
         end = raw.find(b"\0", at)
@@ -67,9 +83,11 @@ def parse_tree(raw: bytes) -> dict[str, Entry]:
             raise RefusedError("a tree of this commit is malformed", "write the tree with git")
         if not name or b"/" in name or name.lower() in (b".", b"..", b".git"):
             raise RefusedError("a tree of this commit has a forbidden name", "rename the file")
-        text = name.decode(errors="surrogateescape")
-        if text in entries:
+        if name in seen:
             raise RefusedError("a tree of this commit has a name twice", "write the tree with git")
-        entries[text] = Entry(mode.decode().lstrip("0"), digest.hex())
+        seen.add(name)
+        text = name.decode(errors="surrogateescape")
+        if names is None or text in names:
+            entries[text] = Entry(mode.decode().lstrip("0"), digest.hex())
         at = end + 21
     return entries

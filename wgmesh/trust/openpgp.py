@@ -6,7 +6,7 @@ status lines are those of GnuPG's doc/DETAILS.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wgmesh.errors import RefusedError
@@ -14,7 +14,7 @@ from wgmesh.trust import packets
 from wgmesh.trust.packets import Tag
 
 DIRECTORY = "openpgp"
-LARGEST_BYTES = 1 << 20
+LARGEST_BYTES = 256 << 10
 """Of one certificate, at most."""
 
 MOST_CERTIFICATES = 256
@@ -36,9 +36,9 @@ class Keyring:
     subkeys that a certificate says are revoked.
     """
 
-    certificates: Mapping[str, bytes]
-    packets: bytes
-    revoked: frozenset[str]
+    certificates: Mapping[str, bytes] = field(default_factory=dict)
+    packets: bytes = b""
+    revoked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ def parse(files: Mapping[str, bytes]) -> Keyring:
     Raises RefusedError unless each is FINGERPRINT.asc with one armored certificate, that of this
     primary key, and without secret keys.
     """
-    if len(files) > MOST_CERTIFICATES:
-        raise RefusedError(f"{DIRECTORY}/ has more than {MOST_CERTIFICATES} files", "remove some")
+    check_number(len(files))
     data, revoked = b"", frozenset[str]()
     for name, text in sorted(files.items()):
         try:
@@ -90,6 +89,12 @@ def parse(files: Mapping[str, bytes]) -> Keyring:
         revoked |= without
     certificates = {name.removesuffix(".asc"): text for name, text in files.items()}
     return Keyring(certificates, data, revoked)
+
+
+def check_number(files: int) -> None:
+    """Raise RefusedError when openpgp/ has more files than may be read."""
+    if files > MOST_CERTIFICATES:
+        raise RefusedError(f"{DIRECTORY}/ has more than {MOST_CERTIFICATES} files", "remove some")
 
 
 def _certificate(name: str, text: bytes) -> tuple[bytes, frozenset[str]]:

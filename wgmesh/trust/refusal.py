@@ -1,9 +1,15 @@
-"""What a refusal says: the commit, the rule that it breaks, and the command that mends it."""
+"""What a refusal says: the commit, the rule that it breaks, what works instead, and the repair."""
 
 import shlex
+from collections.abc import Callable
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust.commit import Commit
+
+Refuse = Callable[[Commit, str, str], RefusedError]
+"""Makes the refusal of a commit out of the rule that it breaks, and what works instead."""
+
+_EMPTY_TREE = '"$(git mktree </dev/null)"'
 
 
 def refused(commit: Commit, rule: str, hint: str) -> RefusedError:
@@ -15,19 +21,20 @@ def refused(commit: Commit, rule: str, hint: str) -> RefusedError:
     )
 
 
-def merge(trusted: str, branch: str, *, unrelated: bool = False) -> str:
+def merge(trusted: str, branch: str, *, unrelated: bool = False, aside: bool = False) -> str:
     """Return how to go on from `trusted` without a forced push, whatever the branch holds now.
 
     The last line is the command, to be pasted as it is: one signed commit that has `trusted` as
-    its first parent, the tree of `trusted`, and everything else merged away.
+    its first parent, the tree of `trusted`, and everything else merged away. `aside`: what is
+    merged away gets a commit without files on top, so that it shows that nothing of it is taken.
     """
-    option = "--allow-unrelated-histories " if unrelated else ""
+    other = shlex.quote(f"origin/{branch}")
+    if aside:
+        other = _without_files(other)
     return (
         f"in a clone, someone whom {trusted[:12]} authorises makes one signed commit that returns "
         f"to the files of {trusted[:12]} and answers for all that came otherwise:\n"
-        f"git fetch origin && git checkout --detach {trusted} && "
-        f"git merge -s ours {option}-S --no-edit {shlex.quote(f'origin/{branch}')} && "
-        f"git push origin {shlex.quote(f'HEAD:refs/heads/{branch}')}"
+        + _ours(trusted, branch, other, unrelated=unrelated)
     )
 
 
@@ -39,11 +46,29 @@ def push(trusted: str, branch: str) -> str:
     )
 
 
-def sign_again(trusted: str, branch: str) -> str:
-    """Return how to put another signature on a tip; the last line is the command."""
+def sign_again(trusted: str, branch: str, *, aside: bool = False) -> str:
+    """Return how to put another signature on a tip; the last line is the command.
+
+    `aside`: by a merge that takes nothing, where an empty commit would need more than one person.
+    """
+    head = f"in a clone, someone else whom {trusted[:12]} authorises signs what is there:\n"
+    if aside:
+        return head + _ours(trusted, branch, _without_files(trusted))
     return (
-        f"in a clone, someone else whom {trusted[:12]} authorises signs what is there:\n"
-        f"git fetch origin && git checkout --detach {trusted} && "
+        f"{head}git fetch origin && git checkout --detach {trusted} && "
         f"git commit --allow-empty -S -m 'Sign again' && "
         f"git push origin {shlex.quote(f'HEAD:refs/heads/{branch}')}"
     )
+
+
+def _ours(trusted: str, branch: str, other: str, *, unrelated: bool = False) -> str:
+    option = "--allow-unrelated-histories " if unrelated else ""
+    return (
+        f"git fetch origin && git checkout --detach {trusted} && "
+        f"git merge -s ours {option}-S --no-edit {other} && "
+        f"git push origin {shlex.quote(f'HEAD:refs/heads/{branch}')}"
+    )
+
+
+def _without_files(commit: str) -> str:
+    return f"\"$(git commit-tree -p {commit} -m 'Merged away' {_EMPTY_TREE})\""

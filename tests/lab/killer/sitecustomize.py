@@ -2,11 +2,11 @@
 
 On a machine's PYTHONPATH it is imported by `wgmesh` at start (the children of wgmesh get a clean
 environment). Operations are what changes something: files opened for writing, renames, links,
-removals, programs, netlink messages; counted from the first touch of the journal.
+removals, programs, netlink messages; counted from the first touch of START, mostly the journal.
 
-WGLAB_KILL is "WHEN|WHOM|LOG". WHEN: a number (0: never), or words that the operation contains.
-WHOM: agent, watchdog (both at once) or everything (what a power cut does to a machine's processes).
-LOG gets a line for each operation.
+WGLAB_KILL is "WHEN|WHOM|LOG" or "WHEN|WHOM|LOG|START". WHEN: a number (0: never), or words that
+the operation contains. WHOM: agent, watchdog (both at once) or everything (what a power cut does to
+a machine's processes). LOG gets a line for each operation.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def _strike(whom: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _arm(when: str, whom: str, log: str) -> None:
+def _arm(when: str, whom: str, log: str, start: str = "journal.toml") -> None:
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
     main = threading.get_ident()
     seen = 0
@@ -58,7 +58,7 @@ def _arm(when: str, whom: str, log: str) -> None:
         if threading.get_ident() != main:
             return  # the remote is asked beside, whenever
         what = _what(event, args)
-        if not what or not (seen or "journal.toml" in what):
+        if not what or not (seen or start in what):
             return
         seen += 1
         os.write(out, f"{what.replace(str(os.getpid()), 'PID')}\n".encode())

@@ -1,0 +1,318 @@
+"""What this node trusts and why: who may sign, what the rules say of each commit, the join line."""
+
+import os
+import shlex
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from wgmesh import records, settings
+from wgmesh.agent import fetch, node
+from wgmesh.agent.node import PLACES, Node
+from wgmesh.agent.status import commit_table, timestamp
+from wgmesh.errors import RefusedError, UsageError, WgmeshError
+from wgmesh.model import VerifiedCommit
+from wgmesh.repository import Repository
+from wgmesh.trust.commit import parents, parse, plain
+
+if TYPE_CHECKING:
+    from wgmesh.trust.chain import Judged
+    from wgmesh.trust.policy import Policy
+    from wgmesh.trust.signers import Signer
+
+Report = dict[str, Any]
+
+# ---------------------------------------------------------------- show
+
+
+def show() -> Report:
+    """Return the anchor, the trusted tip, who may sign after it, revocations, remotes, join line.
+
+    Without root what lies in the repository is missing, and `problem` says so.
+    """
+    me = node.load()
+    tips = node.tips(me)
+    last = records.read_last_sync(PLACES.state)
+    stood = {state.remote: state for state in (last.remotes if last is not None else ())}
+    anchor = me.enrolment.anchor
+    report: Report = {
+        "anchor": {"commit": anchor.commit, "fingerprint": anchor.fingerprint},
+        "trusted": commit_table(tips.trusted),
+        "branch": me.enrolment.branch,
+        "path": me.enrolment.path,
+        "remotes": [
+            {
+                "remote": remote,
+                "standing": stood[remote].standing if remote in stood else "unknown",
+                "since": timestamp(stood[remote].since) if remote in stood else None,
+                "commit": (stood[remote].commit or None) if remote in stood else None,
+                "reason": (stood[remote].reason or None) if remote in stood else None,
+            }
+            for remote in me.enrolment.remotes
+        ],
+        "revoked": list(me.enrolment.revoked),
+        "rules": None,
+        "signers": None,
+        "warnings": [],
+        "problem": None,
+        "join": _join_line(me, anchor.commit, anchor.fingerprint),
+    }
+    if os.geteuid() != 0:
+        report["problem"] = "who may sign is in the repository, which only root reads"
+        return report
+    try:
+        with Repository(settings.REPOSITORY_DIR) as repository:
+            report |= _of_the_repository(me, repository, tips.trusted)
+    except WgmeshError as error:
+        report["problem"] = error.message
+    return report
+
+
+def _of_the_repository(me: Node, repository: Repository, trusted: VerifiedCommit | None) -> Report:
+    from wgmesh.trust import chain
+
+    _require_fetched(repository)
+    at = trusted.id if trusted is not None else me.enrolment.anchor.commit
+    policy, now = chain.authority(repository, at), time.time()
+    revoked = me.enrolment.revoked
+    rules = policy.rules
+    found: Report = {
+        "rules": {
+            "approvals": rules.approvals,
+            "side_commits": rules.side_commits.value,
+            "mainline": rules.mainline.value,
+        },
+        "signers": list(_signers(policy, frozenset(revoked), now)),
+        "warnings": list(policy.warnings(revoked=revoked, now=now)),
+    }
+    current = _introduction(repository, trusted)
+    return found | ({"join": _join_line(me, *current)} if current is not None else {})
+
+
+def _signers(policy: "Policy", revoked: frozenset[str], now: float) -> Iterator[Report]:
+    for signer in policy.signers.values():
+        yield {
+            "names": list(signer.principals),
+            "role": policy.role(signer.principals).value,
+            "kind": signer.key.kind,
+            "fingerprint": signer.key.fingerprint,
+            "valid_after": None if signer.valid_after is None else timestamp(signer.valid_after),
+            "valid_before": None if signer.valid_before is None else timestamp(signer.valid_before),
+            "state": _state(signer, revoked, now),
+        }
+    for fingerprint in policy.keyring.certificates:
+        state = "revoked" if fingerprint in policy.keyring.revoked else "usable"
+        yield {
+            "names": [fingerprint],
+            "role": policy.role((fingerprint,)).value,
+            "kind": "openpgp",
+            "fingerprint": fingerprint,
+            "valid_after": None,
+            "valid_before": None,
+            "state": "revoked here" if fingerprint in revoked else state,
+        }
+
+
+def _state(signer: "Signer", revoked: frozenset[str], now: float) -> str:
+    if signer.key.fingerprint in revoked:
+        return "revoked here"
+    if not signer.usable:
+        return "not for commits"
+    if signer.valid_after is not None and now < signer.valid_after:
+        return "not yet valid"
+    if signer.valid_before is not None and now > signer.valid_before:
+        return "expired"
+    return "usable"
+
+
+def _introduction(repository: Repository, trusted: VerifiedCommit | None) -> tuple[str, str] | None:
+    """Return the trusted tip and its signer's key, when its own tree authorises that key.
+
+    The newest introduction is the best one: it leaves a host the least to go back to.
+    """
+    from wgmesh.gpgv import Gpgv
+    from wgmesh.trust import chain
+
+    if trusted is None:
+        return None
+    try:
+        found = chain.introduce(repository, trusted.id, fingerprint=None, now=None, gpg=Gpgv())
+    except RefusedError:  # as after a step by which somebody takes out himself
+        return None
+    return found.id, found.fingerprint
+
+
+def _join_line(me: Node, commit: str, fingerprint: str) -> str:
+    words = ["wgmesh", "join", me.enrolment.remotes[0]]
+    if me.enrolment.branch != "main":
+        words += ["--branch", me.enrolment.branch]
+    if me.enrolment.path != ".":
+        words += ["--path", me.enrolment.path]
+    return shlex.join([*words, "--introduction", commit, "--signer", fingerprint])
+
+
+# ---------------------------------------------------------------- log
+
+
+def log(limit: int) -> list[Report]:
+    """Return the verdict on each commit from the newest tips to the anchor, `limit` at most.
+
+    The newest come first; what a merge brought follows it. Those above the trusted tip are judged
+    from there, as the next sync does; those up to it from the anchor.
+    """
+    node.require_root()
+    me = node.load()
+    with Repository(settings.REPOSITORY_DIR) as repository:
+        _require_fetched(repository)
+        trusted = fetch.start(me, repository, node.tips(me))
+        rows: dict[str, Report] = {}
+        for tip in _tips(repository, trusted):
+            for row in _judged(me, repository, trusted, tip, limit):
+                rows.setdefault(row["commit"], row)
+        anchor = me.enrolment.anchor.commit
+        for row in _judged(
+            me, repository, _below(repository, anchor, trusted, limit), trusted, limit
+        ):
+            rows.setdefault(row["commit"], row)
+        if len(rows) < limit and repository.has(anchor):
+            rows.setdefault(anchor, _anchor(me, repository, anchor))
+    found = list(rows.values())[:limit]
+    return [row | {"trusted": row["commit"] == trusted} for row in found]
+
+
+def _tips(repository: Repository, trusted: str) -> list[str]:
+    """Return what may come next: the remotes' tips, and one that is refused; not the trusted."""
+    last, verdict = records.read_last_sync(PLACES.state), records.read_verdict(PLACES.state)
+    found = [
+        state.commit
+        for state in (last.remotes if last is not None else ())
+        if state.standing in ("newest", "diverged")
+    ]
+    if verdict is not None and verdict.kind == "refused":
+        found.append(verdict.commit)
+    known = [tip for tip in found or repository.fetched() if tip and repository.has(tip)]
+    return [tip for tip in dict.fromkeys(known) if tip != trusted]
+
+
+def _judged(me: Node, repository: Repository, start: str, tip: str, limit: int) -> Iterator[Report]:
+    """Yield the verdicts on what leads from `start` to `tip`, newest first."""
+    kept: deque[Report] = deque(maxlen=limit)
+    try:
+        for judged in fetch.judge(me, repository, start, tip):
+            kept.append(_row(judged))
+    except RefusedError as error:
+        kept.append(_unjudged(repository, error.commit or tip, error))
+    yield from reversed(kept)
+
+
+def _below(repository: Repository, anchor: str, trusted: str, limit: int) -> str:
+    """Return where to begin for `limit` commits up to `trusted`: no earlier than the anchor."""
+    at = trusted
+    for _ in range(limit):
+        above = parents(repository.commit(at))
+        if at == anchor or not above:
+            return anchor
+        at = above[0]
+    return at if repository.is_ancestor(anchor, at) else anchor
+
+
+def _row(judged: "Judged") -> Report:
+    verdict = "accepted" if judged.signer is not None else "vouched for"
+    return {
+        "commit": judged.id,
+        "kind": judged.kind,
+        "verdict": "refused" if judged.problem is not None else verdict,
+        "signer": judged.signer,
+        "fingerprint": judged.fingerprint,
+        "author": judged.author,
+        "subject": judged.subject,
+        "time": timestamp(judged.time),
+        "problem": judged.problem,
+    }
+
+
+def _unjudged(repository: Repository, commit: str, error: RefusedError) -> Report:
+    """Return the row of a commit that ends the walk: it cannot be read, or comes from afar."""
+    row = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
+    try:
+        found = parse(commit, repository.commit(commit))
+        row |= {"author": found.author, "subject": found.subject, "time": timestamp(found.time)}
+    except WgmeshError:  # then nothing in it is known
+        pass
+    return {
+        "commit": commit,
+        "kind": "step",
+        "verdict": "refused",
+        **row,
+        "problem": error.message,
+    }
+
+
+def _anchor(me: Node, repository: Repository, anchor: str) -> Report:
+    found = parse(anchor, repository.commit(anchor))
+    return {
+        "commit": anchor,
+        "kind": "anchor",
+        "verdict": "accepted",
+        "signer": None,
+        "fingerprint": me.enrolment.anchor.fingerprint,
+        "author": found.author,
+        "subject": found.subject,
+        "time": timestamp(found.time),
+        "problem": None,
+    }
+
+
+# ---------------------------------------------------------------- verify
+
+
+def verify(rev: str) -> Report:
+    """Return what the rules would say of commit `rev` if it were the tip now.
+
+    A refusal is in `problem`, and `hint` says what to do. Raises UsageError when nothing that was
+    fetched is called so.
+    """
+    node.require_root()
+    me = node.load()
+    with Repository(settings.REPOSITORY_DIR) as repository:
+        _require_fetched(repository)
+        trusted = fetch.start(me, repository, node.tips(me))
+        commit = _find(me, repository, rev)
+        report: Report = {"commit": commit, "trusted": trusted}
+        try:
+            found = fetch.verify(me, repository, trusted, commit)
+        except RefusedError as error:
+            nothing = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
+            refused = {"problem": error.message, "culprit": error.commit, "hint": error.hint}
+            return report | {"verdict": "refused", **nothing, **refused}
+    return report | {
+        "verdict": "accepted",
+        "signer": found.signer,
+        "fingerprint": found.fingerprint,
+        "author": found.author,
+        "subject": found.subject,
+        "time": timestamp(found.time),
+        **dict.fromkeys(("problem", "culprit", "hint")),
+    }
+
+
+def _find(me: Node, repository: Repository, rev: str) -> str:
+    if rev in (me.enrolment.branch, f"origin/{me.enrolment.branch}"):
+        last = records.read_last_sync(PLACES.state)
+        states = last.remotes if last is not None else ()
+        for commit in (*(state.commit for state in states), *repository.fetched()):
+            if commit and repository.has(commit):
+                return commit
+    found = repository.find(rev)
+    if found is None:
+        raise UsageError(
+            f"{plain(rev, 80)!r} is no commit of what was fetched",
+            "give a commit id, or the branch; wgmesh trust log lists them",
+        )
+    return found
+
+
+def _require_fetched(repository: Repository) -> None:
+    if not repository.valid():
+        raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")

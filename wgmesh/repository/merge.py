@@ -1,0 +1,96 @@
+"""What merging two commits gives, by git itself, and which commits a merge brings.
+
+`git merge-tree` writes the objects that it makes, and reads configuration and attributes that could
+make nodes differ. So it writes into a directory that goes away, and everything is spelled out.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from wgmesh.errors import RefusedError, WgmeshError
+from wgmesh.repository import command
+from wgmesh.repository.command import Limits
+from wgmesh.repository.reader import full_id
+
+SECONDS = 60
+_LIMITS = Limits(64 << 20, cpu_seconds=SECONDS)
+
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_SETTINGS = (
+    "merge.default=text",
+    "merge.renames=true",
+    "merge.renameLimit=7000",
+    "merge.directoryRenames=conflict",
+    f"attr.tree={_EMPTY_TREE}",  # git 2.43 and later read attributes in a bare repository too
+    "core.attributesFile=/dev/null",
+    "core.fsync=none",  # what is written here is thrown away
+)
+"""git's own defaults, so that what a forge merged comes out the same; nothing of a repository's."""
+
+
+def merged(git_dir: Path, one: str, other: str) -> str | None:
+    """Return the tree of a merge of two commits; None when they conflict or are unrelated.
+
+    Raises RefusedError when it takes more than SECONDS or too much memory, WgmeshError when git
+    fails otherwise.
+    """
+    settings = [part for pair in _SETTINGS for part in ("-c", pair)]
+    args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
+    with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:
+        outcome = command.run(
+            git_dir,
+            git_dir,
+            [*settings, *args, full_id(one), full_id(other)],
+            extra=command.NO_PROTOCOL
+            | {
+                "GIT_OBJECT_DIRECTORY": aside,
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(git_dir)),
+            },
+            timeout_seconds=SECONDS,
+            limits=_LIMITS,
+        )
+    if outcome.status == 0:
+        return full_id(outcome.stdout.decode(errors="replace").removesuffix("\n"))
+    conflict = outcome.status == 1 and outcome.stdout  # without output it is an error
+    if conflict or "unrelated histories" in outcome.stderr:
+        return None
+    if outcome.status is None or outcome.status < 0 or outcome.too_much:
+        raise RefusedError(
+            f"merging {one[:12]} and {other[:12]} takes more than {SECONDS} s or"
+            f" {_LIMITS.memory_bytes >> 20} MiB",
+            "merge it by hand: git merge --no-ff -S",
+        )
+    raise WgmeshError(
+        f"git cannot merge {one[:12]} and {other[:12]}: {outcome.said}", "check the disk"
+    )
+
+
+def _objects(git_dir: Path) -> Path:
+    """Return where a repository has its objects; a linked work tree has none of its own."""
+    common = git_dir / "commondir"
+    return (git_dir / common.read_text().strip() if common.is_file() else git_dir) / "objects"
+
+
+def _quoted(path: Path) -> str:
+    """Return an entry of GIT_ALTERNATE_OBJECT_DIRECTORIES (git(1)), which colons separate."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def beyond(git_dir: Path, base: str, tips: Sequence[str], limit: int) -> list[str]:
+    """Return up to `limit` commits that `tips` reach and `base` does not, newest first."""
+    args = ["rev-list", "--topo-order", f"--max-count={limit}", *map(full_id, tips)]
+    outcome = command.run(
+        git_dir,
+        git_dir,
+        [*args, f"^{full_id(base)}"],
+        extra=command.NO_PROTOCOL,
+        timeout_seconds=SECONDS,
+    )
+    if outcome.status:
+        raise WgmeshError(
+            f"git cannot list commits in {git_dir}: {outcome.said}",
+            "remove that directory: it will be made anew",
+        )
+    return outcome.stdout.decode().split()

@@ -1,0 +1,67 @@
+"""Merges that a forge signed: its key vouches for nothing, so all they bring must be people's."""
+
+from wgmesh.trust.authority import Authorities
+from wgmesh.trust.commit import Commit
+from wgmesh.trust.policy import Role
+from wgmesh.trust.refusal import Refuse
+from wgmesh.trust.side import BY_HAND, Base, Sides
+from wgmesh.trust.signature import Signed
+
+BUTTON = (
+    'use the button that makes a merge commit (GitHub: "Create a merge commit"; GitLab: the merge'
+    ' method "Merge commit", not squashed), on a branch whose commits people signed; or by hand: '
+    + BY_HAND
+)
+
+
+def check(
+    commit: Commit,
+    base: Base,
+    who: Signed,
+    clock: float | None,
+    changed: list[str],
+    *,
+    sides: Sides,
+    authorities: Authorities,
+    refuse: Refuse,
+) -> None:
+    """Return when `commit`, signed by a forge, is a merge of what people under `base` signed.
+
+    `changed` are the trust files that it changes. With `clock`, who signed the tip of the merged
+    branch must be valid then, and so must the admin who signed such a change. Raises the refusal
+    otherwise.
+    """
+    forge = f"{who.name} signed it, a forge's key that vouches for nothing, and it "
+    if len(commit.parents) != 2:
+        how = "squashed, rebased, edited on the web or made by a bot"
+        raise refuse(commit, f"{forge}is no merge of two commits: {how}", BUTTON)
+    tip = base.other(commit)
+    if tip is None or commit.parents[0] != base.commit.id:
+        rule = f"{forge}has {base.short} elsewhere than as first parent"
+        raise refuse(commit, rule, f"an admin of {base.short} merges it by hand: git merge -S")
+    signed = [
+        sides.person(side, commit, base, clock if side.id == tip else None).name
+        for side in sides.brought(commit, base)
+    ]
+    if not signed:
+        raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
+    if changed and not _admin_signed(commit, tip, base, clock, sides, authorities):
+        rule = f"{forge}changes {' and '.join(changed)}, which no admin signed on the branch"
+        instead = "an admin signs the branch's last files: git commit --allow-empty -S"
+        raise refuse(commit, rule, instead)
+    if not sides.is_clean_merge(commit):
+        raise refuse(commit, f"{forge}has a tree that merging its parents does not give", BUTTON)
+
+
+def _admin_signed(
+    commit: Commit,
+    tip: str,
+    base: Base,
+    clock: float | None,
+    sides: Sides,
+    authorities: Authorities,
+) -> bool:
+    """Return whether an admin signed a side commit that has the trust files of the side's tip."""
+    wanted = authorities.files(sides.read(tip))
+    found = sides.signers(commit, base, clock, lambda side: authorities.files(side) == wanted)
+    return any(base.policy.role(who.names) is Role.ADMIN for who in found)

@@ -1,0 +1,75 @@
+"""The first-parent line from a tip down to where it leaves the trusted commit."""
+
+from dataclasses import dataclass
+
+from wgmesh.errors import RefusedError
+from wgmesh.trust import refusal
+from wgmesh.trust.walk import Walk
+
+LONGEST_WALK = 200_000
+"""Commits between the trusted one and the tip, at most."""
+
+FIRST_LOOK = 1024
+"""Commits to walk before asking whether the trusted one is below at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Commits that descend from the trusted one, newest first.
+
+    `joins`: the oldest has it elsewhere than as first parent.
+    """
+
+    commits: list[str]
+    joins: bool
+
+
+def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
+    """Return the commits of the tip's first-parent line that descend from `trusted`.
+
+    Mostly the line simply arrives at `trusted`. When it does not, its oldest commit that descends
+    from `trusted` is the join; descent only ends once along a line, so that one is found by halves.
+    Raises RefusedError when the tip does not descend from it.
+    """
+    objects, line, at, look = walk.objects, list[str](), tip, FIRST_LOOK
+    while at != trusted:
+        line.append(at)
+        above = walk.parents(at)
+        if not above:
+            break
+        if len(line) == look:
+            if not objects.has(trusted) or not objects.is_ancestor(trusted, at):
+                break
+            look *= 2
+        if len(line) > LONGEST_WALK:
+            rule = f"more than {LONGEST_WALK} commits lie between it and {trusted[:12]}"
+            raise walk.refused(walk.commit(tip), rule)
+        at = above[0]
+    else:
+        return Line(line, joins=False)
+    if not objects.has(trusted) or not objects.is_ancestor(trusted, tip):
+        raise _not_descended(walk, trusted, tip, branch)
+    above_join, below = 0, len(line)  # line[above_join] descends, line[below] does not
+    while below - above_join > 1:
+        middle = (above_join + below) // 2
+        if objects.is_ancestor(trusted, line[middle]):
+            above_join = middle
+        else:
+            below = middle
+    return Line(line[:below], joins=True)
+
+
+def _not_descended(walk: Walk, trusted: str, tip: str, branch: str) -> RefusedError:
+    commit = walk.commit(tip)
+    if not walk.objects.has(trusted):
+        rule = f"{branch} no longer contains the trusted commit {trusted[:12]}, nor does this node"
+        return refusal.refused(commit, rule, refusal.merge(trusted, branch, unrelated=True))
+    if walk.objects.is_ancestor(tip, trusted):
+        rule = f"{branch} was rewound to it, from the trusted commit {trusted[:12]} that follows it"
+        return refusal.refused(commit, rule, refusal.push(trusted, branch))
+    if walk.objects.related(tip, trusted):
+        rule = f"{branch} was forced: it does not contain the trusted commit {trusted[:12]}"
+        return walk.refused(commit, rule)
+    rule = f"its history has nothing in common with the trusted commit {trusted[:12]}"
+    repair = refusal.merge(trusted, branch, unrelated=True, aside=walk.aside)
+    return refusal.refused(commit, rule, repair)

@@ -1,0 +1,166 @@
+"""The rules for one commit of the line: who signed it, what it changes, what it brings along."""
+
+from enum import Enum
+
+from wgmesh.errors import RefusedError
+from wgmesh.trust import forge
+from wgmesh.trust.authority import Authorities
+from wgmesh.trust.commit import Commit
+from wgmesh.trust.objects import Objects
+from wgmesh.trust.policy import FILE_NAME, Mainline, Policy, Role, SideCommits
+from wgmesh.trust.refusal import Refuse
+from wgmesh.trust.side import BY_HAND, Base, Read, Sides
+from wgmesh.trust.signature import Signatures, Signed
+
+
+class Kind(Enum):
+    """How a commit comes to be looked at."""
+
+    STEP = "step"
+    FORGE_MERGE = "forge merge"
+    JOIN = "join"
+    SIDE = "side"
+
+
+class Steps:
+    """Checks commits one by one, each against the trust files of the one before it."""
+
+    def __init__(
+        self, objects: Objects, signatures: Signatures, read: Read, refuse: Refuse
+    ) -> None:
+        self.authorities = Authorities(objects, refuse)
+        self.sides = Sides(objects, signatures, read, refuse)
+        self._signatures = signatures
+        self._read = read
+        self._refuse = refuse
+
+    def usable(self, commit: Commit, clock: float | None) -> Policy:
+        """Return the policy of `commit`, which must leave people who can make the next step."""
+        policy = self.authorities.policy(commit)
+        revoked, wanted = self._signatures.revoked, policy.rules.approvals
+        people = policy.usable(revoked=revoked, now=clock)
+        if not people:
+            rule = "its trust files leave nobody who could sign the next one"
+        elif not policy.usable(Role.ADMIN, revoked=revoked, now=clock):
+            rule = "its trust files leave no usable admin, so nobody who could change them"
+        elif len(people) < wanted:
+            rule = f"it wants approvals = {wanted}, but leaves {len(people)} who can sign"
+        else:
+            return policy
+        raise self._refuse(commit, rule, "keep people in them whose keys are usable")
+
+    def signer(self, commit: Commit, policy: Policy, source: str, clock: float | None) -> Signed:
+        """Return who of `policy`, whose files are called `source`, signed `commit`."""
+        try:
+            return self._signatures.by(commit, policy, source, clock)
+        except RefusedError as error:
+            raise self._refuse(commit, error.message, error.hint) from None
+
+    def signed(
+        self, commit: Commit, before: Commit, clock: float | None, *, join: bool
+    ) -> tuple[Signed, Kind]:
+        """Return who signed `commit`, and as what it has to pass, after `before`.
+
+        `before` is its first parent, or for a join the trusted commit. With `clock` the signer must
+        be valid then. Raises RefusedError.
+        """
+        policy = self.authorities.policy(before)
+        who = self.signer(commit, policy, Base(before, policy).source, clock)
+        if policy.role(who.names) is Role.MERGE:
+            return who, Kind.FORGE_MERGE
+        return who, Kind.JOIN if join else Kind.STEP
+
+    def check(
+        self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float | None
+    ) -> None:
+        """Return when `commit`, signed by `who`, may follow `before`; see signed().
+
+        With `clock` all who answer for it must be valid then. When it changes trust files, they
+        must leave people who can go on; that somebody's key expires, or is revoked on this node, is
+        no fault of a commit that does not. Raises RefusedError.
+        """
+        base = Base(before, self.authorities.policy(before))
+        changed = self.authorities.changed(commit, before)
+        if kind is Kind.FORGE_MERGE:
+            forge.check(
+                commit,
+                base,
+                who,
+                clock,
+                changed,
+                sides=self.sides,
+                authorities=self.authorities,
+                refuse=self._refuse,
+            )
+            self._check_approvals(commit, base, set(), clock)
+        else:
+            if base.policy.role(who.names) is not Role.ADMIN:
+                self._check_editor(commit, base, who, changed, join=kind is Kind.JOIN)
+            self._check_rules(commit, base, who, clock)
+        if changed:
+            self.usable(commit, None)
+
+    def _check_rules(self, commit: Commit, base: Base, who: Signed, clock: float | None) -> None:
+        """Raise the refusal when `commit`, signed by a person, breaks a rule of trust.toml."""
+        rules = base.policy.rules
+        if rules.mainline is Mainline.MERGE and len(commit.parents) < 2:
+            rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
+            raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
+        if not self._takes_nothing(commit, base):
+            if rules.side_commits is SideCommits.SIGNED:
+                for side in self.sides.brought(commit, base):
+                    self.sides.person(side, commit, base, None)
+            self._check_approvals(commit, base, {base.policy.people[who.name]}, clock)
+
+    def _check_editor(
+        self, commit: Commit, base: Base, who: Signed, changed: list[str], *, join: bool
+    ) -> None:
+        """Raise the refusal when `commit`, signed by an editor, does what only an admin may."""
+        if not join and not changed:
+            return
+        what = (
+            f"has {base.short} elsewhere than as first parent"
+            if join
+            else f"changes {' and '.join(changed)}"
+        )
+        raise self._refuse(
+            commit,
+            f"{who.name} signed it, who is no admin in {FILE_NAME} of {base.short}, and it {what}",
+            f"one of the admins signs it: {', '.join(sorted(base.policy.usable(Role.ADMIN)))}",
+        )
+
+    def _takes_nothing(self, commit: Commit, base: Base) -> bool:
+        """Return whether `commit` is `git merge -s ours`: what it brings changes no file.
+
+        Its signer then answers for it alone. Else a bad push could not be repaired where side
+        commits have to be signed, or several people have to approve.
+        """
+        other = base.other(commit)
+        return (
+            other is not None
+            and commit.tree == base.commit.tree
+            and self._read(other).tree != base.commit.tree
+        )
+
+    def _check_approvals(
+        self, commit: Commit, base: Base, people: set[str], clock: float | None
+    ) -> None:
+        """Raise the refusal unless `people` and those who signed what it brings are enough."""
+        wanted, tip = base.policy.rules.approvals, base.other(commit)
+        if wanted == 1:
+            return
+        if tip is not None:
+            tree = self._read(tip).tree
+            found = self.sides.signers(commit, base, clock, lambda side: side.tree == tree)
+            people = people | {base.policy.people[who.name] for who in found}
+        asks = f"{FILE_NAME} of {base.short} says approvals = {wanted}, but "
+        if len(people) < wanted:
+            instead = (
+                "on a branch, each further person signs its last files (git commit --allow-empty"
+                f" -S), then: {BY_HAND}"
+            )
+            rule = f"{asks}{len(people)} signed it: {', '.join(sorted(people))}"
+            raise self._refuse(commit, rule, instead)
+        if not self.sides.is_clean_merge(commit):
+            instead = f"merge main into the branch, sign that again, then: {BY_HAND}"
+            raise self._refuse(commit, f"{asks}others signed other files than it has", instead)

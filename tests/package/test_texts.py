@@ -89,11 +89,12 @@ def test_completion_of_options(words: tuple[str, ...]) -> None:
     assert complete(*words, "") == set(subparsers(parser))
 
 
-def test_completion_of_values() -> None:
-    parser = subparsers(main.parser())["validate"]
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_completion_of_values(command: str) -> None:
+    parser = subparsers(main.parser())[command]
     formats = next(a.choices for a in parser._actions if a.dest == "format")
     assert formats is not None
-    assert complete("validate", "--format", "") == set(formats)
+    assert complete(command, "--format", "") == set(formats)
 
 
 @pytest.mark.parametrize("words", [words for words, _ in commands()], ids=" ".join)

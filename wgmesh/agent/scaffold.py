@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
+from wgmesh.agent import pipelines
 from wgmesh.errors import RefusedError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.trust import sshkey
@@ -28,7 +29,9 @@ README = b"""\
 it, `trust.toml` which of them may do what. Nodes apply what lands on the main branch when each step
 of it is signed by somebody whom the step before it lists.
 
-- Check a change: `wgmesh validate`, `wgmesh plan --base main`
+- Check a change: `wgmesh validate`, `wgmesh plan --base main`; CI (GitHub, GitLab) does the same
+- What parts nodes until all have applied it needs a line in a commit message:
+  `Wgmesh-Allow-Break: NAME`
 - Add a node: `wgmesh join` on the node prints its entry, `wgmesh node add NAME --from -` takes it
 - Merge a pull request: `git merge --no-ff -S BRANCH && git push`
 - Let a second person sign: a line in `allowed_signers`, before anybody's key is lost
@@ -75,6 +78,8 @@ def init(directory: Path, key: Path) -> Made:
     write_atomic(directory / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
     write_atomic(directory / "README.md", README)
     write_atomic(directory / "nodes" / ".gitkeep", b"")
+    for name, data in pipelines.FILES.items():
+        write_atomic(directory / name, data)
     _git(directory, "init", "--quiet", "--initial-branch=main")
     settings = {
         "gpg.format": "ssh",

@@ -68,7 +68,7 @@ def verify(
     found = line.find(walk, trusted, tip, branch)
     first = before = walk.commit(trusted)
     who: Signed | None = None
-    others: list[Signed] = []
+    others = set[Signed]()
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
     for commit in walk.commits(found.commits[::-1]):
@@ -275,21 +275,21 @@ def _described(walk: Walk, commit_id: str) -> VerifiedCommit:
     return _verified(commit, who, _others(walk, commit, who))
 
 
-def _others(walk: Walk, commit: Commit, who: Signed) -> list[Signed]:
+def _others(walk: Walk, commit: Commit, who: Signed) -> set[Signed]:
     """Return on whom besides `who` it rests that a commit was accepted after its first parent.
 
     Of a join, or a tip that a signers file admitted, nobody is known. Raises the refusal when
     revocations have taken away what it rests on.
     """
     if len(commit.parents) < 2:
-        return []
+        return set()
     before = walk.commit(commit.parents[0])
     before_revoking = Walk(walk.objects, walk.hint, gpg=walk.signatures.gpg)
     try:
         _, kind = before_revoking.steps.signed(commit, before, None, join=False)
         found = before_revoking.steps.check(commit, before, who, kind, None)
     except RefusedError:
-        return []
+        return set()
     if walk.signatures.revoked.intersection(each.fingerprint for each in found):
         found = walk.steps.check(commit, before, who, kind, None)
     return found

@@ -24,7 +24,7 @@ def check(
     sides: Sides,
     authorities: Authorities,
     refuse: Refuse,
-) -> list[Signed]:
+) -> set[Signed]:
     """Return who signed what `commit`, signed by a forge, merges: each a person under `base`.
 
     `changed` are the trust files that it changes. With `clock`, who signed the tip of the merged
@@ -39,10 +39,9 @@ def check(
     if tip is None or commit.parents[0] != base.commit.id:
         rule = f"{forge}has {base.short} elsewhere than as first parent"
         raise refuse(commit, rule, f"an admin of {base.short} merges it by hand: git merge -S")
-    signed = [
-        sides.person(side, commit, base, clock if side.id == tip else None)
-        for side in sides.brought(commit, base)
-    ]
+    signed = set[Signed]()
+    for side in sides.brought(commit, base):
+        signed.add(sides.person(side, commit, base, clock if side.id == tip else None))
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
     if changed and not _admin_signed(commit, tip, base, clock, sides, authorities):

@@ -72,7 +72,7 @@ class Steps:
 
     def check(
         self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float | None
-    ) -> list[Signed]:
+    ) -> set[Signed]:
         """Return on whom else it rests that `commit`, signed by `who`, may follow `before`.
 
         See signed(). With `clock` all who answer for it must be valid then. When it changes trust
@@ -92,7 +92,7 @@ class Steps:
                 authorities=self.authorities,
                 refuse=self._refuse,
             )
-            others += self._check_approvals(commit, base, None, clock)
+            others |= self._check_approvals(commit, base, None, clock)
         else:
             if base.policy.role(who.names) is not Role.ADMIN:
                 self._check_editor(commit, base, who, changed, join=kind is Kind.JOIN)
@@ -103,7 +103,7 @@ class Steps:
 
     def _check_rules(
         self, commit: Commit, base: Base, who: Signed, clock: float | None
-    ) -> list[Signed]:
+    ) -> set[Signed]:
         """Return on whom else `commit`, signed by a person, rests by the rules of trust.toml.
 
         Raises the refusal when it breaks one.
@@ -113,12 +113,12 @@ class Steps:
             rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
         if self._takes_nothing(commit, base):
-            return []
-        others = []
+            return set()
+        others = set[Signed]()
         if rules.side_commits is SideCommits.SIGNED:
             for side in self.sides.brought(commit, base):
-                others.append(self.sides.person(side, commit, base, None))
-        return others + self._check_approvals(commit, base, who, clock)
+                others.add(self.sides.person(side, commit, base, None))
+        return others | self._check_approvals(commit, base, who, clock)
 
     def _check_editor(
         self, commit: Commit, base: Base, who: Signed, changed: list[str], *, join: bool
@@ -152,19 +152,19 @@ class Steps:
 
     def _check_approvals(
         self, commit: Commit, base: Base, who: Signed | None, clock: float | None
-    ) -> list[Signed]:
+    ) -> set[Signed]:
         """Return who has approved what `commit` brings, where several people must have signed it.
 
         `who` signed it, if a person did. Raises the refusal when they are not enough.
         """
         wanted, tip = base.policy.rules.approvals, base.other(commit)
         if wanted == 1:
-            return []
-        found = []
+            return set()
+        found = set[Signed]()
         if tip is not None:
             tree = self._read(tip).tree
-            found = list(self.sides.signers(commit, base, clock, lambda side: side.tree == tree))
-        everyone = found if who is None else [who, *found]
+            found = set(self.sides.signers(commit, base, clock, lambda side: side.tree == tree))
+        everyone = found if who is None else {who, *found}
         people = {base.policy.people[each.name] for each in everyone}
         asks = f"{FILE_NAME} of {base.short} says approvals = {wanted}, but "
         if len(people) < wanted:

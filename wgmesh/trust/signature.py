@@ -87,10 +87,6 @@ class Signatures:
             raise RefusedError("it is signed with OpenPGP, which needs gpgv: apt install gpgv")
         found = self.gpg.verify(policy.keyring, armor, payload)
         self._check_revoked(found.fingerprint)
-        if found.fingerprint not in policy.keyring.certificates:
-            raise RefusedError(
-                f"{found.fingerprint} signed it, which {directory} does not have", ADD_KEY
-            )
         if found.expired and clock is not None:
             raise RefusedError(
                 f"{found.fingerprint} signed it, whose OpenPGP certificate has expired; by this"

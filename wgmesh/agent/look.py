@@ -118,7 +118,7 @@ def forget(me: Node) -> None:
     settings.STATUS_FILE.unlink(missing_ok=True)
     records.write_told(PLACES.state, {})
     if me.settings.metrics:
-        Path(me.settings.metrics).unlink(missing_ok=True)
+        metrics.remove(Path(me.settings.metrics))
 
 
 def tick() -> None:

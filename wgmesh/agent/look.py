@@ -18,6 +18,8 @@ from wgmesh.model import Change, Health
 from wgmesh.records import LastSync, RemoteState
 
 _PROBE_SECONDS = 2.0
+_LIMIT = "stale_after_seconds"
+"""Of the policy, which only root may be able to read: status.json has it beside the report."""
 
 
 def gather(me: Node) -> Gathered:
@@ -85,11 +87,11 @@ def report() -> Report:
     try:
         kept: Report = json.loads(settings.STATUS_FILE.read_bytes())
         written = settings.STATUS_FILE.stat().st_mtime
+        limit: int = kept.pop(_LIMIT, settings.Settings().stale_after_seconds)
     except (FileNotFoundError, ValueError):
         raise WgmeshError(
             "the agent has not run since boot", "run `wgmesh status` as root, or wait for a poll"
         ) from None
-    limit = settings.load_settings().stale_after_seconds
     if time.time() - written > limit:
         kept["reasons"].append(f"stale: the agent has not run since {timestamp(int(written))}")
         kept["state"] = min(kept["state"], "degraded", key=STATES.index)
@@ -106,7 +108,8 @@ def refresh(me: Node) -> Gathered:
         node.remember_endpoints(have.running.plan, have.seen)
     now = time.time()
     shown = assemble(have, now)
-    data = json.dumps(shown, indent=1).encode()
+    kept = shown | {_LIMIT: me.settings.stale_after_seconds}
+    data = json.dumps(kept, indent=1).encode()
     write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
     if me.settings.metrics:
         metrics.write(Path(me.settings.metrics), have, shown, now)

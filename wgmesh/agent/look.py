@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh import generation, probe, records, settings
-from wgmesh.agent import metrics, node
+from wgmesh.agent import metrics, node, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
-from wgmesh.files import write_atomic
+from wgmesh.files import tolerant, write_atomic
 from wgmesh.model import Change, Health
 from wgmesh.records import LastSync, RemoteState
 
@@ -45,7 +45,7 @@ def gather(me: Node) -> Gathered:
             drift.append(f"a file in {where} is not what was rendered")
         drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
     tick = _read_tick()
-    last = records.read_last_sync(PLACES.state)
+    last = spare.last_sync()
     return Gathered(
         me=me,
         running=running,
@@ -101,16 +101,18 @@ def report() -> Report:
 def refresh(me: Node) -> Gathered:
     """Write the report that `status` shows without root, and the metrics; return what they tell.
 
-    Neither has a secret.
+    Neither has a secret. What cannot be written is told, no more.
     """
     have = gather(me)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
-        node.remember_endpoints(have.running.plan, have.seen)
+        with tolerant():
+            node.remember_endpoints(have.running.plan, have.seen)
     now = time.time()
     shown = assemble(have, now)
     kept = shown | {_LIMIT: me.settings.stale_after_seconds}
     data = json.dumps(kept, indent=1).encode()
-    write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
+    with tolerant():
+        write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
     if me.settings.metrics:
         metrics.write(Path(me.settings.metrics), have, shown, now)
     return have
@@ -119,13 +121,17 @@ def refresh(me: Node) -> Gathered:
 def forget(me: Node) -> None:
     """Remove what tells of this node, and what was told: it is in no mesh any more."""
     settings.STATUS_FILE.unlink(missing_ok=True)
+    spare.forget()
     records.write_told(PLACES.state, {})
     if me.settings.metrics:
         metrics.remove(Path(me.settings.metrics))
 
 
 def tick() -> None:
-    """Probe every peer once and keep what came back: what `status` calls the last tick."""
+    """Probe every peer once and keep what came back: what `status` calls the last tick.
+
+    Raises WgmeshError when what runs cannot be read.
+    """
     running = node.running()
     if running is None or running.plan is None:
         return
@@ -148,7 +154,8 @@ def remember_probe(health: Health) -> None:
 
 def _write_tick(rtt_ms: Mapping[str, float]) -> None:
     data = json.dumps({"time": int(time.time()), "rtt_ms": dict(rtt_ms)}).encode()
-    write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
+    with tolerant():
+        write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
 
 
 def _read_tick() -> dict[str, Any]:

@@ -236,11 +236,14 @@ def test_a_shallow_server(work: Workshop, hub: str, node: Repository, tmp_path: 
     assert not (node.path / "shallow").exists()
 
 
+@pytest.mark.parametrize(
+    "names", [[b".."], [b"."], [b".git"], [b".GIT"], [b"a/b"], [b"twice", b"twice"]]
+)
 def test_malformed_objects_are_refused_while_fetching(
-    work: Workshop, hub: str, node: Repository
+    work: Workshop, hub: str, node: Repository, names: list[bytes]
 ) -> None:
     blob = work.git("hash-object", "-w", "--stdin", stdin=b"x")
-    tree = b"100644 ..\0" + bytes.fromhex(blob)
+    tree = b"".join(b"100644 " + name + b"\0" + bytes.fromhex(blob) for name in names)
     argv = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
     bad_tree = run(argv, work.path, stdin=tree).decode().strip()
     bad = work.git("commit-tree", "-p", "HEAD", "-m", "Dots", bad_tree)

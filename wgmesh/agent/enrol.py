@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
-from wgmesh.agent import access, look, node, remote, timers
+from wgmesh.agent import access, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -65,8 +65,7 @@ def join(request: JoinRequest) -> Joined:
     with locked(settings.LOCK_FILE):
         finish_cut_short()
         if _is_joined(request):
-            for each in node.load().enrolment.remotes:
-                _get_in(request, each)
+            _get_in(request, *node.load().enrolment.remotes)
             joined = _entry_again()
         else:
             joined = _enrol(request, url)
@@ -166,15 +165,15 @@ def _show_key(request: JoinRequest) -> None:
         request.deploy_key(access.deploy_key())
 
 
-def _get_in(request: JoinRequest, url: str) -> None:
-    """Make the deploy key when asked to, pin the host's keys, look at what a private remote needs.
+def _get_in(request: JoinRequest, *urls: str) -> None:
+    """Make the deploy key when asked to, pin the hosts' keys, look at what a private remote needs.
 
     Raises UnreachableError when the host of an ssh remote shows no key.
     """
     _show_key(request)
-    shown = access.pin(url)
-    if shown:
-        log.warning("%s", shown)
+    for shown in map(access.pin, urls):
+        if shown:
+            log.warning("%s", shown)
     access.require_readable_key()
     access.check_credentials()
 
@@ -209,6 +208,8 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
             anchor = Anchor(tip.id, tip.fingerprint)
         repository.keep(tip.id)
         model = inventory.load(repository.inventory_files(tip.id, request.path))
+        for risk in fetch.new_risks(repository, (), tip.id, None):
+            log.warning("%s: %s", tip.id[:12], risk)
     return anchor, tip, model
 
 

@@ -5,16 +5,16 @@ import time
 from dataclasses import replace
 
 from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, fetch, look, manual, node, remote
+from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, versions
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
+from wgmesh.agent.versions import Versions
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
-from wgmesh.mesh.compat import link_digests
 from wgmesh.model import Inventory, NodePlan, VerifiedCommit
 from wgmesh.proof import Trial
-from wgmesh.records import Quarantined, Tips, Verdict
+from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
 from wgmesh.transaction import Proposal, execute
 
@@ -30,6 +30,8 @@ class Landing:
         self.tips = tips
         self.tip = tip
         self.short = tip.id[:12]
+        self.seen: tuple[Seen, ...] = ()
+        self.runs: Inventory | None = None
 
     def land(self) -> Result:
         """Decide what the tip means here, and apply it when it means something.
@@ -41,11 +43,32 @@ class Landing:
         try:
             with Repository(settings.REPOSITORY_DIR) as repository:
                 files = repository.inventory_files(self.tip.id, self.me.enrolment.path)
+                self.runs = self.applied_inventory(repository)
+                remember = not self.options.dry_run
+                self.seen = versions.note(
+                    PLACES.state,
+                    repository,
+                    self.tips,
+                    self.tip.id,
+                    time.time(),
+                    remember=remember,
+                )
             model = inventory.load(files)
         except InventoryError as error:
             self.judge("invalid", error)
             raise
         return self.consider(model, before)
+
+    def applied_inventory(self, repository: Repository) -> Inventory | None:
+        """Return the inventory that runs here; None before the first, or when it cannot be read."""
+        if self.tips.applied is None:
+            return None
+        try:
+            files = repository.inventory_files(self.tips.applied.id, self.me.enrolment.path)
+            return inventory.load(files)
+        except WgmeshError as error:
+            log.warning("what runs here cannot be read again: %s", error.message)
+            return None
 
     def judge(self, kind: str, error: WgmeshError) -> None:
         """Remember what is wrong with the tip until another one replaces it."""
@@ -84,7 +107,6 @@ class Landing:
             digest=digest,
             created=int(time.time()),
             commit=self.tip,
-            links=link_digests(model, own.name),
         )
         if before is not None and before.manifest.digest == digest:
             return self.already_runs(before)
@@ -104,7 +126,7 @@ class Landing:
         if self.options.dry_run:
             text = f"{self.short} would become generation {manifest.number}"
             return Result("would-apply", text)
-        return self.apply(plan, files, manifest, before)
+        return self.apply(model, plan, files, manifest, before)
 
     def already_runs(self, before: Running) -> Result:
         """Remember a tip that changes nothing on this node."""
@@ -150,6 +172,7 @@ class Landing:
 
     def apply(
         self,
+        model: Inventory,
         plan: NodePlan,
         files: dict[str, bytes],
         manifest: Manifest,
@@ -157,11 +180,10 @@ class Landing:
     ) -> Result:
         """Carry the change out; raises RolledBackError when it was harmful."""
         previous = before.plan if before is not None else None
-        links_before = (
-            before.manifest.links
-            if before is not None
-            else adopt.keep_what_was(plan, manifest.links)
-        )
+        if before is None:
+            adopt.keep_what_was(plan)
+        lag_seconds = self.me.settings.peer_lag_seconds
+        others = records.plausible(self.seen, time.time(), lag_seconds)
         target = node.target_for(plan, previous)
         proposal = Proposal(
             manifest=manifest,
@@ -170,8 +192,7 @@ class Landing:
             files=files,
             trial=Trial(
                 plan=plan,
-                links_before=links_before,
-                links_after=manifest.links,
+                fits=Versions(self.me, self.runs, previous, model, plan, others).fits,
                 remote=lambda: remote.answers(fetch.source(self.me)),
                 remote_before=self.options.fetch or remote.answers(fetch.source(self.me)),
                 windows=Windows(
@@ -186,6 +207,8 @@ class Landing:
             condemn=lambda reason: self.quarantine(manifest.digest, reason),
         )
         log.info("applying %s as generation %d", self.short, manifest.number)
+        counters = linux.counters(plan.interface)
+        renamed = awaited.renamed_keys(previous, plan, counters, time.time())
         outcome = execute(proposal, PLACES)
         if not outcome.confirmed:
             raise RolledBackError(
@@ -193,12 +216,22 @@ class Landing:
                 "it is in quarantine; mend it by another commit, or: wgmesh sync --retry",
             )
         look.remember_probe(outcome.health)
+        waiting = (outcome.roles.coordinated | renamed) - outcome.health.peers.keys()
+        self.expect(plan, waiting)
         self.applied(manifest)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
         if previous is None:
             adopt.hand_to_boot(plan.interface)
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"
         return Result("applied", text)
+
+    def expect(self, plan: NodePlan, waiting: frozenset[str]) -> None:
+        """Remember the peers whose tunnel waits until their end has changed as well."""
+        known = records.read_awaited(PLACES.state)
+        counters = linux.counters(plan.interface)
+        entries = awaited.begin(known, waiting, counters, self.tip.id, time.time())
+        if entries != known:
+            records.write_awaited(PLACES.state, entries)
 
     def quarantine(self, digest: str, reason: str) -> None:
         """Keep what was harmful from being tried again."""

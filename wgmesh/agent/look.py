@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wgmesh import generation, probe, records, settings
-from wgmesh.agent import metrics, node, spare
+from wgmesh import generation, glance, history, probe, records, settings
+from wgmesh.agent import awaited, metrics, node, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
 from wgmesh.describe import describe
@@ -45,6 +45,10 @@ def gather(me: Node) -> Gathered:
             drift.append(f"a file in {where} is not what was rendered")
         drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
     tick = _read_tick()
+    rtt_ms, probed_at = tick.get("rtt_ms", {}), tick.get("time", 0)
+    waiting = records.read_awaited(PLACES.state)
+    if waiting and plan is not None and seen is not None:
+        waiting = awaited.left(waiting, plan, seen.counters, rtt_ms, probed_at)
     last = spare.last_sync()
     return Gathered(
         me=me,
@@ -58,8 +62,11 @@ def gather(me: Node) -> Gathered:
         seen=seen,
         changes=changes,
         drift=tuple(drift),
-        rtt_ms=tick.get("rtt_ms", {}),
-        probed_at=tick.get("time", 0),
+        rtt_ms=rtt_ms,
+        probed_at=probed_at,
+        awaited=waiting,
+        failover=history.read_failover(settings.RUN_DIR),
+        uptime=glance.clock(),
     )
 
 
@@ -107,6 +114,9 @@ def refresh(me: Node) -> Gathered:
     if have.running is not None and have.running.plan is not None and have.seen is not None:
         with tolerant():
             node.remember_endpoints(have.running.plan, have.seen)
+    if have.awaited != records.read_awaited(PLACES.state):
+        with tolerant():
+            records.write_awaited(PLACES.state, have.awaited)
     now = time.time()
     shown = assemble(have, now)
     kept = shown | {_LIMIT: me.settings.stale_after_seconds}

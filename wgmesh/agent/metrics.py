@@ -112,6 +112,7 @@ def _families(have: Gathered, report: Report, now: float) -> Iterator[Family]:
         _number(len(report["drift"])),
     )
     yield from _peers(have, report)
+    yield from _failovers(have)
     yield from _ways(have, report)
 
 
@@ -227,6 +228,24 @@ def _peers(have: Gathered, report: Report) -> Iterator[Family]:
             for peer in peers
             if peer["rtt_ms"] is not None
         ],
+    )
+
+
+def _failovers(have: Gathered) -> Iterator[Family]:
+    """Yield how often a peer was moved to another endpoint, and who is away from the first one."""
+    names = {key: each.name for key, each in have.failover.watched.items()}
+    watches = {key: each for key, each in have.failover.watches.items() if key in names}
+    yield (
+        "failovers_total",
+        "counter",
+        "How often a peer was moved to another of its endpoints since the machine started.",
+        [({"peer": names[key]}, watch.switches) for key, watch in watches.items()],
+    )
+    yield (
+        "endpoint_chosen",
+        "gauge",
+        "1 while a peer is at an endpoint that the failover chose.",
+        [({"peer": names[key]}, int(bool(watch.endpoint))) for key, watch in watches.items()],
     )
 
 

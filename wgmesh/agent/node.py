@@ -6,13 +6,24 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wgmesh import __version__, generation, linux, process, records, render, resolve, settings
+from wgmesh import (
+    __version__,
+    generation,
+    history,
+    linux,
+    process,
+    records,
+    render,
+    resolve,
+    settings,
+)
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.model import (
     Change,
+    Endpoint,
     KernelState,
     NodePlan,
     Observed,
@@ -169,6 +180,10 @@ def target_for(
     }
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
+    chosen = {
+        key: _endpoint(text)
+        for key, text in history.read_failover(settings.RUN_DIR).chosen().items()
+    }
 
     def target(observed: KernelState) -> KernelState:
         return desired(
@@ -180,9 +195,15 @@ def target_for(
             resolved=resolved,
             reset=reset,
             former_sysctls=former,
+            chosen=chosen,
         )
 
     return target
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(host.strip("[]"), int(port))
 
 
 def sysctl_keys(*plans: NodePlan | None) -> frozenset[str]:

@@ -233,7 +233,14 @@ class _Turn:
         now = int(time.time())
         try:
             remember = not self.options.dry_run
-            found = fetch.trust(self.me, news, self.tips, stand=self.stand, remember=remember)
+            found = fetch.trust(
+                self.me,
+                news,
+                self.tips,
+                stood=self.remotes,
+                stand=self.stand,
+                remember=remember,
+            )
         except RefusedError as error:
             self.fetched = now
             self.refused(error.tip, error)

@@ -200,6 +200,15 @@ def _recover(arguments: Namespace) -> int:
     return _say(result)
 
 
+def _install_failover(_: Namespace) -> int:
+    from wgmesh.agent import node, timers
+
+    node.require_root()
+    timers.enable_one(timers.FAILOVER)
+    print(f"{timers.FAILOVER} runs, now and after each boot")
+    return 0
+
+
 COMMANDS = (
     Command(
         "join",
@@ -269,5 +278,12 @@ COMMANDS = (
         "wgmesh recover",
         _declare_recover,
         _recover,
+    ),
+    Command(
+        "install-failover",
+        "enable the timer that moves peers to another endpoint when theirs is dead",
+        "wgmesh install-failover",
+        nothing,
+        _install_failover,
     ),
 )

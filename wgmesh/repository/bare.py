@@ -261,6 +261,19 @@ class Repository:
         """Return whether `descendant` reaches `ancestor` through any parents (or is it)."""
         return self._answer("--is-ancestor", full_id(ancestor), full_id(descendant))
 
+    def line(self, since: str, tip: str, most: int) -> tuple[str, ...]:
+        """Return the commits that were `tip` of the branch in turn after `since`, oldest first.
+
+        That is along first parents; the newest `most` of them. Raises WgmeshError.
+        """
+        words = ["--first-parent", f"--max-count={most}", full_id(tip), f"^{full_id(since)}"]
+        outcome = self._git("rev-list", *words, "--")
+        if outcome.status:
+            raise WgmeshError(
+                f"git cannot walk the commits in {self.path}: {outcome.said}", "fetch again"
+            )
+        return tuple(reversed(outcome.stdout.decode().split()))
+
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
         return self._answer(full_id(one), full_id(other))

@@ -158,14 +158,12 @@ def start(
     args: Sequence[str],
     *,
     extra: Mapping[str, str],
-    before: Sequence[str] = (),
     limits: Limits | None = None,
     **options: int | BinaryIO | None,
 ) -> "Git.AutoInterrupt":
     """Start git in `directory` through GitPython and return its child, a Popen in a wrapper.
 
-    `before` goes in front of git; `options` to Git.execute and from there to Popen. Raises
-    WgmeshError without git.
+    `options` go to Git.execute and from there to Popen. Raises WgmeshError without git.
     """
     try:
         from git.cmd import Git
@@ -174,8 +172,7 @@ def start(
     execute: Callable[..., Git.AutoInterrupt] = Git(
         str(directory)
     ).execute  # its overloads lack `options`
-    argv = [*before, *arguments(git_dir, args, limits)]
-    return execute(clean(argv, extra), as_process=True, **options)
+    return execute(clean(arguments(git_dir, args, limits), extra), as_process=True, **options)
 
 
 def run(
@@ -185,7 +182,6 @@ def run(
     *,
     extra: Mapping[str, str],
     timeout_seconds: float,
-    before: Sequence[str] = (),
     limits: Limits | None = None,
     istream: BinaryIO | None = None,
 ) -> Outcome:
@@ -201,7 +197,6 @@ def run(
         git_dir,
         args,
         extra=extra,
-        before=before,
         limits=limits,
         istream=istream,
         start_new_session=True,

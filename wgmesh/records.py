@@ -104,12 +104,28 @@ class Seen:
 class Awaited:
     """A peer that was up until `commit` changed both ends of its tunnel, at `time`.
 
-    `handshake` is the latest one of then, as the device has it; 0 is none.
+    `handshake` is the latest one of then, as the device has it; 0 is none. `soak_seconds` is how
+    long its end waits before it applies the commit.
     """
 
     public_key: str
     commit: str
     handshake: int
+    time: int
+    soak_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """Since when `commit` is the tip, and until when it waits here.
+
+    Both in seconds since the boot `boot_id`; `time` is the wall clock of the former, for people.
+    """
+
+    commit: str
+    boot_id: str
+    since_seconds: float
+    until_seconds: float
     time: int
 
 
@@ -270,6 +286,16 @@ def write_awaited(directory: Path, entries: Sequence[Awaited]) -> None:
     """Remember the peers whose tunnel waits for their end; none leaves no file."""
     table = {"peer": [asdict(entry) for entry in entries]}
     _replace(directory / "awaited.toml", table if entries else None)
+
+
+def read_soak(directory: Path) -> Soak | None:
+    """Return the wait of a commit, or None."""
+    return _one(Soak, _read(directory / "soak.toml"))
+
+
+def write_soak(directory: Path, soak: Soak) -> None:
+    """Remember the wait of a commit; not fsynced: a power cut begins it anew in any case."""
+    _write(directory / "soak.toml", asdict(soak), durable=False)
 
 
 def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[Seen, ...]:

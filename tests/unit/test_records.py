@@ -20,6 +20,7 @@ from wgmesh.records import (
     Quarantined,
     RemoteState,
     Seen,
+    Soak,
     Tips,
     Verdict,
 )
@@ -191,6 +192,13 @@ def test_awaited(tmp_path: Path) -> None:
     assert records.read_awaited(tmp_path) == value
     records.write_awaited(tmp_path, ())
     assert files_in(tmp_path) == []
+
+
+def test_soak(tmp_path: Path) -> None:
+    assert records.read_soak(tmp_path) is None
+    value = Soak("c" * 40, "boot", 1.5, 601.5, NOW)
+    records.write_soak(tmp_path, value)
+    assert records.read_soak(tmp_path) == value
 
 
 def test_a_peer_may_run_what_was_replaced_within_the_lag() -> None:

@@ -491,6 +491,21 @@ def test_then_it_is_said_that_it_has_not_come() -> None:
     assert "bravo" in late and "f" * 12 in late and "applied" in late
 
 
+def test_an_end_that_waits_by_order_has_longer() -> None:
+    soaking = replace(LATE, soak_seconds=600)
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW)["state"] == "in-sync"
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW + 600)["state"] == "degraded"
+
+
+def test_a_tip_that_waits_for_others_is_no_alarm() -> None:
+    newer = replace(WELL, tips=Tips(commit("b"), commit("a"), "d"), soaks="b waits until noon")
+    report = assemble(newer, NOW)
+    assert (report["state"], report["reasons"]) == ("in-sync", ["b waits until noon"])
+    assert report["candidate"]["id"] == "b" * 40
+    held = replace(newer, hold=Hold("moving", NOW))
+    assert assemble(held, NOW)["reasons"] == ["held: moving"]
+
+
 def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever() -> None:
     report = assemble(replace(DOWN, awaited=(replace(DUE, time=NOW + 9),)), NOW)
     assert report["state"] == "degraded"

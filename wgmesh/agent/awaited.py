@@ -36,15 +36,16 @@ def begin(
     counters: Mapping[str, PeerCounters],
     commit: str,
     now: float,
+    soak_seconds: int = 0,
 ) -> tuple[Awaited, ...]:
     """Return who is awaited after a change that was confirmed: those known before, and `waiting`.
 
-    `counters` are of right after the proof.
+    `counters` are of right after the proof, `soak_seconds` how long the other ends wait by order.
     """
     old = {entry.public_key: entry for entry in known}
     for key in sorted(waiting):
         handshake = counters[key].latest_handshake if key in counters else 0
-        old[key] = Awaited(key, commit, handshake, int(now))
+        old[key] = Awaited(key, commit, handshake, int(now), soak_seconds)
     return tuple(old.values())
 
 
@@ -72,4 +73,4 @@ def left(
 def overdue(entry: Awaited, settings: Settings, now: float) -> bool:
     """Return whether the other end has had time for two polls."""
     poll = settings.poll_interval_seconds + settings.random_delay_seconds
-    return not 0 <= now - entry.time <= 2 * poll
+    return not 0 <= now - entry.time <= entry.soak_seconds + 2 * poll

@@ -5,14 +5,16 @@ import time
 from dataclasses import replace
 
 from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, versions
+from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, soak, versions
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
 from wgmesh.agent.versions import Versions
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
+from wgmesh.mesh import stages
 from wgmesh.model import Inventory, NodePlan, VerifiedCommit
+from wgmesh.model import Node as NodeEntry
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
@@ -32,6 +34,7 @@ class Landing:
         self.short = tip.id[:12]
         self.seen: tuple[Seen, ...] = ()
         self.runs: Inventory | None = None
+        self.waited = False
 
     def land(self) -> Result:
         """Decide what the tip means here, and apply it when it means something.
@@ -40,10 +43,13 @@ class Landing:
         or another WgmeshError.
         """
         before = node.running()
+        manifest = before.manifest if before is not None else None
+        runs = self.tips.applied or (manifest.commit if manifest is not None else None)
         try:
             with Repository(settings.REPOSITORY_DIR) as repository:
                 files = repository.inventory_files(self.tip.id, self.me.enrolment.path)
-                self.runs = self.applied_inventory(repository)
+                if runs is not None:
+                    self.runs = self.readable(repository, runs.id)
                 remember = not self.options.dry_run
                 self.seen = versions.note(
                     PLACES.state,
@@ -59,13 +65,10 @@ class Landing:
             raise
         return self.consider(model, before)
 
-    def applied_inventory(self, repository: Repository) -> Inventory | None:
-        """Return the inventory that runs here; None before the first, or when it cannot be read."""
-        if self.tips.applied is None:
-            return None
+    def readable(self, repository: Repository, commit: str) -> Inventory | None:
+        """Return the inventory of a commit that was applied here; None when it cannot be read."""
         try:
-            files = repository.inventory_files(self.tips.applied.id, self.me.enrolment.path)
-            return inventory.load(files)
+            return inventory.load(repository.inventory_files(commit, self.me.enrolment.path))
         except WgmeshError as error:
             log.warning("what runs here cannot be read again: %s", error.message)
             return None
@@ -108,7 +111,9 @@ class Landing:
             created=int(time.time()),
             commit=self.tip,
         )
-        if before is not None and before.manifest.digest == digest:
+        wait = self.wait(model, own, before)
+        same = before is not None and before.manifest.digest == digest
+        if before is not None and same and not (wait and stages.changes(self.runs, model)):
             return self.already_runs(before)
         entry = records.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
@@ -118,6 +123,8 @@ class Landing:
         hold = records.read_hold(PLACES.state)
         if hold is not None:
             return Result("held", f"{self.short} waits: held ({hold.reason})")
+        if wait:
+            return Result("waiting", wait)
         try:
             self.refuse_statically(plan, before, len(model.nodes) - 1)
         except InventoryError as error:
@@ -127,6 +134,15 @@ class Landing:
             text = f"{self.short} would become generation {manifest.number}"
             return Result("would-apply", text)
         return self.apply(model, plan, files, manifest, before)
+
+    def wait(self, model: Inventory, own: NodeEntry, before: Running | None) -> str:
+        """Return until when the tip waits for others to go first, as a sentence; "" for no wait."""
+        if before is None or own.public_key is None:
+            return ""
+        seconds = stages.soak_seconds(self.runs, model, own.public_key, own.name)
+        self.waited = seconds > 0 and not self.options.now
+        found = soak.watch(self.tip.id, seconds, remember=not self.options.dry_run)
+        return soak.sentence(found) if self.waited and soak.waits(found, self.tip.id) else ""
 
     def already_runs(self, before: Running) -> Result:
         """Remember a tip that changes nothing on this node."""
@@ -182,7 +198,9 @@ class Landing:
         previous = before.plan if before is not None else None
         if before is None:
             adopt.keep_what_was(plan)
-        lag_seconds = self.me.settings.peer_lag_seconds
+        rollouts = (each.rollout for each in (self.runs, model) if each is not None)
+        soaks = [each.soak_seconds for each in rollouts if each is not None]
+        lag_seconds = self.me.settings.peer_lag_seconds + max(soaks, default=0)
         others = records.plausible(self.seen, time.time(), lag_seconds)
         target = node.target_for(plan, previous)
         proposal = Proposal(
@@ -217,7 +235,7 @@ class Landing:
             )
         look.remember_probe(outcome.health)
         waiting = (outcome.roles.coordinated | renamed) - outcome.health.peers.keys()
-        self.expect(plan, waiting)
+        self.expect(model, plan, waiting)
         self.applied(manifest)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
         if previous is None:
@@ -225,11 +243,14 @@ class Landing:
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"
         return Result("applied", text)
 
-    def expect(self, plan: NodePlan, waiting: frozenset[str]) -> None:
+    def expect(self, model: Inventory, plan: NodePlan, waiting: frozenset[str]) -> None:
         """Remember the peers whose tunnel waits until their end has changed as well."""
         known = records.read_awaited(PLACES.state)
         counters = linux.counters(plan.interface)
-        entries = awaited.begin(known, waiting, counters, self.tip.id, time.time())
+        rollout = stages.governing(self.runs, model)
+        # who has waited comes last; the others have yet to wait for who has not
+        seconds = rollout.soak_seconds if rollout is not None and not self.waited else 0
+        entries = awaited.begin(known, waiting, counters, self.tip.id, time.time(), seconds)
         if entries != known:
             records.write_awaited(PLACES.state, entries)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
-from wgmesh.agent import awaited, metrics, node, spare
+from wgmesh.agent import awaited, metrics, node, soak, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model import Change, Health
-from wgmesh.records import LastSync, RemoteState
+from wgmesh.records import LastSync, RemoteState, Tips
 
 _PROBE_SECONDS = 2.0
 _LIMIT = "stale_after_seconds"
@@ -44,6 +44,7 @@ def gather(me: Node) -> Gathered:
             where = PLACES.generations / f"gen-{running.manifest.number}"
             drift.append(f"a file in {where} is not what was rendered")
         drift += generation.link_complaints(PLACES.generations, PLACES.wireguard, plan.interface)
+    tips = node.tips(me)
     tick = _read_tick()
     rtt_ms, probed_at = tick.get("rtt_ms", {}), tick.get("time", 0)
     waiting = records.read_awaited(PLACES.state)
@@ -53,7 +54,7 @@ def gather(me: Node) -> Gathered:
     return Gathered(
         me=me,
         running=running,
-        tips=node.tips(me),
+        tips=tips,
         last=last,
         verdict=records.read_verdict(PLACES.state),
         hold=records.read_hold(PLACES.state),
@@ -65,6 +66,7 @@ def gather(me: Node) -> Gathered:
         rtt_ms=rtt_ms,
         probed_at=probed_at,
         awaited=waiting,
+        soaks=_soaks(tips),
         failover=history.read_failover(settings.RUN_DIR),
         uptime=glance.clock(),
     )
@@ -76,6 +78,15 @@ def _remotes(me: Node, last: LastSync | None) -> tuple[RemoteState, ...]:
     if len(names) == 1 or last is None:
         return ()
     return tuple(one for one in last.remotes if one.remote in names)
+
+
+def _soaks(tips: Tips) -> str:
+    """Return what is to say of a tip that waits for others to go first."""
+    wait = records.read_soak(PLACES.state)
+    trusted, applied = tips.trusted, tips.applied
+    if trusted is None or wait is None or (applied is not None and applied.id == trusted.id):
+        return ""
+    return soak.sentence(wait) if soak.waits(wait, trusted.id) else ""
 
 
 def report() -> Report:

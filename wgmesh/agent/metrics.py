@@ -26,6 +26,7 @@ OUTCOMES = (
     "removed",
     "rolled-back",
     "unreachable",
+    "waiting",
 )
 """How a turn ends; each has a series, so that an alert sees a 0 where the trouble is over."""
 

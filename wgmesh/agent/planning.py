@@ -7,9 +7,9 @@ from wgmesh import inventory
 from wgmesh.agent import sources
 from wgmesh.agent.sources import Source
 from wgmesh.errors import InventoryError, WgmeshError
-from wgmesh.mesh import impact, rollout
+from wgmesh.mesh import impact, order
 from wgmesh.mesh.impact import NodeImpact
-from wgmesh.mesh.rollout import Break
+from wgmesh.mesh.order import Break
 from wgmesh.repository import commit_id, files_at, trailer_words
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def plan(text: str, base: str | None) -> Planned:
         impact.impact(old, new),
         base=since[:12],
         head=head[:12] if _is_at(source, head) else WORK_TREE,
-        breaks=rollout.breaks(old, new),
+        breaks=order.breaks(old, new),
         allowed=trailer_words(root, since, head, TRAILER),
     )
 

@@ -53,6 +53,7 @@ class Gathered:
     rtt_ms: Mapping[str, float]
     probed_at: int
     awaited: tuple[Awaited, ...] = ()
+    soaks: str = ""
     failover: Failover = field(default_factory=Failover)
     uptime: float = 0.0
 
@@ -192,6 +193,8 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         found.append(("held", f"held: {have.hold.reason}"))
     if have.running is None and have.verdict is None and not have.drift:
         found.append(("pending", "nothing was applied yet"))
+    if have.soaks and have.hold is None:
+        found.append(("in-sync", have.soaks))
     down = [peer["name"] for peer in peers if peer["state"] == "down"]
     if down:
         found.append(("degraded", f"down: {', '.join(down)}"))

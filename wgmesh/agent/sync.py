@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wgmesh import generation, journal, records, settings
-from wgmesh.agent import fetch, look, mend, node, notify, remote, spare, timers
+from wgmesh.agent import fetch, look, mend, node, notify, remote, soak, spare, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
 from wgmesh.errors import (
@@ -28,18 +28,19 @@ from wgmesh.files import locked
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
 from wgmesh.model import VerifiedCommit
-from wgmesh.records import LastSync, Quarantined, Tips, Verdict
+from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a sync is asked for; `fetched`: the fetch unit has just run."""
+    """How a sync is asked for; `now`: no soak is waited for, `fetched`: the fetch unit has run."""
 
     dry_run: bool = False
     fetch: bool = True
     retry: bool = False
+    now: bool = False
     fetched: bool = False
 
 
@@ -191,6 +192,9 @@ class _Turn:
             return Result("in-sync", f"{tip.id[:12]} already runs here")
         if verdict is not None and self.still_waits(verdict, tip):
             return Result(verdict.kind, verdict.reason)
+        wait = records.read_soak(PLACES.state)
+        if verdict is None and wait is not None and self.soaks(wait, tip):
+            return Result("waiting", soak.sentence(wait))
         from wgmesh.agent.landing import Landing
 
         refused = False
@@ -217,6 +221,11 @@ class _Turn:
             return False
         manifest = generation.read_manifest(PLACES.generations, number)
         return (manifest.digest, node.context(self.me)) == (self.tips.digest, self.tips.context)
+
+    def soaks(self, wait: Soak, tip: VerifiedCommit) -> bool:
+        """Return whether `tip` was looked at before, and waits for others to go first."""
+        held = records.read_hold(PLACES.state) is not None
+        return not self.options.now and not held and soak.waits(wait, tip.id)
 
     def still_waits(self, verdict: Verdict, tip: VerifiedCommit) -> bool:
         """Return whether `tip` was looked at before, and has no entry for this node."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from wgmesh.agent.planning import TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
-from wgmesh.mesh.rollout import Break, names_to_allow
+from wgmesh.mesh.order import Break, names_to_allow
 
 _MOST_SHOWN = 20
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"

@@ -14,7 +14,7 @@ from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node
 from tests.unit.mesh_packets import all_plans, path
 from tests.unit.test_mesh_plan import big
 from wgmesh.mesh.compat import Obstacle
-from wgmesh.mesh.rollout import EVERY_NODE, Break, breaks, names_to_allow
+from wgmesh.mesh.order import EVERY_NODE, Break, breaks, names_to_allow
 from wgmesh.model import Endpoint, Inventory
 
 NEW_HOME = Endpoint("192.0.2.99", 51820)

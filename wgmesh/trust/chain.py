@@ -69,7 +69,7 @@ def verify(
     before, who = walk.commit(trusted), None
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
-    for commit in walk.commits(found.commits[::-1]):
+    for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
         who, kind = walk.steps.signed(commit, before, clock, join=join)
         walk.steps.check(commit, before, who, kind, clock)
@@ -100,7 +100,7 @@ def judge(
         return
     found = line.find(walk, trusted, tip, branch)
     before, join = walk.commit(trusted), found.joins
-    for commit in walk.commits(found.commits[::-1]):
+    for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
         kind, problem = Kind.JOIN if join else Kind.STEP, None
         who: Signed | None = None

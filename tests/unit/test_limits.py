@@ -327,6 +327,7 @@ def test_what_was_refused_does_not_fill_the_disk(
     with Repository(tmp_path / "root.git") as root:
         root.ensure()
         for number in range(9):
+            node.make_room()
             node.fetch(remote, "main", work.head(), timeout_seconds=SECONDS)
             assert node.write_bundle(tmp_path / "bundle", trusted if number else "")
             with (tmp_path / "bundle").open("rb") as bundle:

@@ -274,6 +274,29 @@ def test_nobodys_configuration_or_environment_counts(
     assert not (tmp_path / "objects").exists()
 
 
+def test_what_one_remote_gave_outlasts_the_next_one(
+    work: Workshop, hub: str, node: Repository, tmp_path: Path
+) -> None:
+    """Neither git's tidying nor the next fetch may lose what has no ref yet."""
+    run(["git", "config", "gc.autoPackLimit", "1"], node.path)
+    run(["git", "clone", "--quiet", "--bare", hub, "other.git"], tmp_path)
+    other = str(tmp_path / "other.git")
+    base = pull(node, hub)
+    told = []
+    for remote in (hub, other):
+        work.checkout(base)
+        told.append(work.commit(f"For {remote}"))
+        work.git("push", "--quiet", remote, "HEAD:main")
+        node.fetch(remote, "main", told[-1], timeout_seconds=SECONDS)
+    node.hold(told)
+    assert node.fetched() == tuple(told)
+    assert len(list((node.path / "objects" / "pack").glob("*.pack"))) == 1
+    node.close()
+    assert all(node.reaches(commit) for commit in told)
+    node.hold(told[1:])
+    assert node.fetched() == (told[1],)
+
+
 # ---------------------------------------------------------------- the printed repair
 
 

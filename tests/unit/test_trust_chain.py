@@ -393,7 +393,26 @@ def test_walks_are_bounded(
     monkeypatch.setattr(line, "LONGEST_WALK", 3)
     for number in range(4):
         work.commit(f"Step {number}")
-    assert "more than 3 commits" in refusal(objects, first, work.head()).message
+    tip = work.head()
+    for look in (1, 2, 3, 4, 5, 1024):
+        monkeypatch.setattr(line, "FIRST_LOOK", look)
+        assert "more than 3 commits" in refusal(objects, first, tip).message
+        below = work.git("rev-parse", f"{tip}~3")
+        assert chain.verify(objects, below, tip, now=NOW).id == tip
+
+
+def test_a_list_of_commits_that_is_no_line(work: Workshop, first: str) -> None:
+    """Who git says is a parent of whom is looked up in the commits themselves."""
+    middle, tip = work.commit("Unsigned", sign=None), work.commit("Tip")
+
+    class Liar(Repository):
+        def line(self, tip: str, limit: int) -> list[str]:
+            return [commit for commit in super().line(tip, limit) if commit != middle]
+
+    with Liar(work.git_dir) as objects:
+        assert f"its first parent is not {first[:12]}" in refusal(objects, first, tip).message
+        work.commit("Above")
+        assert refusal(objects, first, work.head()).commit == tip
 
 
 # ---------------------------------------------------------------- beginnings

@@ -81,11 +81,20 @@ def _quoted(path: Path) -> str:
 
 def beyond(git_dir: Path, base: str, tips: Sequence[str], limit: int) -> list[str]:
     """Return up to `limit` commits that `tips` reach and `base` does not, newest first."""
-    args = ["rev-list", "--topo-order", f"--max-count={limit}", *map(full_id, tips)]
+    args = ["--topo-order", f"--max-count={limit}", *map(full_id, tips), f"^{full_id(base)}"]
+    return _listed(git_dir, args)
+
+
+def line(git_dir: Path, tip: str, limit: int) -> list[str]:
+    """Return up to `limit` commits of the line of first parents from `tip` on, newest first."""
+    return _listed(git_dir, ["--first-parent", f"--max-count={limit}", full_id(tip)])
+
+
+def _listed(git_dir: Path, args: Sequence[str]) -> list[str]:
     outcome = command.run(
         git_dir,
         git_dir,
-        [*args, f"^{full_id(base)}"],
+        ["rev-list", *args],
         extra=command.NO_PROTOCOL,
         timeout_seconds=SECONDS,
     )

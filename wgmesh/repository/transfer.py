@@ -76,7 +76,9 @@ def fetch(
     Raises UnreachableError when the remote does not give it in time, RefusedError when git finds an
     object malformed or when what comes is larger than LARGEST_PACK_BYTES or needs too much memory.
     """
+    # No tidying up: what was fetched of another remote before has no ref yet.
     options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
+    options.append("--no-auto-maintenance")
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     outcome = command.run(
         git_dir,

@@ -71,7 +71,7 @@ def verify(
     others = set[Signed]()
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
-    for commit in walk.commits(found.commits[::-1]):
+    for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
         who, kind = walk.steps.signed(commit, before, clock, join=join)
         others = walk.steps.check(commit, before, who, kind, clock)
@@ -103,7 +103,7 @@ def judge(
     found = line.find(walk, trusted, tip, branch)
     first = before = walk.commit(trusted)
     join = found.joins
-    for commit in walk.commits(found.commits[::-1]):
+    for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
         kind, problem = Kind.JOIN if join else Kind.STEP, None
         who: Signed | None = None

@@ -696,6 +696,31 @@ def test_credentials_that_are_wrong(files: tuple[FileSeen, ...], said: str) -> N
     only(with_files(*files), "credentials", "error", said)
 
 
+ETC = FileSeen("", "/etc", True, 0o755, regular=False)
+CLOSED = FileSeen("", "/etc/wgmesh", True, 0o700, regular=False)
+
+
+def test_a_directory_that_is_closed_to_the_fetch() -> None:
+    seen = with_files(*(replace(each, above=(ETC, CLOSED)) for each in (KEY, HOSTS, TOKEN)))
+    only(seen, "credentials", "error", "may not pass /etc/wgmesh (mode 0700)", "chmod 0755 /etc/w")
+    node = FileSeen(access.READ_BY_FETCH, "/etc/wgmesh/node.toml", True, 0o644, above=(CLOSED,))
+    only(with_files(node, url=HTTPS), "credentials", "error", "may not pass /etc/wgmesh")
+    only(
+        with_files(replace(node, mode=0o600, above=(ETC,)), url=HTTPS),
+        "credentials",
+        "error",
+        "may not read /etc/wgmesh/node.toml",
+        "chmod 0644 /etc/wgmesh/node.toml",
+    )
+
+
+def test_a_directory_that_is_open_to_the_fetch() -> None:
+    for mode, gid in ((0o755, 0), (0o750, 990), (0o711, 0)):
+        above = (ETC, replace(CLOSED, mode=mode, gid=gid))
+        assert doctor.examine(with_files(replace(KEY, above=above), HOSTS)) == ()
+    assert doctor.examine(with_files(replace(KEY, above=(CLOSED,), uid=0), HOSTS, uid=None)) == ()
+
+
 # ---------------------------------------------------------------- how it is told
 
 

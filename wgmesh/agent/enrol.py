@@ -171,6 +171,7 @@ def _get_in(request: JoinRequest, url: str) -> None:
 
     Raises UnreachableError when the host of an ssh remote shows no key.
     """
+    access.open_way()
     _show_key(request)
     shown = access.pin(url)
     if shown:

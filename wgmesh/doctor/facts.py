@@ -166,7 +166,10 @@ class Networkd:
 
 @dataclass(frozen=True, slots=True)
 class FileSeen:
-    """A file's owner, group and permission bits; `exists` None: could not be looked at."""
+    """A file's owner, group and permission bits; `exists` None: could not be looked at.
+
+    `above` are the directories that lead to it, as far as somebody else than root has to pass them.
+    """
 
     purpose: str
     path: str
@@ -175,6 +178,7 @@ class FileSeen:
     uid: int = 0
     gid: int = 0
     regular: bool = True
+    above: "tuple[FileSeen, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

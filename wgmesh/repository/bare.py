@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from wgmesh.errors import UnreachableError, WgmeshError
-from wgmesh.files import sync_directory
+from wgmesh.files import make_directory, sync_directory
 from wgmesh.repository import bundle, command, merge, transfer
 from wgmesh.repository.command import Limits
 from wgmesh.repository.inventory_files import inventory_files
@@ -56,7 +56,8 @@ class Repository:
     def create(self) -> None:
         """Make the repository: bare, private, without hooks. Raises WgmeshError when it cannot."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.path.parent)
+            self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
         args = ["init", "--bare", "--quiet", "--template=", "--object-format=sha1"]

@@ -168,6 +168,12 @@ def profiles(listing: str) -> dict[str, str]:
     return {str(name): str(mode) for name, mode in found}
 
 
+def above(path: Path) -> tuple[FileSeen, ...]:
+    """Return the directories that are passed on the way to `path`, links followed."""
+    passed = sorted({*path.parents, *path.resolve().parents})
+    return tuple(seen for each in passed if (seen := file("", each)).exists)
+
+
 def file(purpose: str, path: Path) -> FileSeen:
     """Return what a file is, links followed; `exists` None when its directory may not be read."""
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
 from wgmesh.desired import moved, restored
 from wgmesh.diff import diff, split
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, StrictPeer, Verdict, strict_peers
@@ -70,11 +70,15 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended; `reason` is empty when the change was confirmed."""
+    """How it ended; `reason` is empty when the change was confirmed.
+
+    `device` is why no interface could be made: all is as it was, and the change not to blame.
+    """
 
     confirmed: bool
     reason: str = ""
     health: Health = field(default_factory=lambda: Health({}))
+    device: DeviceError | None = None
 
 
 @contextmanager
@@ -95,8 +99,9 @@ def undisturbed() -> Iterator[None]:
 def execute(proposal: Proposal, places: Places) -> Outcome:
     """Carry out `proposal` and return how it ended. The caller holds the lock.
 
-    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed; or when
-    the way back failed too, and then the watchdog, or the next `recover`, takes it again.
+    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed, as after
+    a DeviceError; or when the way back failed too, and then the watchdog, or the next `recover`,
+    takes it again.
     """
     with undisturbed():
         interface = proposal.manifest.interface
@@ -130,6 +135,8 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
             disarm()
         except WgmeshError as error:
             log.warning("%s: the watchdog ends by itself", error.message)
+        if outcome.device is not None:
+            raise outcome.device
         return outcome
 
 
@@ -144,6 +151,7 @@ def _attempt(
     trial = proposal.trial
     strict: tuple[StrictPeer, ...] = ()
     health = Health({})
+    device: DeviceError | None = None
     try:
         journal.write(places.journal, journal.advance(record, Phase.APPLYING))
         for hook in proposal.hooks:
@@ -156,6 +164,8 @@ def _attempt(
             judgement, health = proof.prove(trial, strict)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
+    except DeviceError as error:
+        device, judgement = error, Judgement(Verdict.UNDO, error.message)
     except WgmeshError as error:
         judgement = Judgement(Verdict.UNDO, error.message)
     except OSError as error:
@@ -164,7 +174,7 @@ def _attempt(
         _settle(places, record)
         return Outcome(confirmed=True, health=health)
     log.warning("taking the change back: %s", judgement.reason)
-    if proposal.condemn is not None:
+    if proposal.condemn is not None and device is None:
         try:
             proposal.condemn(judgement.reason)
         except OSError as error:
@@ -174,7 +184,7 @@ def _attempt(
         silent = proof.look_again(trial.plan, strict)
         if silent:
             log.warning("back on the old configuration; not heard yet: %s", ", ".join(silent))
-    return Outcome(confirmed=False, reason=judgement.reason)
+    return Outcome(confirmed=False, reason=judgement.reason, device=device)
 
 
 def _say_what_can_prove(strict: Sequence[StrictPeer], baseline: Health) -> None:

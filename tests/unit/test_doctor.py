@@ -153,7 +153,7 @@ NO_LINK = {"link": False, "link_port": None, "listeners": (), "ways": ()}
 @pytest.mark.parametrize(
     ("changes", "level", "said"),
     [
-        ({"kernel_wireguard": False}, "error", "apt install wireguard-go"),
+        ({"kernel_wireguard": False}, "error", "boot a kernel that has WireGuard"),
         ({"kernel_wireguard": False, "kernel_modules": False}, "error", "reboot"),
         ({"kernel_wireguard": False, "wireguard_go": True, "tun": False}, "error", "/dev/net/tun"),
         ({"kernel_wireguard": False, "wireguard_go": True, "tun": True}, "note", "slower"),
@@ -167,8 +167,24 @@ def test_wireguard(changes: dict[str, object], level: str, said: str) -> None:
     assert said in one.message + one.fix
 
 
+GO = {"kernel_wireguard": False, "wireguard_go": True, "tun": True}
+CLOSED_UNIT = replace(GOOD_UNIT, tun=False)
+
+
+def test_wireguard_go_that_the_units_may_not_start() -> None:
+    closed = host(FRESH, units=UNITS | {standing.SYNC: CLOSED_UNIT, standing.RECOVER: CLOSED_UNIT})
+    first, *_ = doctor.examine(network(closed, **NO_LINK, **GO))
+    assert (first.check, first.level) == ("wireguard", Level.ERROR)
+    assert f"{standing.SYNC} and {standing.RECOVER} cannot start" in first.message
+    assert r"'[Service]\nBindPaths=/dev/net/tun\nDeviceAllow=/dev/net/tun rw\n'" in first.fix
+    half = host(units=UNITS | {standing.RECOVER: CLOSED_UNIT})
+    only(network(half, **GO), "wireguard", "warning", standing.RECOVER)
+    assert doctor.examine(network(half, **GO | {"kernel_wireguard": True})) == ()
+
+
 def test_a_device_that_runs_proves_wireguard() -> None:
-    assert doctor.examine(network(kernel_wireguard=False)) == ()
+    assert doctor.examine(network(kernel_wireguard=False, wireguard_go=True)) == ()
+    assert doctor.examine(network(kernel_wireguard=None)) == ()
 
 
 def test_an_interface_of_another_kind_is_in_the_way() -> None:

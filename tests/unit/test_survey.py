@@ -78,6 +78,26 @@ Result=success
 
 
 @pytest.mark.parametrize(
+    ("sandbox", "tun"),
+    [
+        ("PrivateDevices=no\nDevicePolicy=auto\n", True),
+        ("PrivateDevices=yes\nDevicePolicy=closed\n", False),
+        ("PrivateDevices=no\nDevicePolicy=closed\n", False),
+        ("PrivateDevices=no\nDevicePolicy=closed\nDeviceAllow=/dev/net/tun rw\n", True),
+        ("PrivateDevices=yes\nDevicePolicy=auto\nDeviceAllow=/dev/net/tun rw\n", False),
+        (
+            "PrivateDevices=yes\nBindPaths=/dev/net/tun:/dev/net/tun:rbind\nDevicePolicy=closed\n"
+            "DeviceAllow=char-rtc r\nDeviceAllow=/dev/net/tun rw\n",
+            True,
+        ),
+    ],
+)
+def test_whether_a_unit_may_open_the_tunnel_device(sandbox: str, tun: bool) -> None:
+    printed = f"Id=wgmesh-sync.service\nLoadState=loaded\n{sandbox}"
+    assert dict(host.shown(printed))["wgmesh-sync.service"].tun is tun
+
+
+@pytest.mark.parametrize(
     ("configuration", "kept"),
     [
         ("", (False, False)),

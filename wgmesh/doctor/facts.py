@@ -147,12 +147,16 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A systemd unit in the words of `systemctl show`: "loaded", "enabled", "active", "success"."""
+    """A systemd unit in the words of `systemctl show`: "loaded", "enabled", "active", "success".
+
+    `tun`: what it runs may open /dev/net/tun.
+    """
 
     load: str
     enabled: str
     active: str
     result: str = "success"
+    tun: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

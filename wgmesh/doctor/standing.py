@@ -6,8 +6,9 @@ from wgmesh.doctor.facts import Facts, Finding, error, note, warning
 
 SYNC_TIMER = "wgmesh-sync.timer"
 SYNC = "wgmesh-sync.service"
+RECOVER = "wgmesh-recover.service"
 GUARD = "wgmesh-guard.service"
-HELPERS = ("wgmesh-recover.service", "wg-failover.timer", "wg-exit-selector.timer")
+HELPERS = (RECOVER, "wg-failover.timer", "wg-exit-selector.timer")
 UNITS = (SYNC_TIMER, SYNC, GUARD, *HELPERS)
 """What `systemctl` is asked about, beside wg-quick@ of the interface."""
 

@@ -281,6 +281,11 @@ def test_rp_filter() -> None:
     assert doctor.examine(mesh(marked, plan=EXITS)) == ()
 
 
+def test_rp_filter_says_which_files_set_it() -> None:
+    seen = strict("wg0", rp_filter_files=("/etc/sysctl.conf", "/etc/ufw/sysctl.conf"))
+    only(seen, "rp_filter", "warning", "sysctl -p", "/etc/sysctl.conf and /etc/ufw/sysctl.conf set")
+
+
 def test_rp_filter_drops_what_comes_back_another_way() -> None:
     seen = strict("wg0", ways=(Way("10.40.0.2", "wg0"), Way("192.168.50.1", "eth1")))
     first, second = doctor.examine(seen)

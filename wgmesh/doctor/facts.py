@@ -126,6 +126,7 @@ class Network:
     outer: tuple[Way, ...] = ()  # to endpoints
     default_devices: tuple[str, ...] = ()  # that a default route of IPv4 leads to
     rp_filter: Mapping[str, int] = field(default_factory=dict)  # by interface, "all", "default"
+    rp_filter_files: tuple[str, ...] = ()  # that set it to 1
     src_valid_mark: bool = False
     ipv6_off: frozenset[str] = frozenset()  # interfaces, "all", "default" with disable_ipv6
     mtus: Mapping[str, int] = field(default_factory=dict)

@@ -57,6 +57,10 @@ class UnreachableError(WgmeshError):
     exit_code = 5
 
 
+class DeviceError(WgmeshError):
+    """This machine cannot make a WireGuard interface; no commit is to blame for that."""
+
+
 class RolledBackError(WgmeshError):
     """The change was applied, found harmful and taken back."""
 

@@ -21,6 +21,23 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def make_directory(path: Path) -> None:
+    """Make `path` and what is missing above it, mode 0755 whatever the umask; one there stays so.
+
+    The user who fetches passes through; what is secret has a mode of its own.
+    """
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return  # somebody else has just made it
+    path.chmod(0o755)
+
+
 def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
     """Put `data` at `path`, whole or not at all; `durable` also survives a power cut.
 
@@ -34,7 +51,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = 
 
 
 def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     aside.unlink(missing_ok=True)  # of a process with this number that was killed
     # the directory may be another user's: nothing that lies there by this name is written into
@@ -82,7 +99,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     The descriptor is closed on exec, so no child keeps the lock alive.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
 from wgmesh.desired import another_psk, moved, restored, touched
 from wgmesh.diff import diff, split
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, roles
@@ -70,12 +70,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended; `reason` is empty when the change was confirmed."""
+    """How it ended; `reason` is empty when the change was confirmed.
+
+    `device` is why no interface could be made: all is as it was, and the change not to blame.
+    """
 
     confirmed: bool
     reason: str = ""
     health: Health = field(default_factory=lambda: Health({}))
     roles: Roles = field(default_factory=Roles)
+    device: DeviceError | None = None
 
 
 @contextmanager
@@ -96,8 +100,9 @@ def undisturbed() -> Iterator[None]:
 def execute(proposal: Proposal, places: Places) -> Outcome:
     """Carry out `proposal` and return how it ended. The caller holds the lock.
 
-    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed; or when
-    the way back failed too, and then the watchdog, or the next `recover`, takes it again.
+    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed, as after
+    a DeviceError; or when the way back failed too, and then the watchdog, or the next `recover`,
+    takes it again.
     """
     with undisturbed():
         interface = proposal.manifest.interface
@@ -132,6 +137,8 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
             disarm()
         except WgmeshError as error:
             log.warning("%s: the watchdog ends by itself", error.message)
+        if outcome.device is not None:
+            raise outcome.device
         return outcome
 
 
@@ -167,6 +174,7 @@ def _attempt(
     """Apply, prove, and either confirm or come back to the snapshot."""
     trial, strict = proposal.trial, parts.strict
     health = Health({})
+    device: DeviceError | None = None
     try:
         journal.write(places.journal, journal.advance(record, Phase.APPLYING))
         for hook in proposal.hooks:
@@ -178,6 +186,8 @@ def _attempt(
             judgement, health = proof.prove(trial, strict)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
+    except DeviceError as error:
+        device, judgement = error, Judgement(Verdict.UNDO, error.message)
     except WgmeshError as error:
         judgement = Judgement(Verdict.UNDO, error.message)
     except OSError as error:
@@ -186,7 +196,7 @@ def _attempt(
         _settle(places, record)
         return Outcome(confirmed=True, health=health, roles=parts)
     log.warning("taking the change back: %s", judgement.reason)
-    if proposal.condemn is not None:
+    if proposal.condemn is not None and device is None:
         try:
             proposal.condemn(judgement.reason)
         except OSError as error:
@@ -196,7 +206,7 @@ def _attempt(
         silent = proof.look_again(trial.plan, strict)
         if silent:
             log.warning("back on the old configuration; not heard yet: %s", ", ".join(silent))
-    return Outcome(confirmed=False, reason=judgement.reason, roles=parts)
+    return Outcome(confirmed=False, reason=judgement.reason, roles=parts, device=device)
 
 
 def _settle(places: Places, record: Journal) -> None:

@@ -58,6 +58,21 @@ def test_the_mode_is_not_the_umasks(tmp_path: Path) -> None:
     assert mode(tmp_path / "file") == 0o644
 
 
+def test_nor_are_those_of_directories_made_on_the_way(tmp_path: Path) -> None:
+    old = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "a" / "b" / "file", b"x")
+        with locked(tmp_path / "run" / "lock"):
+            pass
+    finally:
+        os.umask(old)
+    for made in ("a", "a/b", "run"):
+        assert mode(tmp_path / made) == 0o755
+    (tmp_path / "a").chmod(0o700)
+    write_atomic(tmp_path / "a" / "b" / "file", b"x")
+    assert mode(tmp_path / "a") == 0o700, "one that is there is the administrator's"
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old", 0o600)

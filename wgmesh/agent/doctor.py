@@ -24,6 +24,14 @@ from wgmesh.settings import Enrolment, Settings
 from wgmesh.survey import host, network
 
 _NETWORKD = "systemd-networkd.service"
+_FETCH_NEEDS = (
+    (access.SSH_KEY, SSH_KEY),
+    (access.KNOWN_HOSTS, KNOWN_HOSTS),
+    (access.CREDENTIALS, CREDENTIALS),
+    (access.READ_BY_FETCH, settings.NODE_FILE),
+    (access.READ_BY_FETCH, settings.STATE_DIR / "tips.toml"),
+    (access.READ_BY_FETCH, settings.REQUEST_FILE),
+)
 
 Value = TypeVar("Value")
 
@@ -243,6 +251,5 @@ def _files(enrolment: Enrolment | None, running: Running | None) -> Iterator[Fil
     peers = plan.peers if plan is not None else ()
     for path in sorted({each.preshared_key_path for each in peers if each.preshared_key_path}):
         yield host.file(standing.PRESHARED_KEY, Path(path))
-    yield host.file(access.SSH_KEY, SSH_KEY)
-    yield host.file(access.KNOWN_HOSTS, KNOWN_HOSTS)
-    yield host.file(access.CREDENTIALS, CREDENTIALS)
+    for purpose, needed in _FETCH_NEEDS:
+        yield replace(host.file(purpose, needed), above=host.above(needed))

@@ -41,7 +41,7 @@ def note(
     if not seen and tips.applied is not None and tips.applied.id != tip:
         seen = (Seen(tips.applied.id, 0),)
     try:
-        line = repository.line(seen[-1].commit, tip, MOST_SEEN) if seen else (tip,)
+        line = repository.tips(seen[-1].commit, tip, MOST_SEEN) if seen else (tip,)
     except WgmeshError as error:
         log.debug("%s", error.message)
         line = (tip,)

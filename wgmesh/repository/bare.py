@@ -234,7 +234,7 @@ class Repository:
         """Return whether `descendant` reaches `ancestor` through any parents (or is it)."""
         return self._answer("--is-ancestor", full_id(ancestor), full_id(descendant))
 
-    def line(self, since: str, tip: str, most: int) -> tuple[str, ...]:
+    def tips(self, since: str, tip: str, most: int) -> tuple[str, ...]:
         """Return the commits that were `tip` of the branch in turn after `since`, oldest first.
 
         That is along first parents; the newest `most` of them. Raises WgmeshError.

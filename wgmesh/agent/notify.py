@@ -63,7 +63,8 @@ def events(
     if last is not None and now - last.fetched > stale_after_seconds:
         since = timestamp(last.fetched) or "ever"
         reason = f"no remote has answered since {since}"
-        hint = last.reason or "wgmesh doctor looks at the way there"
+        reason += f"; the last turn: {last.reason}" if last.reason else ""
+        hint = "wgmesh doctor looks at the way there"
         found.append(Event(STALE, str(last.fetched), reason, hint, "", int(now)))
     return tuple(found)
 

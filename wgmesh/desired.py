@@ -39,14 +39,17 @@ def _endpoint(
     before: Peer | None,
     resolved: Resolved,
     reset: Collection[str],
+    chosen: Endpoint | None,
 ) -> Endpoint | None:
     """Return the endpoint to have: the current one unless the inventory's changed.
 
-    An endpoint that roamed or failed over is the device's own knowledge and stays. `reset` names
-    the peers with no living session: theirs goes back to the inventory's.
+    An endpoint that roamed or failed over (`chosen`) is the node's own knowledge and stays. `reset`
+    names the peers with no living session: theirs goes back to the inventory's, or the chosen one.
     """
     primary = _primary(peer)
     wanted = None if primary is None else literal(primary, resolved)
+    if before is not None and _primary(before) == primary:
+        wanted = chosen or wanted
     if current is None or wanted is None:
         return wanted or current
     if before is None or _primary(before) != primary:
@@ -67,12 +70,13 @@ def desired(
     resolved: Resolved,
     reset: Collection[str] = (),
     former_sysctls: Mapping[str, str],
+    chosen: Mapping[str, Endpoint] | None = None,
 ) -> KernelState:
     """Return what the kernel shall look like for `plan`.
 
     `previous` is the plan that the observed state came from (None: not ours), `preshared_keys` is
     by public key, `former_sysctls` are the values from before wgmesh set them: what the plan no
-    longer sets goes back to those.
+    longer sets goes back to those. `chosen`: the failover's endpoints in force, by public key.
     """
     now = observed.link.peers if observed.link is not None else {}
     before = {peer.public_key: peer for peer in previous.peers} if previous is not None else {}
@@ -88,6 +92,7 @@ def desired(
                 before.get(peer.public_key),
                 resolved,
                 reset,
+                (chosen or {}).get(peer.public_key),
             ),
         )
         for peer in plan.peers
@@ -128,6 +133,35 @@ def restored(target: KernelState, observed: KernelState, moved: Collection[str])
         for key, peer in target.link.peers.items()
     }
     return replace(target, link=replace(target.link, peers=peers))
+
+
+def touched(target: KernelState, observed: KernelState) -> frozenset[str]:
+    """Return the peers of `target` whose tunnel differs from what is observed.
+
+    Key, port and addresses of the device belong to every tunnel.
+    """
+    want, have = target.link, observed.link
+    if want is None:
+        return frozenset()
+    if have is None or _device(want) != _device(have):
+        return frozenset(want.peers)
+    return frozenset(key for key, peer in want.peers.items() if have.peers.get(key) != peer)
+
+
+def _device(link: LinkState) -> tuple[object, ...]:
+    return link.private_key, link.listen_port, {address.ip for address in link.addresses}
+
+
+def another_psk(target: KernelState, observed: KernelState) -> frozenset[str]:
+    """Return the peers that stay and get another preshared key, or lose theirs."""
+    if target.link is None or observed.link is None:
+        return frozenset()
+    now = observed.link.peers
+    return frozenset(
+        key
+        for key, peer in target.link.peers.items()
+        if key in now and now[key].preshared_key != peer.preshared_key
+    )
 
 
 def moved(target: KernelState, observed: KernelState) -> frozenset[str]:

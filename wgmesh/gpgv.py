@@ -1,6 +1,5 @@
 """gpgv(1), which checks OpenPGP signatures: given one keyring, no home, no configuration."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,8 @@ class Gpgv:
 
         Raises RefusedError when nobody did, WgmeshError when gpgv is missing or does not end.
         """
+        import tempfile
+
         signature = openpgp.parse_signature(armor)
         with tempfile.TemporaryDirectory(prefix="wgmesh-gpgv-") as directory:
             for name, data in (

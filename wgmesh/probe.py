@@ -10,7 +10,9 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from wgmesh.errors import WgmeshError
-from wgmesh.model import Address
+
+Address = IPv4Address | IPv6Address
+"""As in the model, which is not loaded for it: a tick does without."""
 
 _ECHO_REQUEST = {4: 8, 6: 128}
 _ECHO_REPLY = {4: 0, 6: 129}

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 from wgmesh import process
@@ -19,8 +19,19 @@ def resolve(endpoints: Collection[Endpoint], *, seconds: float = 5.0) -> dict[En
     A name that does not resolve is logged and absent: it delays only its own peer. The first
     address in the resolver's order (RFC 6724) is taken.
     """
-    hosts = sorted({endpoint.host for endpoint in endpoints if not endpoint.literal})
-    addresses: dict[str, str] = {}
+    hosts = {endpoint.host for endpoint in endpoints if not endpoint.literal}
+    found = addresses(hosts, seconds=seconds)
+    return {
+        endpoint: Endpoint(found[endpoint.host][0], endpoint.port)
+        for endpoint in endpoints
+        if endpoint.host in found
+    }
+
+
+def addresses(names: Collection[str], *, seconds: float = 5.0) -> dict[str, tuple[str, ...]]:
+    """Return all addresses of each name that resolves in time, in the resolver's order."""
+    hosts = sorted(names)
+    known: dict[str, tuple[str, ...]] = {}
     deadline = time.monotonic() + seconds
     for first in range(0, len(hosts), _AT_ONCE):
         batch = hosts[first : first + _AT_ONCE]
@@ -35,25 +46,21 @@ def resolve(endpoints: Collection[Endpoint], *, seconds: float = 5.0) -> dict[En
                 child.kill()
                 child.communicate()
                 out = b""
-            found = _first_address(out.decode(errors="replace"))
-            if found is None:
-                log.warning("the name %s does not resolve: its endpoint waits", host)
+            found = tuple(dict.fromkeys(_listed(out.decode(errors="replace"))))
+            if found:
+                known[host] = found
             else:
-                addresses[host] = found
-    return {
-        endpoint: Endpoint(addresses[endpoint.host], endpoint.port)
-        for endpoint in endpoints
-        if endpoint.host in addresses
-    }
+                log.warning("the name %s does not resolve: its endpoint waits", host)
+    return known
 
 
-def _first_address(listing: str) -> str | None:
-    """Return the first address of `getent ahosts` output, without a scope."""
+def _listed(listing: str) -> Iterator[str]:
+    """Yield the addresses of `getent ahosts` output, without those that have a scope."""
     for line in listing.splitlines():
         address = line.partition(" ")[0]
         try:
             ip_address(address)
         except ValueError:
             continue
-        return address
-    return None
+        if "%" not in address:
+            yield address

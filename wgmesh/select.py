@@ -82,6 +82,17 @@ class Step:
     pending: bool = False
 
 
+def candidates(addresses: Sequence[Sequence[str]], good: str) -> list[str]:
+    """Return where a peer may be found, best first: `addresses` are those of each endpoint.
+
+    The first of each comes before the others of any, since these often share its fate; `good`,
+    where it last worked, is the last resort.
+    """
+    firsts = [every[0] for every in addresses if every]
+    others = [each for every in addresses for each in every[1:]]
+    return list(dict.fromkeys([*firsts, *others, *([good] if good else [])]))
+
+
 def endpoint(
     watch: Watch, look: Look, candidates: Sequence[str], primary: Sequence[str], now: float
 ) -> Step:

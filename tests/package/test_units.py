@@ -11,7 +11,7 @@ UNITS = sorted(
     path for path in (TREE / "systemd").iterdir() if path.suffix in (".service", ".timer")
 )
 # wg-quick@.service belongs to another package; its drop-in is the only one of ours that changes it.
-PROGRAMS = {"/usr/bin/wgmesh", "/usr/libexec/wgmesh/wgmesh-net"}
+PROGRAMS = {"/usr/bin/wgmesh", "/usr/bin/wg-failover", "/usr/libexec/wgmesh/wgmesh-net"}
 
 
 def lines(path: Path, key: str) -> list[str]:

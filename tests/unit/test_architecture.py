@@ -26,6 +26,7 @@ CORE = {
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
+SHELL |= {"glance", "history"}
 SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.

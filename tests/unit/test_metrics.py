@@ -22,6 +22,7 @@ from tests.unit.test_status import (
     BRAVO,
     DOWN,
     FRESH,
+    MOVED,
     NOW,
     PRIVATE,
     WELL,
@@ -201,11 +202,22 @@ def test_a_file_that_cannot_be_written_is_told(
 # ---------------------------------------------------------------- dashboard and alerts
 
 
+MOVED_FAMILIES = ((MOVED, "failovers"), (MOVED, "endpoint_chosen"))
+
+
+def test_moves_are_counted_and_shown() -> None:
+    assert values(MOVED, "wgmesh_failovers") == {"bravo": 3}
+    assert values(MOVED, "wgmesh_endpoint_chosen") == {"bravo": 1}
+    assert values(WELL, "wgmesh_failovers") == {}
+
+
 def exported() -> set[str]:
     """Return every name that some node exports."""
     have = with_exits(WELL, carries=True)
     found = {sample.name for family in read(have).values() for sample in family.samples}
-    return found | {sample.name for sample in read(in_a_star(WELL))["wgmesh_hub_active"].samples}
+    for other, family in ((in_a_star(WELL), "hub_active"), *MOVED_FAMILIES):
+        found |= {sample.name for sample in read(other)[f"wgmesh_{family}"].samples}
+    return found
 
 
 def queries(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON

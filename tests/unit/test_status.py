@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh.agent import status
+from wgmesh.agent import awaited, status
 from wgmesh.agent.node import Node, Running
 from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
+from wgmesh.history import Failover, Watched
 from wgmesh.model import (
     Endpoint,
     KernelState,
@@ -30,7 +31,8 @@ from wgmesh.model import (
     Secret,
     VerifiedCommit,
 )
-from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
@@ -108,6 +110,32 @@ FRESH = replace(WELL, running=None, tips=Tips(), last=None, seen=None, rtt_ms={}
 DOWN = replace(WELL, seen=seen(handshake=NOW - 1000), rtt_ms={})
 
 
+MOVED = replace(
+    WELL,
+    seen=seen(endpoint=ALTERNATIVE),
+    failover=Failover(
+        watched={"bravo-key": Watched("bravo", "10.40.0.2", (str(PRIMARY), str(ALTERNATIVE)))},
+        watches={"bravo-key": Watch(5000.0, endpoint=str(ALTERNATIVE), since=4000.0, switches=3)},
+    ),
+    uptime=5000.0,
+)
+
+
+def test_an_endpoint_that_the_failover_chose_is_told_with_its_time() -> None:
+    (found,) = assemble(MOVED, NOW)["peers"]
+    assert found["endpoint_source"] == "alternative"
+    assert found["endpoint_since"] == timestamp(NOW - 1000)
+    (roamed,) = assemble(replace(MOVED, seen=seen(endpoint=ROAMED)), NOW)["peers"]
+    assert (roamed["endpoint_source"], roamed["endpoint_since"]) == ("roamed", None)
+
+
+def test_an_address_of_a_name_that_was_resolved_is_told_from_a_roamed_one() -> None:
+    named = peer("bravo", NAMED, PRIMARY)
+    resolved = {str(NAMED): (str(ALTERNATIVE),)}
+    assert endpoint_source(named, ALTERNATIVE, resolved) == "inventory"
+    assert endpoint_source(named, PRIMARY, resolved) == "alternative"
+
+
 def test_all_is_well() -> None:
     report = assemble(WELL, NOW)
     (found,) = report.pop("peers")
@@ -128,6 +156,7 @@ def test_all_is_well() -> None:
         "public_key": "bravo-key",
         "endpoint": "192.0.2.1:51820",
         "endpoint_source": "inventory",
+        "endpoint_since": None,
         "handshake_age_seconds": 10,
         "rx_bytes": 1000,
         "tx_bytes": 2000,
@@ -440,3 +469,90 @@ def test_text_of_unknown_values() -> None:
     assert "unknown" in status_text(assemble(blind, NOW))
     never = replace(WELL, seen=seen(handshake=0, endpoint=None))
     assert "never" in status_text(assemble(never, NOW))
+
+
+# ---------------------------------------------------------------- peers that are waited for
+
+DUE = Awaited("bravo-key", "f" * 40, 0, NOW - 60)
+LATE = replace(DUE, time=NOW - 151)  # two polls of 60 s, each with a random delay of up to 15 s
+
+
+def test_a_peer_whose_end_has_to_change_as_well_may_be_down_for_two_polls() -> None:
+    report = assemble(replace(DOWN, awaited=(DUE,)), NOW)
+    assert (report["state"], report["reasons"]) == ("in-sync", [])
+    assert report["peers"][0]["state"] == "expected-down"
+
+
+def test_then_it_is_said_that_it_has_not_come() -> None:
+    report = assemble(replace(DOWN, awaited=(LATE,)), NOW)
+    assert (report["state"], report["peers"][0]["state"]) == ("degraded", "down")
+    down, late = report["reasons"]
+    assert down == "down: bravo"
+    assert "bravo" in late and "f" * 12 in late and "applied" in late
+
+
+def test_an_end_that_waits_by_order_has_longer() -> None:
+    soaking = replace(LATE, soak_seconds=600)
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW)["state"] == "in-sync"
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW + 600)["state"] == "degraded"
+
+
+def test_a_tip_that_waits_for_others_is_no_alarm() -> None:
+    newer = replace(WELL, tips=Tips(commit("b"), commit("a"), "d"), soaks="b waits until noon")
+    report = assemble(newer, NOW)
+    assert (report["state"], report["reasons"]) == ("in-sync", ["b waits until noon"])
+    assert report["candidate"]["id"] == "b" * 40
+    held = replace(newer, hold=Hold("moving", NOW))
+    assert assemble(held, NOW)["reasons"] == ["held: moving"]
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever() -> None:
+    report = assemble(replace(DOWN, awaited=(replace(DUE, time=NOW + 9),)), NOW)
+    assert report["state"] == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("handshake", "rtt", "probed_at", "stays"),
+    [
+        (100, None, NOW, True),
+        (0, None, NOW, True),
+        (101, None, NOW, False),
+        (99, None, NOW, False),
+        (100, 1.0, NOW, False),
+        (100, 1.0, DUE.time, True),
+    ],
+)
+def test_who_has_come(handshake: int, rtt: float | None, probed_at: int, stays: bool) -> None:
+    entry = replace(DUE, handshake=100)
+    counters = {"bravo-key": PeerCounters(handshake, 5, 5)}
+    rtts = {} if rtt is None else {"bravo-key": rtt}
+    found = awaited.left((entry,), plan(BRAVO), counters, rtts, probed_at)
+    assert found == ((entry,) if stays else ())
+
+
+def test_who_is_no_peer_any_more_is_not_waited_for() -> None:
+    assert awaited.left((DUE,), plan(), {}, {}, NOW) == ()
+
+
+def test_another_change_begins_the_wait_anew() -> None:
+    counters = {"bravo-key": PeerCounters(7, 5, 5)}
+    other = replace(DUE, public_key="charlie-key")
+    begun = awaited.begin((LATE, other), frozenset({"bravo-key"}), counters, "e" * 40, NOW)
+    assert set(begun) == {other, Awaited("bravo-key", "e" * 40, 7, NOW)}
+
+
+def test_a_peer_that_has_another_key_is_waited_for_when_it_was_up() -> None:
+    live = {
+        "bravo-key": PeerCounters(NOW - 100, 5, 5),
+        "charlie-key": PeerCounters(NOW - 500, 5, 5),
+    }
+    old = plan(BRAVO, peer("charlie", last=3))
+    new = plan(
+        replace(BRAVO, public_key="new-bravo"),
+        replace(peer("charlie", last=3), public_key="new-charlie"),
+        peer("delta", last=4),
+    )
+    assert awaited.renamed_keys(old, new, live, NOW) == {"new-bravo"}
+    assert awaited.renamed_keys(None, new, live, NOW) == frozenset()
+    renamed = plan(replace(BRAVO, name="bob"))
+    assert awaited.renamed_keys(old, renamed, live, NOW) == frozenset()

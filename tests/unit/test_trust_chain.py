@@ -153,6 +153,15 @@ def test_the_trusted_commit_again(objects: Repository, work: Workshop, first: st
     assert chain.describe(objects, first).signer == "ops@example.com"
 
 
+def test_a_trusted_commit_with_the_signature_of_another(
+    objects: Repository, work: Workshop, first: str
+) -> None:
+    tip = work.edit(work.commit("Good"), lambda raw: raw.replace(b"Good", b"Evil"))
+    assert "does not match" in refusal(objects, tip, tip).message
+    with pytest.raises(RefusedError, match="does not match"):
+        chain.describe(objects, tip)
+
+
 def test_an_expired_key_on_an_inner_step(objects: Repository, work: Workshop, keys: Keys) -> None:
     expired = keys.signers("ops", "ann", ann='valid-before="20200101Z"')
     first = work.commit("Begin", {SIGNERS: expired})
@@ -384,7 +393,26 @@ def test_walks_are_bounded(
     monkeypatch.setattr(line, "LONGEST_WALK", 3)
     for number in range(4):
         work.commit(f"Step {number}")
-    assert "more than 3 commits" in refusal(objects, first, work.head()).message
+    tip = work.head()
+    for look in (1, 2, 3, 4, 5, 1024):
+        monkeypatch.setattr(line, "FIRST_LOOK", look)
+        assert "more than 3 commits" in refusal(objects, first, tip).message
+        below = work.git("rev-parse", f"{tip}~3")
+        assert chain.verify(objects, below, tip, now=NOW).id == tip
+
+
+def test_a_list_of_commits_that_is_no_line(work: Workshop, first: str) -> None:
+    """Who git says is a parent of whom is looked up in the commits themselves."""
+    middle, tip = work.commit("Unsigned", sign=None), work.commit("Tip")
+
+    class Liar(Repository):
+        def line(self, tip: str, limit: int) -> list[str]:
+            return [commit for commit in super().line(tip, limit) if commit != middle]
+
+    with Liar(work.git_dir) as objects:
+        assert f"its first parent is not {first[:12]}" in refusal(objects, first, tip).message
+        work.commit("Above")
+        assert refusal(objects, first, work.head()).commit == tip
 
 
 # ---------------------------------------------------------------- beginnings

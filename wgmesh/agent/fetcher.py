@@ -197,6 +197,7 @@ def bring(
 
     Raises UnreachableError when no remote gives what it has, RefusedError for malformed objects.
     """
+    repository.make_room()
     end = time.monotonic() + FETCH_SECONDS
     failures: dict[str, UnreachableError] = {}
     for commit in wanted:

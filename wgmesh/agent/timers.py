@@ -13,7 +13,8 @@ from wgmesh.settings import Settings
 
 log = logging.getLogger(__name__)
 
-UNITS = ("wgmesh-sync.timer",)
+FAILOVER = "wg-failover.timer"
+UNITS = ("wgmesh-sync.timer", FAILOVER)
 DROP_IN = Path("/run/systemd/system/wgmesh-sync.timer.d/wgmesh.conf")
 
 
@@ -38,6 +39,14 @@ def disable() -> None:
     for unit in UNITS:
         if linux.systemd.exists(unit):
             linux.systemd.disable(unit)
+
+
+def enable_one(unit: str) -> None:
+    """Start one timer, now and at each boot. Raises WgmeshError where there is none."""
+    if not (linux.systemd.running() and linux.systemd.exists(unit)):
+        raise WgmeshError(f"{unit} is not installed here", "the package wgmesh brings it")
+    linux.systemd.enable(unit)
+    linux.systemd.start(unit)
 
 
 def drop_in(settings: Settings) -> str:

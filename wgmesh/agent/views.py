@@ -9,6 +9,7 @@ from wgmesh.agent.node import PLACES
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
+from wgmesh.history import read_failover
 from wgmesh.repository import Repository
 from wgmesh.settings import REPOSITORY_DIR
 
@@ -112,19 +113,25 @@ def _unified(old: dict[str, bytes], new: dict[str, bytes], old_name: str, new_na
     return "".join(lines)
 
 
-def endpoints() -> list[tuple[str, str, str, str]]:
-    """Return for each peer that has an endpoint: name, the one in force, its source, candidates."""
+def endpoints() -> list[tuple[str, ...]]:
+    """Return for each peer that has an endpoint a row for `wg-failover status`.
+
+    Name, endpoint in force, its source, since when it was chosen, moves since boot, candidates.
+    """
     node.load()
     report = look.report()
     known = {peer["public_key"]: peer for peer in report["peers"]}
     running = node.running()
     if running is None or running.plan is None:
         raise WgmeshError("nothing was applied yet", "run: wgmesh sync")
+    watches = read_failover(PLACES.run).watches
     return [
         (
             peer.name,
             known[peer.public_key]["endpoint"] or "-",
             known[peer.public_key]["endpoint_source"] or "-",
+            known[peer.public_key]["endpoint_since"] or "-",
+            str(watches[peer.public_key].switches) if peer.public_key in watches else "-",
             ", ".join(map(str, peer.endpoints)),
         )
         for peer in running.plan.peers

@@ -19,4 +19,6 @@ def _status() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `wg-exit-selector` and return its exit code."""
-    return helper.run("wg-exit-selector", "Show the exits that this node may use.", _status, argv)
+    return helper.run(
+        "wg-exit-selector", "Show the exits that this node may use.", _status, _status, argv
+    )

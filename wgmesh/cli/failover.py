@@ -1,4 +1,4 @@
-"""`wg-failover`: which endpoint each peer has, and which others it could have."""
+"""`wg-failover`: one tick of the failover; or which endpoint each peer has, and could have."""
 
 import sys
 from collections.abc import Sequence
@@ -11,11 +11,19 @@ def _status() -> int:
 
     node.require_root()
     rows = views.endpoints()
-    head = ("PEER", "IN FORCE", "FROM", "CANDIDATES")
+    head = ("PEER", "IN FORCE", "FROM", "CHOSEN", "MOVED", "CANDIDATES")
     sys.stdout.write(report.table([head, *rows]) if rows else "no peer has an endpoint\n")
+    return 0
+
+
+def _tick() -> int:
+    from wgmesh.agent import failover
+
+    failover.tick()
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `wg-failover` and return its exit code."""
-    return helper.run("wg-failover", "Show the endpoints of this node's peers.", _status, argv)
+    summary = "Move peers that do not answer to another of their endpoints."
+    return helper.run("wg-failover", summary, _tick, _status, argv)

@@ -1,4 +1,4 @@
-"""The common frame of `wg-failover` and `wg-exit-selector`: `status`, and how errors are told."""
+"""The common frame of `wg-failover` and `wg-exit-selector`: a tick, `status`, and errors told."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,16 +8,22 @@ from wgmesh.cli.command import Parser
 
 
 def run(
-    name: str, summary: str, status: Callable[[], int], argv: Sequence[str] | None = None
+    name: str,
+    summary: str,
+    tick: Callable[[], int],
+    status: Callable[[], int],
+    argv: Sequence[str] | None = None,
 ) -> int:
-    """Parse the command line of the helper `name`, run its status, and return the exit code."""
+    """Parse the command line of the helper `name`, do what it asks for, return the exit code."""
     parser = Parser(prog=name, description=summary, epilog=f"example: {name} status")
-    parser.add_argument("action", nargs="?", choices=("status",), default="status")
+    parser.add_argument(
+        "action", nargs="?", choices=("status",), help="show how things stand; without it: one tick"
+    )
     parser.add_argument("--version", action="version", version=f"{name} {__version__}")
 
     def parsed() -> int:
-        parser.parse_args(argv)
+        arguments = parser.parse_args(argv)
         output.set_up_logging(verbose=False, quiet=False)
-        return status()
+        return status() if arguments.action == "status" else tick()
 
     return output.guard(parsed)

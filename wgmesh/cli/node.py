@@ -91,6 +91,7 @@ def _sync(arguments: Namespace) -> int:
         dry_run=arguments.dry_run,
         fetch=not arguments.no_fetch,
         retry=arguments.retry,
+        now=arguments.now,
         fetched=arguments.fetched,
     )
     return _say(sync.sync(options))
@@ -200,6 +201,15 @@ def _recover(arguments: Namespace) -> int:
     return _say(result)
 
 
+def _install_failover(_: Namespace) -> int:
+    from wgmesh.agent import node, timers
+
+    node.require_root()
+    timers.enable_one(timers.FAILOVER)
+    print(f"{timers.FAILOVER} runs, now and after each boot")
+    return 0
+
+
 COMMANDS = (
     Command(
         "join",
@@ -269,5 +279,12 @@ COMMANDS = (
         "wgmesh recover",
         _declare_recover,
         _recover,
+    ),
+    Command(
+        "install-failover",
+        "enable the timer that moves peers to another endpoint when theirs is dead",
+        "wgmesh install-failover",
+        nothing,
+        _install_failover,
     ),
 )

@@ -1,20 +1,18 @@
 """The node's bare repository: fetched into, and read by object id. Nothing is checked out."""
 
-import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from wgmesh.errors import UnreachableError, WgmeshError
-from wgmesh.files import make_directory, sync_directory
-from wgmesh.repository import bundle, command, merge, transfer
+from wgmesh.repository import bundle, command, directory, merge, transfer
 from wgmesh.repository.command import Limits
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
 from wgmesh.repository.remote import ACCESS, check_branch, check_remote
 from wgmesh.trust.commit import plain
-from wgmesh.trust.objects import Entry
+from wgmesh.trust.objects import Entry, Stream
 
 FETCHED_REF = "refs/wgmesh/fetched"
 TRUSTED_REF = "refs/wgmesh/trusted"
@@ -55,29 +53,11 @@ class Repository:
 
     def create(self) -> None:
         """Make the repository: bare, private, without hooks. Raises WgmeshError when it cannot."""
-        try:
-            make_directory(self.path.parent)
-            self.path.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        args = ["init", "--bare", "--quiet", "--template=", "--object-format=sha1"]
-        args += ["--initial-branch=main", "--", str(self.path)]
-        outcome = command.run(
-            self.path, None, args, extra=self._extra, timeout_seconds=_LOCAL_SECONDS
-        )
-        if outcome.status:
-            raise WgmeshError(f"cannot make {self.path}: {outcome.said}", "check that directory")
-        sync_directory(self.path.parent)
+        directory.create(self.path)
 
     def valid(self) -> bool:
         """Return whether git takes the directory for a bare repository and its refs resolve."""
-        if not self.path.is_dir():
-            return False
-        bare = self._git("rev-parse", "--is-bare-repository")
-        if bare.status or bare.stdout != b"true\n":
-            return False
-        # Every ref must lead to an object that can be read; a power cut breaks the newest first.
-        return self._git("for-each-ref", "--format=%(objecttype) %(objectsize)").status == 0
+        return directory.valid(self.path)
 
     def ensure(self) -> bool:
         """Make the repository unless a valid one is there; return True when it was made.
@@ -87,21 +67,9 @@ class Repository:
         if self.valid():
             return False
         self.close()
-        aside = self.path.with_name(self.path.name + ".damaged")
-        try:
-            if self.path.exists():
-                if aside.exists():
-                    shutil.rmtree(aside)
-                self.path.rename(aside)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        directory.set_aside(self.path)
         self.create()
         return True
-
-    def _unwritable(self, error: OSError) -> WgmeshError:
-        return WgmeshError(
-            f"cannot make {self.path}: {error.strerror}", "check its parent directory"
-        )
 
     # ------------------------------------------------------------ the remote
 
@@ -124,7 +92,8 @@ class Repository:
         UnreachableError when the remote does not give it, and what transfer.fetch does.
         """
         remote, ref = check_remote(remote), f"refs/heads/{check_branch(branch)}"
-        self._make_room()
+        self._require()
+        transfer.clear(self.path)
         self._fetch(remote, ref, timeout_seconds)
         if self._resolve(FETCHED_REF) == expected:
             return
@@ -145,24 +114,21 @@ class Repository:
             timeout_seconds=timeout_seconds,
         )
 
-    def _make_room(self) -> None:
-        """Clear away what was left behind; forget what was refused when it takes too much room.
+    def make_room(self) -> None:
+        """Forget what was refused, before more is fetched, when it takes too much room.
 
-        Then the trusted commit and its history are what stays. Anything else can be fetched again.
+        Then what keep() holds and its history are what stays. Anything else can be fetched again.
         """
         self._require()
-        transfer.clear(self.path)
-        if transfer.size_bytes(self.path) <= transfer.LARGEST_REPOSITORY_BYTES:
-            return
-        self.close()
-        self._git("update-ref", "-d", FETCHED_REF)
-        self._git(
-            "gc",
-            "--prune=now",
-            "--quiet",
-            timeout_seconds=_TIDY_SECONDS,
-            limits=Limits(transfer.LARGEST_REPOSITORY_BYTES),
-        )
+        if transfer.size_bytes(self.path) > transfer.LARGEST_REPOSITORY_BYTES:
+            self.close()
+            self._point(())
+            self._tidy("--prune=now")
+
+    def _tidy(self, how: str) -> None:
+        """Have git make one pack of many. That it fails is for the next time."""
+        limits = Limits(transfer.LARGEST_REPOSITORY_BYTES)
+        self._git("gc", how, "--quiet", timeout_seconds=_TIDY_SECONDS, limits=limits)
 
     # ------------------------------------------------------------ bundles
 
@@ -179,7 +145,7 @@ class Repository:
         ]
         if not commits:
             return ()
-        self.hold(commits)
+        self._point(commits)
         wanted = [ref for _, ref in _places(commits)] + ([f"^{since}"] if known else [])
         aside = path.with_name(f"{path.name}.new")
         path.with_name(f"{aside.name}.lock").unlink(missing_ok=True)  # of a git that was killed
@@ -198,15 +164,13 @@ class Repository:
 
         See bundle.take for what is raised; nothing has changed then.
         """
-        self._make_room()
+        self._require()
+        transfer.clear(self.path)
+        self.make_room()
         self.close()  # it would not look for the new pack
         bundle.take(self.path, stream, _places(commits), has=self.has, limit_bytes=limit_bytes)
         self.close()
         self.hold(commits)
-        # As `git fetch` does: many small packs become one. That it fails is for the next time.
-        self._git(
-            "gc", "--auto", "--quiet", timeout_seconds=_TIDY_SECONDS, limits=Limits(4 * limit_bytes)
-        )
 
     def reaches(self, commit: str) -> bool:
         """Return whether what was fetched before has `commit` and all its history."""
@@ -221,7 +185,11 @@ class Repository:
         return tuple(outcome.stdout.decode().split())
 
     def hold(self, commits: Sequence[str]) -> None:
-        """Have exactly these commits, which must be here, as the fetched ones."""
+        """Have exactly these commits, which must be here, as the fetched ones; git tidies up."""
+        self._point(commits)
+        self._tidy("--auto")
+
+    def _point(self, commits: Sequence[str]) -> None:
         for commit, ref in _places(commits):
             self._update_ref(ref, commit)
         for _, former in _places(self.fetched())[len(commits) :]:
@@ -248,9 +216,13 @@ class Repository:
         """Return the raw commit; see Reader.read for what is raised."""
         return self._reader.commit(commit)
 
+    def commits(self, commits: Sequence[str]) -> Stream[bytes]:
+        """Yield the raw commits; see Reader.ahead."""
+        return self._reader.commits(commits)
+
     def trees(
         self, trees: Sequence[str], names: Collection[str] | None = None
-    ) -> Iterator[Mapping[str, Entry]]:
+    ) -> Stream[Mapping[str, Entry]]:
         """Yield each tree's entries by name; see Reader.trees."""
         return self._reader.trees(trees, names)
 
@@ -262,9 +234,26 @@ class Repository:
         """Return whether `descendant` reaches `ancestor` through any parents (or is it)."""
         return self._answer("--is-ancestor", full_id(ancestor), full_id(descendant))
 
+    def tips(self, since: str, tip: str, most: int) -> tuple[str, ...]:
+        """Return the commits that were `tip` of the branch in turn after `since`, oldest first.
+
+        That is along first parents; the newest `most` of them. Raises WgmeshError.
+        """
+        words = ["--first-parent", f"--max-count={most}", full_id(tip), f"^{full_id(since)}"]
+        outcome = self._git("rev-list", *words, "--")
+        if outcome.status:
+            raise WgmeshError(
+                f"git cannot walk the commits in {self.path}: {outcome.said}", "fetch again"
+            )
+        return tuple(reversed(outcome.stdout.decode().split()))
+
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
         return self._answer(full_id(one), full_id(other))
+
+    def line(self, tip: str, limit: int) -> list[str]:
+        """Return up to `limit` commits of the first-parent line from `tip`; see merge.line."""
+        return merge.line(self.path, tip, limit)
 
     def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
         """Return commits that `tips` reach and `base` does not; see merge.beyond."""
@@ -287,9 +276,12 @@ class Repository:
     # ------------------------------------------------------------ git
 
     def _update_ref(self, ref: str, commit: str) -> None:
+        transfer.clear(self.path)  # who writes refs has wgmesh's own lock: git's are dead ones'
         outcome = self._git("update-ref", ref, full_id(commit))
         if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+            raise WgmeshError(
+                f"cannot keep {commit[:12]}: {outcome.said}", f"check the disk of {self.path}"
+            )
 
     def _resolve(self, name: str) -> str | None:
         outcome = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name)

@@ -4,7 +4,6 @@
 make nodes differ. So it writes into a directory that goes away, and everything is spelled out.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +36,8 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
     """
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
+    import tempfile  # which a poll has no use for
+
     with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:
         outcome = command.run(
             git_dir,
@@ -80,11 +81,20 @@ def _quoted(path: Path) -> str:
 
 def beyond(git_dir: Path, base: str, tips: Sequence[str], limit: int) -> list[str]:
     """Return up to `limit` commits that `tips` reach and `base` does not, newest first."""
-    args = ["rev-list", "--topo-order", f"--max-count={limit}", *map(full_id, tips)]
+    args = ["--topo-order", f"--max-count={limit}", *map(full_id, tips), f"^{full_id(base)}"]
+    return _listed(git_dir, args)
+
+
+def line(git_dir: Path, tip: str, limit: int) -> list[str]:
+    """Return up to `limit` commits of the line of first parents from `tip` on, newest first."""
+    return _listed(git_dir, ["--first-parent", f"--max-count={limit}", full_id(tip)])
+
+
+def _listed(git_dir: Path, args: Sequence[str]) -> list[str]:
     outcome = command.run(
         git_dir,
         git_dir,
-        [*args, f"^{full_id(base)}"],
+        ["rev-list", *args],
         extra=command.NO_PROTOCOL,
         timeout_seconds=SECONDS,
     )

@@ -3,14 +3,14 @@
 import os
 import re
 import signal
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.repository import command
-from wgmesh.trust.objects import Entry, parse_tree
+from wgmesh.trust.objects import Entry, Stream, parse_tree
 
 if TYPE_CHECKING:
     from git.cmd import Git
@@ -101,22 +101,32 @@ class Reader:
         """Return the entries of the tree `tree` by name; see read() for what it raises."""
         return parse_tree(self.read(tree, "tree", LARGEST_TREE_BYTES))
 
+    def commits(self, commits: Sequence[str]) -> Stream[bytes]:
+        """Yield each raw commit; see ahead()."""
+        return self.ahead(commits, "commit", LARGEST_COMMIT_BYTES)
+
     def trees(
         self, trees: Sequence[str], names: Collection[str] | None = None
-    ) -> Iterator[Mapping[str, Entry]]:
-        """Yield the entries of each tree by name, all or those in `names`; see read().
+    ) -> Stream[Mapping[str, Entry]]:
+        """Yield the entries of each tree by name, all or those in `names`; see ahead()."""
+        with closing(self.ahead(trees, "tree", LARGEST_TREE_BYTES)) as found:
+            for raw in found:
+                yield parse_tree(raw, names)
 
-        They are asked for ahead, so that git is never waited for; read to the end, at once.
+    def ahead(self, object_ids: Sequence[str], kind: str, limit_bytes: int) -> Stream[bytes]:
+        """Yield the contents of objects that must be a `kind` of at most `limit_bytes`; see read().
+
+        They are asked for ahead, so that git is never waited for: see Stream.
         """
-        for at in range(0, len(trees), READ_AHEAD):
-            asked = trees[at : at + READ_AHEAD]
+        for at in range(0, len(object_ids), READ_AHEAD):
+            asked = object_ids[at : at + READ_AHEAD]
             self._request("contents", asked)
             left = len(asked)
             try:
-                for tree in asked:
-                    raw = self._contents(tree, "tree", LARGEST_TREE_BYTES)
+                for object_id in asked:
+                    raw = self._contents(object_id, kind, limit_bytes)
                     left -= 1
-                    yield parse_tree(raw, names)
+                    yield raw
             finally:
                 if left:
                     self.close()  # the rest is on its way, unread

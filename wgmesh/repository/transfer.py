@@ -76,7 +76,9 @@ def fetch(
     Raises UnreachableError when the remote does not give it in time, RefusedError when git finds an
     object malformed or when what comes is larger than LARGEST_PACK_BYTES or needs too much memory.
     """
+    # No tidying up: what was fetched of another remote before has no ref yet.
     options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
+    options.append("--no-auto-maintenance")
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     outcome = command.run(
         git_dir,
@@ -110,7 +112,8 @@ def clear(git_dir: Path) -> None:
     process at a time works on the repository, so nobody misses them.
     """
     packs, refs = git_dir / "objects" / "pack", git_dir / "refs"
-    left = [*packs.glob("tmp_*"), *packs.glob("*.keep"), *git_dir.glob("*.lock")]
+    left = [*packs.glob("tmp_*"), *packs.glob("*.keep"), *packs.glob("*.lock")]
+    left += [*git_dir.glob("*.lock"), *(git_dir / "objects").glob("*.lock")]
     for path in (*left, *refs.rglob("*.lock")):
         with suppress(FileNotFoundError):
             path.unlink()

@@ -10,7 +10,7 @@ LONGEST_WALK = 200_000
 """Commits between the trusted one and the tip, at most."""
 
 FIRST_LOOK = 1024
-"""Commits to walk before asking whether the trusted one is below at all."""
+"""Commits to list before asking whether the trusted one is below at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +31,22 @@ def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
     from `trusted` is the join; descent only ends once along a line, so that one is found by halves.
     Raises RefusedError when the tip does not descend from it.
     """
-    objects, line, at, look = walk.objects, list[str](), tip, FIRST_LOOK
-    while at != trusted:
-        line.append(at)
-        above = walk.parents(at)
-        if not above:
+    objects, look = walk.objects, FIRST_LOOK
+    walk.commit(tip)
+    line = objects.line(tip, look)
+    while trusted not in line:
+        if len(line) < look or not objects.has(trusted):
             break
-        if len(line) == look:
-            if not objects.has(trusted) or not objects.is_ancestor(trusted, at):
-                break
-            look *= 2
-        if len(line) > LONGEST_WALK:
-            rule = f"more than {LONGEST_WALK} commits lie between it and {trusted[:12]}"
-            raise walk.refused(walk.commit(tip), rule)
-        at = above[0]
+        if not objects.is_ancestor(trusted, line[-1]):
+            break
+        if look > LONGEST_WALK:
+            raise _too_long(walk, trusted, tip)
+        look *= 8
+        line += objects.line(line[-1], look - len(line) + 1)[1:]
     else:
+        del line[line.index(trusted) :]
+        if len(line) > LONGEST_WALK:
+            raise _too_long(walk, trusted, tip)
         return Line(line, joins=False)
     if not objects.has(trusted) or not objects.is_ancestor(trusted, tip):
         raise _not_descended(walk, trusted, tip, branch)
@@ -57,6 +58,11 @@ def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
         else:
             below = middle
     return Line(line[:below], joins=True)
+
+
+def _too_long(walk: Walk, trusted: str, tip: str) -> RefusedError:
+    rule = f"more than {LONGEST_WALK} commits lie between it and {trusted[:12]}"
+    return walk.refused(walk.commit(tip), rule)
 
 
 def _not_descended(walk: Walk, trusted: str, tip: str, branch: str) -> RefusedError:

@@ -1,10 +1,12 @@
 """What the chain rule reads of a git repository, and the shape of a tree object."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from wgmesh.errors import RefusedError
+
+T = TypeVar("T")
 
 FILE_MODES = frozenset({"100644", "100755"})
 """Plain files; symbolic links are 120000, submodules 160000, trees 40000 (git's object modes)."""
@@ -28,6 +30,10 @@ class Entry:
         return names.get(self.mode, f"an entry of mode {self.mode}")
 
 
+Stream = Generator[T, None, None]
+"""What is read at once, to the end, or closed: nothing else can be read meanwhile."""
+
+
 class Objects(Protocol):
     """What the chain rule asks of a repository, always by full id."""
 
@@ -37,10 +43,13 @@ class Objects(Protocol):
     def commit(self, commit: str) -> bytes:
         """Return the raw commit. Raises RefusedError when the id names something else."""
 
+    def commits(self, commits: Sequence[str]) -> Stream[bytes]:
+        """Yield each raw commit; see commit()."""
+
     def trees(
         self, trees: Sequence[str], names: Collection[str] | None = None
-    ) -> Iterator[Mapping[str, Entry]]:
-        """Yield each tree's entries by name, or those in `names`; read to the end, at once."""
+    ) -> Stream[Mapping[str, Entry]]:
+        """Yield each tree's entries by name, or those in `names`."""
 
     def blob(self, blob: str, limit_bytes: int) -> bytes:
         """Return a file's bytes. Raises RefusedError when it has more than `limit_bytes`."""
@@ -50,6 +59,9 @@ class Objects(Protocol):
 
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
+
+    def line(self, tip: str, limit: int) -> list[str]:
+        """Return up to `limit` commits of the line of first parents from `tip` on, newest first."""
 
     def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
         """Return up to `limit` commits that `tips` reach and `base` does not, newest first.

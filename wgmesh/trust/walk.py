@@ -1,20 +1,18 @@
 """One run of the chain rule: what it reads of a repository, and how it refuses."""
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust import refusal
-from wgmesh.trust.commit import Commit, parents, parse
+from wgmesh.trust.commit import Commit, parse
 from wgmesh.trust.objects import Objects
 from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.signature import Signatures
 from wgmesh.trust.step import Steps
 
-LARGEST_KEPT_BYTES = 32 << 20
-"""Of commits that were read on the way down, this much is kept for the way up."""
-
 READ_AHEAD = 64
-"""Commits of the line whose trees are asked for at once."""
+"""Commits of the line that are asked for at once, and then their trees."""
 
 
 class Walk:
@@ -33,8 +31,6 @@ class Walk:
         self.aside = False  # the repair has to show that it takes nothing: see refusal.merge
         self.signatures = Signatures(gpg, revoked)
         self.steps = Steps(objects, self.signatures, self.commit, self.refused)
-        self._raw: dict[str, bytes] = {}
-        self._raw_bytes = 0
 
     def refused(self, commit: Commit, rule: str, instead: str = "") -> RefusedError:
         """Return the refusal of `commit`; its hint is what works instead, then how to repair."""
@@ -44,36 +40,36 @@ class Walk:
     def commit(self, commit: str) -> Commit:
         """Return the commit `commit`. Raises RefusedError for one that git would not write."""
         try:
-            return parse(commit, self._raw.pop(commit, b"") or self.objects.commit(commit))
+            return parse(commit, self.objects.commit(commit))
         except RefusedError as error:
             raise self._unread(commit, error) from None
 
-    def parents(self, commit: str) -> tuple[str, ...]:
-        """Return a commit's parents; what was read for that is kept for commit(), within bounds."""
-        try:
-            raw = self.objects.commit(commit)
-            if self._raw_bytes + len(raw) <= LARGEST_KEPT_BYTES:
-                self._raw[commit] = raw
-                self._raw_bytes += len(raw)
-            return parents(raw)
-        except RefusedError as error:
-            raise self._unread(commit, error) from None
+    def commits(self, ids: Sequence[str], before: str | None) -> Iterator[Commit]:
+        """Yield commits in the order of `ids`, each of which has the one before as first parent.
 
-    def commits(self, ids: Sequence[str]) -> Iterator[Commit]:
-        """Yield commits in the order of `ids`; their trees are read ahead."""
+        So has the first one `before`, unless that is None. They are read ahead, as are their trees.
+        """
         for at in range(0, len(ids), READ_AHEAD):
-            found = []
-            why = None
-            for commit in ids[at : at + READ_AHEAD]:
-                try:
-                    found.append(self.commit(commit))
-                except RefusedError as error:  # what comes before it has its turn first
-                    why = error
-                    break
+            found, why = self._ahead(ids[at : at + READ_AHEAD])
             self.steps.authorities.prefetch(found)
-            yield from found
+            for commit in found:
+                if before is not None and commit.parents[:1] != (before,):
+                    raise self.refused(commit, f"its first parent is not {before[:12]}")
+                before = commit.id
+                yield commit
             if why is not None:
                 raise why
+
+    def _ahead(self, ids: Sequence[str]) -> tuple[list[Commit], RefusedError | None]:
+        """Return commits, and why the one after them is refused: they have their turn first."""
+        found = list[Commit]()
+        with closing(self.objects.commits(ids)) as raws:
+            try:
+                for commit, raw in zip(ids, raws, strict=True):
+                    found.append(parse(commit, raw))
+            except RefusedError as error:
+                return found, self._unread(ids[len(found)], error)
+        return found, None
 
     def _unread(self, commit: str, error: RefusedError) -> RefusedError:
         # Nothing in it can be relied on, so neither can its author and subject.

@@ -1,0 +1,251 @@
+"""One tick of the failover: look at every peer that has a choice of endpoints, and move the dead.
+
+Most ticks find all well. Such a tick loads no model, no plan and no kernel code: what it watches
+was written down when the confirmed generation changed.
+"""
+
+import logging
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from wgmesh import glance, history, probe, select, settings
+from wgmesh.errors import NotJoinedError, UsageError
+from wgmesh.files import locked
+from wgmesh.glance import Glance
+from wgmesh.history import Failover, Watched
+from wgmesh.select import Look
+
+if TYPE_CHECKING:
+    from wgmesh.model import KernelState
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+MOST_SECONDS = 45.0
+"""A tick that is still deciding ends by now; the next one goes on where it was."""
+
+ASK_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 30.0
+"""How long the resolver may take, and how seldom it is asked while a peer stays away."""
+
+
+def tick() -> None:
+    """Look at the watched peers, move those that are dead to where they may be found.
+
+    Raises LockedError when a change is in flight, NotJoinedError, or another WgmeshError.
+    """
+    if os.geteuid() != 0:
+        raise UsageError("this command needs root", "run it with sudo")
+    if not settings.NODE_FILE.exists():
+        raise NotJoinedError("this machine has not joined a mesh", "run: wgmesh join")
+    with locked(settings.LOCK_FILE):
+        memory = _up_to_date(history.read_failover(settings.RUN_DIR))
+    if memory is None or not memory.watched:
+        return
+    turn = _Turn(memory)
+    try:
+        turn.run()
+    finally:
+        history.write_failover(settings.RUN_DIR, turn.memory)
+    if turn.moved:
+        from wgmesh.agent import look, node
+
+        look.refresh(node.load())
+
+
+def _up_to_date(memory: Failover) -> Failover | None:
+    """Return `memory` for the generation that is confirmed now; None before the first."""
+    confirmed = confirmed_generation()
+    if memory.generation == confirmed:
+        return memory if confirmed else None
+    from wgmesh.agent import node
+
+    running = node.running()
+    if running is None or running.plan is None:
+        return None
+    watched = {
+        peer.public_key: Watched(peer.name, str(peer.addresses[0]), spelled)
+        for peer in running.plan.peers
+        if peer.addresses
+        and (spelled := tuple(map(str, peer.endpoints)))
+        and (len(spelled) > 1 or not peer.endpoints[0].literal)
+    }
+    fresh = history.followed(memory, confirmed, running.plan.interface, watched)
+    history.write_failover(settings.RUN_DIR, fresh)
+    return fresh
+
+
+def confirmed_generation() -> str:
+    """Return what tells the confirmed generation from any other; "" when there is none."""
+    boot = settings.GENERATIONS_DIR / "boot"
+    try:
+        return f"{boot.readlink()} {(boot / 'manifest.toml').stat().st_mtime_ns}"
+    except OSError:
+        return ""
+
+
+class _Turn:
+    """The looks of one tick."""
+
+    def __init__(self, memory: Failover) -> None:
+        self.memory = memory
+        self.moved = False
+        self._asked = False
+
+    def run(self) -> None:
+        """Look until nothing is left to decide soon, or the tick's time is up."""
+        end = glance.clock() + MOST_SECONDS
+        waiting: Collection[str] = self.memory.watched
+        seconds = FIRST_LOOK_SECONDS
+        with probe.Prober(self.memory.interface) as prober:
+            while waiting and glance.clock() < end:
+                waiting, moves = self.look(prober, waiting, seconds)
+                if moves:
+                    self.move(moves)
+                seconds = LOOK_SECONDS
+
+    def look(
+        self, prober: probe.Prober, keys: Collection[str], seconds: float
+    ) -> tuple[list[str], dict[str, str]]:
+        """Look at peers; return those to look at again soon, and where to move which."""
+        targets = {ip_address(self.memory.watched[key].address): key for key in keys}
+        prober.send(targets)
+        answers = {targets[each] for each in prober.receive(seconds, targets) if each in targets}
+        there = glance.peers(self.memory.interface)
+        now = glance.clock()
+        silent = [key for key in keys if key in there and key not in answers]
+        alive = answers | set(self._otherwise_alive(silent, there))
+        self._resolve([key for key in silent if key not in alive], now)
+        watches = dict(self.memory.watches)
+        waiting, moves = [], {}
+        for key in keys:
+            if key not in there:  # not applied yet, or removed by hand: nothing to move
+                continue
+            watch = watches.get(key) or select.Watch(alive=now)
+            addresses = [self._addresses(each) for each in self.memory.watched[key].endpoints]
+            step = select.endpoint(
+                watch,
+                Look(key in alive, there[key].endpoint),
+                select.candidates(addresses, watch.good),
+                addresses[0],
+                now,
+            )
+            watches[key] = step.watch
+            if step.move:
+                moves[key] = step.move
+            if step.pending:
+                waiting.append(key)
+        seen = {key: (each.handshake, each.rx_bytes) for key, each in there.items()}
+        self.memory = replace(self.memory, watches=watches, seen={**self.memory.seen, **seen})
+        return waiting, moves
+
+    def _otherwise_alive(
+        self, silent: Collection[str], there: Mapping[str, Glance]
+    ) -> Iterator[str]:
+        """Yield those of the silent peers that have sent more than handshakes explain."""
+        before = {key: self.memory.seen[key] for key in silent if key in self.memory.seen}
+        if not before:
+            return
+        from wgmesh.judge import shows_life
+        from wgmesh.model import PeerCounters
+
+        for key, (handshake, rx_bytes) in before.items():
+            now = PeerCounters(there[key].handshake, there[key].rx_bytes, 0)
+            if shows_life(PeerCounters(handshake, rx_bytes, 0), now):
+                yield key
+
+    def _addresses(self, endpoint: str) -> tuple[str, ...]:
+        """Return where `endpoint` leads, as far as is known."""
+        host, _, port = endpoint.rpartition(":")
+        try:
+            return (spell(host.strip("[]"), port),)
+        except ValueError:
+            return self.memory.resolved.get(endpoint, ())
+
+    def _resolve(self, suspects: Collection[str], now: float) -> None:
+        """Ask for the names of peers that are silent, or whose primary may soon be tried again."""
+        watches = self.memory.watches
+        away = [key for key, watch in watches.items() if watch.endpoint and not watch.back]
+        if not suspects:
+            away = away if now - self.memory.resolved_at >= select.FAILBACK_SECONDS else []
+        elif now - self.memory.resolved_at < ASK_AGAIN_SECONDS and self.memory.resolved_at:
+            return
+        names = {
+            endpoint
+            for key in {*suspects, *away}
+            if key in self.memory.watched
+            for endpoint in self.memory.watched[key].endpoints
+            if not _is_address(endpoint.rpartition(":")[0].strip("[]"))
+        }
+        if not names or self._asked:
+            return
+        self._asked = True  # once a tick: a dead resolver must not keep it from the other peers
+        from wgmesh import resolve
+
+        hosts = {name: name.rpartition(":") for name in names}
+        found = resolve.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
+        fresh = {
+            name: tuple(spell(each, port) for each in found[host])
+            for name, (host, _, port) in hosts.items()
+            if host in found
+        }
+        resolved = {**self.memory.resolved, **fresh}
+        self.memory = replace(self.memory, resolved=resolved, resolved_at=now)
+
+    def move(self, moves: Mapping[str, str]) -> None:
+        """Point peers elsewhere, as one change of the device."""
+        from wgmesh import journal, linux
+        from wgmesh.agent.node import PLACES
+        from wgmesh.diff import diff
+
+        interface = self.memory.interface
+        with locked(settings.LOCK_FILE):
+            if confirmed_generation() != self.memory.generation:
+                return  # an apply came between: the next tick looks anew
+            if journal.read(PLACES.journal).phase is not journal.Phase.IDLE:
+                return
+            observed = linux.observe(interface, ()).state
+            linux.apply(diff(elsewhere(observed, moves), observed))
+        self.moved = True
+        for key, endpoint in moves.items():
+            log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
+
+
+def elsewhere(observed: "KernelState", moves: Mapping[str, str]) -> "KernelState":
+    """Return `observed` with peers, by public key, at other endpoints."""
+    from wgmesh.model import Endpoint
+
+    link = observed.link
+    if link is None:
+        return observed
+    peers = dict(link.peers)
+    for key, endpoint in moves.items():
+        if key in peers:
+            host, _, port = endpoint.rpartition(":")
+            peers[key] = replace(peers[key], endpoint=Endpoint(host.strip("[]"), int(port)))
+    return replace(observed, link=replace(link, peers=peers))
+
+
+def spell(address: str, port: str) -> str:
+    """Return an endpoint as `wg` spells it. Raises ValueError when `address` is none."""
+    value = ip_address(address)
+    return f"[{value}]:{port}" if value.version == 6 else f"{value}:{port}"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _said(memory: Failover, key: str, endpoint: str) -> str:
+    watch = memory.watches[key]
+    if watch.back:
+        return f"{endpoint} is tried again, after a good time at {watch.back}"
+    return f"no answer where it was; it is looked for at {endpoint}"

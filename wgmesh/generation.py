@@ -236,6 +236,18 @@ def _links(root: Path, wireguard_dir: Path, interface: str) -> Iterator[tuple[Pa
             yield path, target, f"{path} is missing"
 
 
+def linked(root: Path, wireguard_dir: Path) -> str:
+    """Return the interface whose configuration is linked to the boot generation, "" for none.
+
+    Raises PermissionError when that may not be looked at.
+    """
+    for path in sorted(wireguard_dir.iterdir()) if wireguard_dir.exists() else ():
+        ours = path.is_symlink() and os.fspath(path.readlink()) == f"{root.name}/{BOOT}/{path.name}"
+        if ours and path.name not in _LINKED:
+            return path.name.removesuffix(".conf")
+    return ""
+
+
 def link_complaints(root: Path, wireguard_dir: Path, interface: str) -> list[str]:
     """Return what is wrong with the files that boot reads; empty when all is well."""
     return [complaint for _, _, complaint in _links(root, wireguard_dir, interface) if complaint]

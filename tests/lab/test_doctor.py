@@ -86,6 +86,21 @@ def test_before_joining(charlie: Machine) -> None:
     assert "has not joined" in found["enrolment"]["message"]
 
 
+def test_after_leaving(mesh: Mesh, alpha: Machine) -> None:
+    alpha.wgmesh("leave")
+    try:
+        found = findings(alpha)
+        assert set(found) == {"enrolment"}, "its port and its routes are its own"
+        assert "has left its mesh and keeps wg0" in found["enrolment"]["message"]
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *alpha.wgmesh_argv]
+        said = alpha.run([*argv, "doctor"], check=False, env={"HOME": "/"}).stdout
+        assert "51820" not in said and "protocol 101" not in said
+    finally:
+        mesh.join("alpha")
+        alpha.wgmesh("sync")
+    assert findings(alpha) == {}
+
+
 def test_a_taken_port_before_joining(charlie: Machine) -> None:
     with taken_port(charlie):
         assert "python" in findings(charlie)["port"]["message"]

@@ -355,6 +355,18 @@ def test_our_protocol_is_used_before_joining() -> None:
     assert told.check == "enrolment"
 
 
+def test_what_a_mesh_that_was_left_keeps_is_not_somebody_elses() -> None:
+    listeners = (Listener(51820, "wg0"), Listener(51820, ""))
+    routes = (RouteSeen("10.9.0.0/24", 254, 101, "wg0"),)
+    gone = network(FRESH, **NO_LINK | {"routes": routes, "listeners": listeners[:1]})
+    left = mesh(gone, left="wg0")
+    only(left, "enrolment", "note", "has left its mesh and keeps wg0")
+    named = [each.check for each in doctor.examine(mesh(left, left="wg1"))]
+    assert named == ["port", "enrolment"], "another interface has the port"
+    unseen = network(mesh(gone, left=None), listeners=listeners[1:])
+    only(unseen, "enrolment", "note", "has not joined")
+
+
 def test_networkd() -> None:
     deletes = host(networkd=Networkd(True, False, False))
     only(deletes, "networkd", "warning", "routes and rules", "ManageForeignRoutes=no")
@@ -492,27 +504,139 @@ def test_incoming_is_about_the_port_in_the_plan() -> None:
     only(seen, "incoming", "warning", "40000", "ufw allow 40000/udp")
 
 
+INPUT = """table inet filter {
+	set allowed {
+		type inet_service
+		elements = { 51820 }
+	}
+	chain input {
+		type filter hook input priority filter; policy drop;
+		%s
+	}
+	chain inside {
+		accept
+	}
+}"""
+CALLED = 'iifname "wg0" accept\n\t\t'
+
+
 @pytest.mark.parametrize(
-    ("rule", "accepted"),
+    ("rule", "level"),
     [
-        ("udp dport 51820 accept", True),
-        ("udp dport 51820 counter packets 0 bytes 0 accept", True),
-        ("udp dport { 53, 51000-52000 } accept", True),
-        ("udp dport 51821 accept", False),
-        ("udp dport 51820 drop", False),
-        ("tcp dport 51820 accept", False),
-        ("udp dport @allowed accept", False),
+        ("udp dport 51820 accept", ""),
+        ("udp dport 51820 counter packets 0 bytes 0 accept", ""),
+        ("udp dport { 53, 51000-52000 } accept", ""),
+        ("meta l4proto { tcp, udp } th dport 51820 accept", ""),
+        ("th dport { 22, 51820 } accept", ""),
+        ('udp dport 51820 accept comment "not tcp"', ""),
+        ('udp dport 51820 log prefix "tcp drop " level info accept', ""),
+        ("udp dport != 53 accept", ""),
+        ("meta l4proto udp accept", ""),
+        ("ip protocol udp accept", ""),
+        ("ct state established,new udp dport 51820 accept", ""),
+        ('iifname "eth0" udp dport 51820 accept', ""),
+        ('iif != "lo" accept', ""),
+        ("udp dport vmap { 53 : drop, 51820 : accept }", ""),
+        ("udp dport vmap { 53 : drop, 51820 : jump inside }", ""),
+        ("meta l4proto udp jump inside", ""),
+        ("udp dport @allowed accept", "note"),
+        ("udp dport vmap @allowed", "note"),
+        ('iifname . udp dport { "eth0" . 51820 } accept', "note"),
+        ("ip saddr 192.0.2.0/24 accept", "note"),
+        ("udp dport 51820 limit rate 10/second accept", "note"),
+        ('iifname "lan7" accept', "note"),
+        ("queue num 3", "note"),
+        ("udp dport 51821 accept", "warning"),
+        ("udp dport 51820 drop", "warning"),
+        ("tcp dport 51820 accept", "warning"),
+        ('tcp dport 51820 accept comment "udp dport 51820"', "warning"),
+        ("meta l4proto tcp jump inside", "warning"),
+        ("ct state established,related accept", "warning"),
+        ("ct state vmap { invalid : drop, established : accept, related : accept }", "warning"),
+        ('iif "lo" accept', "warning"),
+        ('iifname "wg*" jump inside', "warning"),
+        ("ct status dnat accept", "warning"),
+        ("icmp type echo-request accept", "warning"),
+        ("ip saddr 192.0.2.0/24 tcp dport 22 accept", "warning"),
+        ("tcp flags syn / fin,syn,rst,ack accept", "warning"),
     ],
 )
-def test_accepting_rules(rule: str, accepted: bool) -> None:
-    ruleset = f"""table inet filter {{
-	chain input {{
-		type filter hook input priority filter; policy drop;
-		iifname "wg0" accept
-		{rule}
-	}}
-}}"""
-    assert (doctor.examine(filtered(ruleset)) == ()) is accepted
+def test_rules_for_the_port(rule: str, level: str) -> None:
+    found = doctor.examine(filtered(INPUT % (CALLED + rule)))
+    assert [each.level.value for each in found] == [level][: bool(level)], found
+    assert all("51820" in each.message for each in found)
+    if level == "note":
+        assert "cannot be told" in found[0].message and "nft list chain inet" in found[0].fix
+
+
+@pytest.mark.parametrize(
+    ("rule", "level", "said"),
+    [
+        ('iifname "wg0" accept', "", ""),
+        ('iifname "wg*" accept', "", ""),
+        ('iifname { "lo", "wg0" } counter packets 0 bytes 0 accept', "", ""),
+        ('iifname != "eth0" accept', "", ""),
+        ('iif != "lo" meta l4proto { tcp, udp } accept', "", ""),
+        ("ct state established,related,new accept", "", ""),
+        ('iifname vmap { "lo" : accept, "wg0" : jump inside }', "", ""),
+        ("ip saddr 10.40.0.0/24 accept", "note", "cannot be told"),
+        ("iifname @inner accept", "note", "cannot be told"),
+        ("icmp type echo-request accept", "note", "only what its rules name"),
+        ("icmp type echo-request limit rate 5/second accept", "note", "only what its rules name"),
+        ("meta l4proto { icmp, ipv6-icmp } accept", "note", "only what its rules name"),
+        ("tcp dport 22 accept", "warning", "pings"),
+        ("icmp type destination-unreachable accept", "warning", "pings"),
+        ('iifname "lo" accept', "warning", "pings"),
+        ('iifname "wg1" accept', "warning", "pings"),
+        ('iifname "eth0" accept', "warning", "pings"),
+    ],
+)
+def test_rules_for_what_comes_by_the_interface(rule: str, level: str, said: str) -> None:
+    port = 'iifname != "wg0" udp dport 51820 accept\n\t\t'
+    found = doctor.examine(filtered(INPUT % (port + rule)))
+    assert [each.level.value for each in found] == [level][: bool(level)], found
+    assert all(said in each.message for each in found)
+
+
+FORWARD = """table inet filter {
+	chain forward {
+		type filter hook forward priority filter; policy drop;
+		%s
+	}
+}"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "level"),
+    [
+        ('iifname "wg*" accept', ""),
+        ('iifname { "eth1", "wg0" } accept', ""),
+        ('oifname "wg*" accept', ""),
+        ('iifname "eth1" oifname "wg0" accept', ""),
+        ("accept", ""),
+        ('oifname "eth1" accept', "note"),
+        ("ip saddr 10.40.0.0/24 accept", "note"),
+        ("ct state established,related accept", "error"),
+        ('oifname "wg0" ct state established accept', "error"),
+        ('iifname "docker0" oifname != "docker0" accept', "error"),
+        ('iifname "eth0" accept comment "wg0 \\"wg0\\""', "error"),
+        ('iifname "wg0" drop', "error"),
+    ],
+)
+def test_rules_for_what_is_forwarded(rule: str, level: str) -> None:
+    found = doctor.examine(filtered(FORWARD % rule))
+    assert [each.level.value for each in found] == [level][: bool(level)], found
+
+
+def test_a_ruleset_with_many_ways_is_read_in_time() -> None:
+    """Each chain leads on by two rules: 2 to the 14th ways."""
+    chains = "".join(
+        f"\tchain c{n} {{\n\t\tudp dport {n} jump c{n + 1}\n\t\ttcp dport {n} jump c{n + 1}\n\t}}\n"
+        for n in range(14)
+    )
+    text = INPUT.replace("\tchain inside", f"{chains}\tchain c14") % (CALLED + "jump c0")
+    (found,) = doctor.examine(filtered(text))
+    assert "cannot be told" in found.message
 
 
 # ---------------------------------------------------------------- machine

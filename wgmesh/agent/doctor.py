@@ -128,6 +128,7 @@ def _mesh(
     metrics = policy.metrics
     mesh = Mesh(
         joined=joined,
+        left="" if joined else _left(),
         interface=_interface(enrolment, None),
         fetch_uid=uid,
         fetch_gids=gids,
@@ -156,6 +157,14 @@ def _mesh(
         altered=running is not None and running.altered,
         key_fits=_key_fits(enrolment, plan),
     )
+
+
+def _left() -> str | None:
+    """Return the interface that still boots by a generation of ours, None when that is not told."""
+    try:
+        return generation.linked(PLACES.generations, PLACES.wireguard)
+    except PermissionError:
+        return None
 
 
 def _fetcher() -> tuple[int | None, tuple[int, ...]]:

@@ -1,21 +1,23 @@
 """Packet filters of others (ufw, Docker, firewalld, plain nft) that drop the mesh's packets.
 
-An `accept` in our own table does not help against a drop in another one on the same hook.
+An `accept` in our own table does not help against a drop in another one on the same hook. Of what
+hangs on more than is known here it is told that nobody can tell, and no more.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from wgmesh.doctor.facts import BaseChain, Facts, Finding, error, warning
+from wgmesh.doctor.facts import BaseChain, Facts, Finding, error, note, warning
+from wgmesh.doctor.rules import SERVICE, Packet, accepted, expanded, lets_out
 from wgmesh.model import NFT_TABLE
 
 _TABLE = re.compile(r"table (\S+) (\S+) \{")
 _CHAIN = re.compile(r"chain (\S+) \{")
 _HEAD = re.compile(r"type \S+ hook (\S+) .*?policy (\w+);|type \S+ hook (\S+) ")
 _FINAL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)( comment .*)?$")
-_LEADS = re.compile(r"\b(?:jump|goto) ([^\s,}]+)")
-_PORTS = re.compile(r"dport (?:\{ *)?([\d ,-]+)")
+_LEADS = re.compile(r"\b(?:jump|goto) (\S+)")
 _QUOTED = re.compile(r'"[^"]*"')
+_MOST_WAYS = 2000  # into chains: of what comes after these, the conditions are not looked at
 
 
 def parse(ruleset: str) -> tuple[BaseChain, ...]:
@@ -41,15 +43,21 @@ def parse(ruleset: str) -> tuple[BaseChain, ...]:
 
 
 def _reached(name: str, bodies: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield the rules of a chain and of all that it leads to."""
-    waiting, seen = [name], {name}
+    """Yield the rules of a chain and of all that it leads to, there with the conditions of that."""
+    waiting, seen = [(name, "")], set[tuple[str, str]]()
     while waiting:
-        for rule in bodies.get(waiting.pop(), ()):
-            yield rule
-            for led in _LEADS.findall(rule):
-                if led not in seen:
-                    seen.add(led)
-                    waiting.append(led)
+        chain, conditions = waiting.pop()
+        if len(seen) > _MOST_WAYS:
+            conditions = "unknown "
+        if (chain, conditions) in seen:
+            continue
+        seen.add((chain, conditions))
+        for rule in bodies.get(chain, ()):
+            for each in expanded(rule):
+                yield conditions + each
+                led = _LEADS.search(each)
+                if led:
+                    waiting.append((led[1], conditions + each[: led.start()]))
 
 
 def _tables(ruleset: str) -> Iterator[tuple[str, str, list[str]]]:
@@ -91,13 +99,18 @@ def forward(facts: Facts) -> Iterator[Finding]:
     plan = facts.mesh.plan
     if plan is None or plan.firewall is None:
         return
-    quoted = f'"{plan.interface}"'
+    name = plan.interface
     for chain in _dropping(facts, "forward"):
-        if not any(quoted in rule and "accept" in rule for rule in chain.rules):
+        let = accepted(chain.rules, Packet(SERVICE, enters=(name,)))
+        if let or any(lets_out(rule, name) for rule in chain.rules):
+            continue
+        if let is None:
+            yield _unsure(chain, f"what comes by {name} and goes on")
+        else:
             yield error(
                 f"{_where(chain)} drops forwarded packets, and no rule of it accepts those of"
-                f" {plan.interface}, which this node forwards",
-                _forward_fix(chain, plan.interface),
+                f" {name}, which this node forwards",
+                _forward_fix(chain, name),
             )
 
 
@@ -106,20 +119,40 @@ def incoming(facts: Facts) -> Iterator[Finding]:
     plan = facts.mesh.plan
     if plan is None:
         return
-    quoted = f'"{plan.interface}"'
+    name, port = plan.interface, plan.listen_port
+    uplinks = tuple(device for device in facts.network.default_devices if device != name)
+    calls = Packet("udp", port, uplinks, others=True, never=("lo", name))
+    ping, service = (Packet(protocol, enters=(name,)) for protocol in ("icmp", SERVICE))
     for chain in _dropping(facts, "input"):
-        if not any(_accepts_port(rule, plan.listen_port) for rule in chain.rules):
+        hears, pings, serves = (accepted(chain.rules, each) for each in (calls, ping, service))
+        if hears is False:
             yield warning(
-                f"{_where(chain)} drops what comes in, and no rule of it names UDP port"
-                f" {plan.listen_port}: peers that call this node are not heard",
-                _port_fix(chain, plan.listen_port),
+                f"{_where(chain)} drops what comes in, and no rule of it accepts UDP port {port}:"
+                " peers that call this node are not heard",
+                _port_fix(chain, port),
             )
-        if not any(quoted in rule and "accept" in rule for rule in chain.rules):
+        if serves is pings is False:
             yield warning(
-                f"{_where(chain)} drops what comes in, and no rule of it names {plan.interface}:"
-                " services and pings of this node do not answer over the mesh",
-                _inside_fix(chain, plan.interface),
+                f"{_where(chain)} drops what comes in, and no rule of it accepts what comes by"
+                f" {name}: pings, and services that it does not name, do not answer over the mesh",
+                _inside_fix(chain, name),
             )
+        elif serves is False:
+            yield note(
+                f"{_where(chain)} lets in of what comes by {name} only what its rules name",
+                _inside_fix(chain, name),
+            )
+        unsure = [f"UDP port {port}"] if hears is None else []
+        unsure += [f"what comes by {name}"] if serves is None else []
+        if unsure:
+            yield _unsure(chain, " and ".join(unsure))
+
+
+def _unsure(chain: BaseChain, what: str) -> Finding:
+    return note(
+        f"{_where(chain)} drops by default; whether it accepts {what} cannot be told",
+        f"see for yourself: nft list chain {chain.family} {chain.table} {chain.name}",
+    )
 
 
 def _dropping(facts: Facts, hook: str) -> Iterator[BaseChain]:
@@ -196,15 +229,3 @@ def _inside_fix(chain: BaseChain, interface: str) -> str:
             return f"{command} -I {chain.name} -i {interface} -j ACCEPT"
         case _:
             return _nft(chain, f"iifname {interface} accept")
-
-
-def _accepts_port(rule: str, port: int) -> bool:
-    """Return whether `rule` accepts UDP to `port`, by number, range or list."""
-    if "accept" not in rule or "tcp" in rule:
-        return False
-    for found in _PORTS.finditer(rule):
-        for part in found[1].replace(" ", "").split(","):
-            low, _, high = part.partition("-")
-            if low and int(low) <= port <= int(high or low):
-                return True
-    return False

@@ -153,7 +153,11 @@ def tables(facts: Facts) -> Iterator[Finding]:
                 f"a rule of another program leads into wgmesh's table {TABLE} ({_rule(rule)})",
                 f"ip -{rule.family} rule del priority {rule.priority}, and have it use another",
             )
-    if not facts.mesh.joined and any(each.protocol == ROUTE_PROTOCOL for each in routes):
+    if (
+        not facts.mesh.joined
+        and facts.mesh.left == ""
+        and any(each.protocol == ROUTE_PROTOCOL for each in routes)
+    ):
         yield warning(
             f"routes with protocol {ROUTE_PROTOCOL} are here already: wgmesh takes all of them"
             " for its own",

@@ -22,7 +22,12 @@ def enrolment(facts: Facts) -> Iterator[Finding]:
     """Yield it when this machine is in no mesh, or its own files cannot be read."""
     for message, hint in facts.mesh.damage:
         yield error(message, hint)
-    if not facts.mesh.joined:
+    if facts.mesh.left:
+        yield note(
+            f"this machine has left its mesh and keeps {facts.mesh.left} as it was",
+            "wgmesh join REMOTE --introduction COMMIT takes it over again",
+        )
+    elif not facts.mesh.joined:
         yield note(
             "this machine has not joined a mesh: only the machine itself was looked at",
             "wgmesh join REMOTE --introduction COMMIT",

@@ -92,7 +92,8 @@ def port(facts: Facts) -> Iterator[Finding]:
     plan, network = facts.mesh.plan, facts.network
     wanted = plan.listen_port if plan is not None else DEFAULT_PORT
     ours = network.link and network.link_port in (None, wanted)
-    takers = sorted({seen.holder for seen in network.listeners if seen.port == wanted})
+    own = {facts.mesh.left or ""} if plan is None and facts.mesh.left != "" else set()
+    takers = sorted({seen.holder for seen in network.listeners if seen.port == wanted} - own)
     if ours or not takers:
         return
     who = ", ".join(taker or "a program that only root can see" for taker in takers)

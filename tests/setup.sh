@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for `make test`, `make demo` and the linters:
 #   tests/setup.sh system   the Debian packages that are missing (root and apt-get; else it only says so)
-#   tests/setup.sh venv     .venv/ with wgmesh (editable) and the tools of tests/requirements.txt
+#   tests/setup.sh venv     .venv/ with wgmesh (editable), the tools of tests/requirements.txt, promtool
 #   tests/setup.sh deb      the Debian packages that `make deb` and `make apt-repo` need
 #   tests/setup.sh check    those that the other packaging targets need
 #
@@ -64,6 +64,20 @@ pip() {
     .venv/bin/python -m pip --disable-pip-version-check install -q --retries 10 "$@" </dev/null >&2
 }
 
+# promtool: only that program of Debian's prometheus; without it some tests are skipped.
+promtool() {
+    has_apt || return 0
+    rm -rf .venv/prometheus
+    mkdir .venv/prometheus
+    (
+        cd .venv/prometheus &&
+            timeout 60 apt-get download -qq prometheus </dev/null &&
+            dpkg --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 ./usr/bin/promtool &&
+            ./promtool --version && mv promtool ../bin/
+    ) >/dev/null 2>&1 || say "no promtool to be had: the tests of the alert rules are skipped"
+    rm -rf .venv/prometheus
+}
+
 venv() {
     python=$(command -v python3) || { say "no python3 here: install Python 3.11 or later"; exit 1; }
     kind=pypi
@@ -81,7 +95,7 @@ venv() {
         echo "$kind"
         "$python" -c 'import sys; print(sys.executable, sys.version)'
     )
-    state=$made_from$(cat setup.cfg pyproject.toml setup.py tests/requirements.txt | cksum)
+    state=$made_from$(cat setup.cfg pyproject.toml setup.py tests/requirements.txt tests/setup.sh | cksum)
     [ "$(cat .venv/state 2>/dev/null)" != "$state" ] || return 0
 
     say "making .venv with $python, libraries from: $kind"
@@ -94,12 +108,14 @@ venv() {
     # shellcheck disable=SC2086
     "$python" -m venv $clear $site .venv
     echo "$made_from" >.venv/made-from
+    promtool & # while pip works
     pip -r tests/requirements.txt
     no_deps=
     [ "$kind" = pypi ] || no_deps=--no-deps
     # compat: a plain path entry, which costs nothing at start-up and which mypy can follow
     # shellcheck disable=SC2086
     pip --no-build-isolation $no_deps --config-settings editable_mode=compat -e .
+    wait
     printf '%s' "$state" >.venv/state
 }
 

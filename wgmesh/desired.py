@@ -135,6 +135,35 @@ def restored(target: KernelState, observed: KernelState, moved: Collection[str])
     return replace(target, link=replace(target.link, peers=peers))
 
 
+def touched(target: KernelState, observed: KernelState) -> frozenset[str]:
+    """Return the peers of `target` whose tunnel differs from what is observed.
+
+    Key, port and addresses of the device belong to every tunnel.
+    """
+    want, have = target.link, observed.link
+    if want is None:
+        return frozenset()
+    if have is None or _device(want) != _device(have):
+        return frozenset(want.peers)
+    return frozenset(key for key, peer in want.peers.items() if have.peers.get(key) != peer)
+
+
+def _device(link: LinkState) -> tuple[object, ...]:
+    return link.private_key, link.listen_port, {address.ip for address in link.addresses}
+
+
+def another_psk(target: KernelState, observed: KernelState) -> frozenset[str]:
+    """Return the peers that stay and get another preshared key, or lose theirs."""
+    if target.link is None or observed.link is None:
+        return frozenset()
+    now = observed.link.peers
+    return frozenset(
+        key
+        for key, peer in target.link.peers.items()
+        if key in now and now[key].preshared_key != peer.preshared_key
+    )
+
+
 def moved(target: KernelState, observed: KernelState) -> frozenset[str]:
     """Return the peers whose endpoint going from `observed` to `target` changes."""
     if target.link is None or observed.link is None:

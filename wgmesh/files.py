@@ -1,12 +1,15 @@
 """Files that survive a power cut: write aside, fsync, rename, fsync the directory. And the lock."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wgmesh.errors import LockedError
+from wgmesh.errors import LockedError, of_system
+
+log = logging.getLogger(__name__)
 
 
 def sync_directory(path: Path) -> None:
@@ -18,9 +21,37 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def make_directory(path: Path) -> None:
+    """Make `path` and what is missing above it, mode 0755 whatever the umask; one there stays so.
+
+    The user who fetches passes through; what is secret has a mode of its own.
+    """
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return  # somebody else has just made it
+    path.chmod(0o755)
+
+
 def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
-    """Put `data` at `path`, whole or not at all; `durable` also survives a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put `data` at `path`, whole or not at all; `durable` also survives a power cut.
+
+    Raises OSError, which names `path` whatever failed on the way there.
+    """
+    try:
+        _write_atomic(path, data, mode, durable=durable)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
+    make_directory(path.parent)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     aside.unlink(missing_ok=True)  # of a process with this number that was killed
     # the directory may be another user's: nothing that lies there by this name is written into
@@ -54,12 +85,21 @@ def link_atomic(path: Path, target: str) -> None:
 
 
 @contextmanager
+def tolerant() -> Iterator[None]:
+    """Tell what the system refuses in the body, and go on: all else is still done."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s", of_system(error).message)
+
+
+@contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive flock on `path`; LockedError when another process has it, unless `wait`.
 
     The descriptor is closed on exec, so no child keeps the lock alive.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

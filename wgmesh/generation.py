@@ -8,7 +8,7 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,9 @@ BEFORE = "live.json"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a generation is: where it came from, and the link definitions behind it.
+    """What a generation is, and where it came from.
 
-    `links` maps a peer's public key to the digest of the tunnel's definition at both ends.
-    `created` is seconds since the epoch. Generation 0 has no commit.
+    `created` is seconds since the epoch. Generation 0 alone has no commit.
     """
 
     number: int
@@ -37,7 +36,6 @@ class Manifest:
     digest: str
     created: int
     commit: VerifiedCommit | None = None
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_table(manifest: Manifest) -> dict[str, Any]:
@@ -50,7 +48,7 @@ def to_table(manifest: Manifest) -> dict[str, Any]:
     }
     if manifest.commit is not None:
         table["commit"] = commit_table(manifest.commit)
-    return table | {"links": dict(manifest.links)}
+    return table
 
 
 def commit_table(commit: VerifiedCommit) -> dict[str, Any]:
@@ -71,11 +69,12 @@ def read_manifest(root: Path, number: int) -> Manifest:
     path = manifest_path(root, number)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table.pop("links", None)  # of an earlier wgmesh
         if "commit" in table:
             table["commit"] = shape.from_table(VerifiedCommit, table["commit"])
+        elif number:
+            raise ValueError("commit is missing")
         manifest = shape.from_table(Manifest, table)
-        if "links" not in table or not all(isinstance(d, str) for d in manifest.links.values()):
-            raise ValueError("links are no digests")
     except FileNotFoundError:
         raise WgmeshError(f"there is no generation {number}", "wgmesh history lists them") from None
     except (ValueError, AttributeError) as error:

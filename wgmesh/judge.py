@@ -1,10 +1,10 @@
 """Is a change harmful? Pure in what was up before, what has shown life since, and how long it is.
 
 The rules are those of the page "Applying and rolling back". A peer counts only when it is strict:
-up at baseline, and the definition of its tunnel the same before and after at both ends.
+up at baseline, and its tunnel works whichever plausible version of the inventory its end runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -15,6 +15,9 @@ _HANDSHAKE_BYTES = (148, 92, 64)
 """Initiation, response, cookie reply; WireGuard whitepaper, section 5.4."""
 
 _DOUBTFUL_BYTES = 2000
+
+SOON_SECONDS = 10
+"""A tunnel that comes back by itself within this is back before the first window is over."""
 
 
 class Verdict(Enum):
@@ -44,23 +47,45 @@ class StrictPeer:
     echoed: frozenset[Address] = frozenset()
 
 
-def strict_peers(
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Who can prove a change; whoever is in neither part is not looked at.
+
+    `coordinated` are the public keys of peers that were up, and are down until their end of the
+    tunnel has changed as well: never a reason to roll back.
+    """
+
+    strict: tuple[StrictPeer, ...] = ()
+    coordinated: frozenset[str] = frozenset()
+
+
+def roles(
     plan: NodePlan,
     baseline: Health,
-    links_before: Mapping[str, str],
-    links_after: Mapping[str, str],
-) -> tuple[StrictPeer, ...]:
-    """Return the peers of `plan` whose loss would be this change's fault."""
-    found = []
+    touched: Collection[str],
+    fits: Mapping[str, int | None],
+) -> Roles:
+    """Return what part each peer of `plan` plays in its proof.
+
+    `touched` are the peers whose tunnel this change alters here: one that it does not alter is
+    strict whatever its other end runs. `fits` says of the others after how many seconds the tunnel
+    works by itself, None for one that waits for the other end.
+    """
+    families = {address.version for address in plan.addresses}
+    strict, coordinated = [], set()
     for peer in plan.peers:
         health = baseline.peers.get(peer.public_key)
-        same = links_before.get(peer.public_key, "") == links_after.get(peer.public_key)
-        if health is None or health.proof is Proof.NONE or not same:
+        if health is None or health.proof is Proof.NONE or peer.intermittent or not peer.managed:
             continue
-        if peer.intermittent or not peer.managed:
-            continue
-        found.append(StrictPeer(peer.name, peer.public_key, health.proof, health.echoed))
-    return tuple(found)
+        wait = fits.get(peer.public_key) if peer.public_key in touched else 0
+        # No address of ours is left to ask from: that is meant, and no loss.
+        echoed = frozenset(each for each in health.echoed if each.version in families)
+        mute = health.proof is Proof.ECHO and not echoed
+        if wait is None or wait > SOON_SECONDS or mute:
+            coordinated.add(peer.public_key)
+        else:
+            strict.append(StrictPeer(peer.name, peer.public_key, health.proof, echoed))
+    return Roles(tuple(strict), frozenset(coordinated))
 
 
 def explained_by_handshakes(growth_bytes: int) -> bool:

@@ -25,13 +25,14 @@ SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard white
 class Trial:
     """How a change is proved.
 
-    `links_*` are digests of tunnel definitions by public key; `remote` asks the git remote and
-    says whether it answered, `remote_before` whether it did at baseline.
+    `fits` is asked about the peers whose tunnel the change alters, and of those about the ones
+    whose preshared key it alters: after how many seconds do they work by themselves, None when they
+    wait for the other end. `remote` asks the git remote and says whether it answered,
+    `remote_before` whether it did at baseline.
     """
 
     plan: NodePlan
-    links_before: Mapping[str, str]
-    links_after: Mapping[str, str]
+    fits: Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
     remote: Callable[[], bool]
     remote_before: bool
     windows: Windows

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from wgmesh.model import VerifiedCommit
 Record = TypeVar("Record")
 
 HOUR_SECONDS = 3600
+MOST_SEEN = 32
+"""Versions of the inventory that are remembered: each costs reading it when a tunnel changes."""
 LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 
 
@@ -84,6 +87,46 @@ class Quarantined:
     def blocks(self, now: float) -> bool:
         """Return whether the digest may not be tried at `now`."""
         return (self.harms > 0 or self.interruptions > 1) and (self.until == 0 or now < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A commit that was the tip, or led to one, and when this node first saw it.
+
+    `time` is in seconds since the epoch, by this node's clock.
+    """
+
+    commit: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A peer that was up until `commit` changed both ends of its tunnel, at `time`.
+
+    `handshake` is the latest one of then, as the device has it; 0 is none. `soak_seconds` is how
+    long its end waits before it applies the commit.
+    """
+
+    public_key: str
+    commit: str
+    handshake: int
+    time: int
+    soak_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Soak:
+    """Since when `commit` is the tip, and until when it waits here.
+
+    Both in seconds since the boot `boot_id`; `time` is the wall clock of the former, for people.
+    """
+
+    commit: str
+    boot_id: str
+    since_seconds: float
+    until_seconds: float
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +265,47 @@ def interrupted(entries: Sequence[Quarantined], new: Quarantined) -> tuple[Quara
         until = old.until  # not blocked by this, or blocked for good
     entry = replace(old, interruptions=count, until=max(until, old.until) if until else 0)
     return (*(other for other in entries if other.digest != new.digest), entry)
+
+
+def read_seen(directory: Path) -> tuple[Seen, ...]:
+    """Return the versions of the inventory that this node has seen, oldest first."""
+    return _several(Seen, _read(directory / "seen.toml").get("version", ()))
+
+
+def write_seen(directory: Path, seen: Sequence[Seen]) -> None:
+    """Remember the versions of the inventory that this node has seen."""
+    _replace(directory / "seen.toml", {"version": [asdict(entry) for entry in seen]})
+
+
+def read_awaited(directory: Path) -> tuple[Awaited, ...]:
+    """Return the peers whose tunnel waits for their end."""
+    return _several(Awaited, _read(directory / "awaited.toml").get("peer", ()))
+
+
+def write_awaited(directory: Path, entries: Sequence[Awaited]) -> None:
+    """Remember the peers whose tunnel waits for their end; none leaves no file."""
+    table = {"peer": [asdict(entry) for entry in entries]}
+    _replace(directory / "awaited.toml", table if entries else None)
+
+
+def read_soak(directory: Path) -> Soak | None:
+    """Return the wait of a commit, or None."""
+    return _one(Soak, _read(directory / "soak.toml"))
+
+
+def write_soak(directory: Path, soak: Soak) -> None:
+    """Remember the wait of a commit; not fsynced: a power cut begins it anew in any case."""
+    _write(directory / "soak.toml", asdict(soak), durable=False)
+
+
+def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[Seen, ...]:
+    """Return the versions that a peer may run: those not replaced for longer than the lag.
+
+    A clock that was set back makes a version younger, which is the harmless way to be wrong.
+    """
+    replaced = (entry.time for entry in seen[1:])
+    old = sum(1 for _ in takewhile(lambda time: now - time > lag_seconds, replaced))
+    return tuple(seen[max(old, len(seen) - MOST_SEEN) :])
 
 
 def read_verdict(directory: Path) -> Verdict | None:

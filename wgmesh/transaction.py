@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
-from wgmesh.desired import moved, restored
+from wgmesh.desired import another_psk, moved, restored, touched
 from wgmesh.diff import diff, split
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
-from wgmesh.judge import Judgement, StrictPeer, Verdict, strict_peers
+from wgmesh.judge import Judgement, Roles, Verdict, roles
 from wgmesh.model import Health, KernelState, Proof
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
@@ -70,11 +70,16 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How it ended; `reason` is empty when the change was confirmed."""
+    """How it ended; `reason` is empty when the change was confirmed.
+
+    `device` is why no interface could be made: all is as it was, and the change not to blame.
+    """
 
     confirmed: bool
     reason: str = ""
     health: Health = field(default_factory=lambda: Health({}))
+    roles: Roles = field(default_factory=Roles)
+    device: DeviceError | None = None
 
 
 @contextmanager
@@ -95,8 +100,9 @@ def undisturbed() -> Iterator[None]:
 def execute(proposal: Proposal, places: Places) -> Outcome:
     """Carry out `proposal` and return how it ended. The caller holds the lock.
 
-    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed; or when
-    the way back failed too, and then the watchdog, or the next `recover`, takes it again.
+    Raises WgmeshError or OSError when it could not be begun, and then nothing was changed, as after
+    a DeviceError; or when the way back failed too, and then the watchdog, or the next `recover`,
+    takes it again.
     """
     with undisturbed():
         interface = proposal.manifest.interface
@@ -107,6 +113,7 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
             log.info("looking which tunnels work now")
             baseline = proof.measure(trial.plan, observed)
         target = proposal.target(observed.state)
+        parts = _roles(trial, target, observed.state, baseline)
         record = journal.begin(
             generation=proposal.manifest.number,
             digest=proposal.manifest.digest,
@@ -125,12 +132,36 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
         except (WgmeshError, OSError):
             _abandon(places, record)
             raise
-        outcome = _attempt(proposal, places, record, target, baseline)
+        outcome = _attempt(proposal, places, record, target, parts)
         try:
             disarm()
         except WgmeshError as error:
             log.warning("%s: the watchdog ends by itself", error.message)
+        if outcome.device is not None:
+            raise outcome.device
         return outcome
+
+
+def _roles(
+    trial: Trial | None, target: KernelState, observed: KernelState, baseline: Health
+) -> Roles:
+    """Return who can prove the change, and say it."""
+    if trial is None:
+        return Roles()
+    altered = touched(target, observed)
+    up = frozenset(
+        key for key, peer in baseline.peers.items() if peer.proof is not Proof.NONE
+    )  # nobody else is asked about: to answer costs reading other versions
+    asked = altered & up
+    fits = trial.fits(asked, another_psk(target, observed)) if asked else {}
+    found = roles(trial.plan, baseline, altered, fits)
+    waiting = [peer.name for peer in trial.plan.peers if peer.public_key in found.coordinated]
+    if waiting:
+        names = ", ".join(waiting[:5]) + (" …" if len(waiting) > 5 else "")
+        log.info("perhaps down until their end has changed as well: %s", names)
+    if up and not found.strict:
+        log.warning("no tunnel can prove this change: it concerns all that worked, at both ends")
+    return found
 
 
 def _attempt(
@@ -138,12 +169,12 @@ def _attempt(
     places: Places,
     record: Journal,
     target: KernelState,
-    baseline: Health,
+    parts: Roles,
 ) -> Outcome:
     """Apply, prove, and either confirm or come back to the snapshot."""
-    trial = proposal.trial
-    strict: tuple[StrictPeer, ...] = ()
+    trial, strict = proposal.trial, parts.strict
     health = Health({})
+    device: DeviceError | None = None
     try:
         journal.write(places.journal, journal.advance(record, Phase.APPLYING))
         for hook in proposal.hooks:
@@ -151,20 +182,21 @@ def _attempt(
         converge(target, record.interface, proposal.sysctl_keys, adopt=proposal.adopt)
         judgement = Judgement(Verdict.CONFIRM)
         if trial is not None:
-            strict = strict_peers(trial.plan, baseline, trial.links_before, trial.links_after)
-            _say_what_can_prove(strict, baseline)
+            log.info("applied; waiting for proof from %d peers", len(strict))
             judgement, health = proof.prove(trial, strict)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
+    except DeviceError as error:
+        device, judgement = error, Judgement(Verdict.UNDO, error.message)
     except WgmeshError as error:
         judgement = Judgement(Verdict.UNDO, error.message)
     except OSError as error:
         judgement = Judgement(Verdict.UNDO, f"{error.filename}: {error.strerror}")
     if judgement.verdict is Verdict.CONFIRM:
         _settle(places, record)
-        return Outcome(confirmed=True, health=health)
+        return Outcome(confirmed=True, health=health, roles=parts)
     log.warning("taking the change back: %s", judgement.reason)
-    if proposal.condemn is not None:
+    if proposal.condemn is not None and device is None:
         try:
             proposal.condemn(judgement.reason)
         except OSError as error:
@@ -174,15 +206,7 @@ def _attempt(
         silent = proof.look_again(trial.plan, strict)
         if silent:
             log.warning("back on the old configuration; not heard yet: %s", ", ".join(silent))
-    return Outcome(confirmed=False, reason=judgement.reason)
-
-
-def _say_what_can_prove(strict: Sequence[StrictPeer], baseline: Health) -> None:
-    worked = [peer for peer in baseline.peers.values() if peer.proof is not Proof.NONE]
-    if worked and not strict:
-        log.warning("no tunnel can prove this change: it concerns all that worked, at both ends")
-    else:
-        log.info("applied; waiting for proof from %d peers", len(strict))
+    return Outcome(confirmed=False, reason=judgement.reason, roles=parts, device=device)
 
 
 def _settle(places: Places, record: Journal) -> None:

@@ -2,6 +2,8 @@
 
 `python -m tests.fleet.roots SUITE…` makes those that are missing (all without arguments). A root's
 name says the suite and a digest of what is in it, so that another list of packages is another root.
+Whoever uses one holds a shared lock on its directory, so that a checkout with another list, which
+removes those of older lists, leaves it.
 """
 
 import fcntl
@@ -38,6 +40,9 @@ CUSTOMIZE = (
     ': > "$1"/etc/machine-id',
 )
 
+_held: dict[Path, int] = {}
+"""The roots that this process uses: their directories, open and locked until it ends."""
+
 
 class RootError(Exception):
     """A root could not be made; the message carries what mmdebstrap said."""
@@ -65,22 +70,40 @@ def path(suite: str) -> Path:
 
 
 def make(suite: str) -> Path:
-    """Return the root of `suite`, made now if need be; of one suite, older ones are removed.
+    """Return the root of `suite`, made now if need be, and hold it while this process lives.
 
-    Raises RootError.
+    Of one suite, others that nobody holds are removed when one is made. Raises RootError.
     """
     root = path(suite)
-    if root.is_dir():
+    if hold(root):
         return root
     root.parent.mkdir(parents=True, exist_ok=True)
     with (root.parent / f"{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.is_dir():
-            _remove(root.parent.glob(f"{suite}-*"))
+        if not hold(root):
+            remove_unused(root.parent.glob(f"{suite}-*"))
             unfinished = root.with_name(f"{root.name}.new")
             _mmdebstrap(suite, unfinished)
             unfinished.rename(root)
+            hold(root)
     return root
+
+
+def hold(root: Path) -> bool:
+    """Keep everybody from removing `root` while this process lives; return whether it is there."""
+    if root in _held:
+        return True
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    fcntl.flock(fd, fcntl.LOCK_SH)  # waits for a removal that has begun
+    there = root.stat().st_ino if root.exists() else None
+    if there != os.fstat(fd).st_ino:
+        os.close(fd)
+        return False
+    _held[root] = fd
+    return True
 
 
 def make_all(suites: Iterable[str] = SUITES) -> None:
@@ -89,9 +112,19 @@ def make_all(suites: Iterable[str] = SUITES) -> None:
         list(pool.map(make, sorted(set(suites))))
 
 
-def _remove(directories: Iterable[Path]) -> None:
+def remove_unused(directories: Iterable[Path]) -> None:
+    """Remove the roots that no process holds."""
     for directory in directories:
-        shutil.rmtree(directory)
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            going = directory.with_name(f"{directory.name}.old")  # so that nobody takes half a root
+            directory.rename(going)
+            shutil.rmtree(going)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(fd)
 
 
 def _mmdebstrap(suite: str, target: Path) -> None:

@@ -56,6 +56,30 @@ def test_after_it_the_new_one_does(mesh: TimedMesh) -> None:
     mesh.hurry(mesh.change("Plain again"))
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["as it booted", "its interface gone"])
+def test_who_leaves_after_a_reboot_leaves_nothing_behind(mesh: TimedMesh, gone: bool) -> None:
+    alpha = mesh["alpha"]
+    if gone:
+        alpha.run(["systemctl", "start", "wg-quick@wg0.service"])
+        alpha.run(["systemctl", "stop", "wgmesh-sync.timer"])
+        alpha.run(["ip", "link", "del", "wg0"])
+    else:
+        alpha.reboot()
+    assert alpha.unit("wg-quick@wg0.service", "ActiveState") == "active"
+    alpha.wgmesh("leave", "--restore")
+    assert alpha.run(["systemctl", "is-system-running"], check=False).stdout == "running\n"
+    assert alpha.unit("wg-quick@wg0.service", "ActiveState") == "inactive"
+    assert alpha.unit("wg-quick@wg0.service", "UnitFileState") == "disabled"
+    assert alpha.run(["ip", "link", "show", "wg0"], check=False).returncode != 0
+    assert alpha.run(["ip", "route", "show", "table", "all", "proto", "101"]).stdout == ""
+    assert "inet wgmesh" not in alpha.run(["nft", "list", "tables"]).stdout
+    assert alpha.run(["sh", "-c", "ls /etc/wireguard"]).stdout == "wg0.key\n"
+
+    assert mesh.join("alpha") == mesh.keys["alpha"]
+    mesh.converge(mesh.author.head)
+    mesh.wait_for_tunnels()
+
+
 def test_a_mesh_boots_without_python(mesh: TimedMesh) -> None:
     before = {name: ours(mesh[name]) for name in NAMES}
     for name in NAMES:

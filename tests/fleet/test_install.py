@@ -1,5 +1,6 @@
 """A package that was installed and no more: it is quiet, and does nothing until somebody joins."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,34 @@ def test_a_join_starts_the_timer_at_its_usual_pace(
     assert "OnUnitInactiveUSec=1min" in machine.unit("wgmesh-sync.timer", "TimersMonotonic")
     assert machine.unit("wgmesh-sync.timer", "RandomizedDelayUSec") == "15s"
     assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
+
+
+def test_a_kernel_without_wireguard(fresh: list[BootedMachine], mesh: TimedMesh) -> None:
+    """As packaged, the units cannot start wireguard-go: no commit is to blame; doctor helps."""
+    machine, sync = fresh[2], "wgmesh-sync.service"
+    if machine.run(["ip", "link", "add", "try", "type", "wireguard"], check=False).returncode == 0:
+        machine.run(["ip", "link", "del", "try"])
+        pytest.skip("this kernel has it")
+    for unit in meshes.USERSPACE_UNITS:
+        machine.run(["rm", "-r", f"/etc/systemd/system/{unit}.d"])
+    machine.run(["systemctl", "daemon-reload"])
+    entry = mesh.entry(machine.name, mesh.join(machine.name, "--no-enable"))
+    mesh.commit({f"nodes/{machine.name}.toml": entry}, "A guest")
+    try:
+        assert machine.run(["systemctl", "start", sync], check=False).returncode != 0
+        shown = mesh.status(machine.name)
+        assert (shown["quarantine"], shown["last_sync"]["outcome"]) == ([], "failed")
+        found = json.loads(machine.wgmesh("doctor", "--json", check=False).stdout)["findings"]
+        (said,) = (each for each in found if each["check"] == "wireguard")
+        assert said["level"] == "error" and "/dev/net/tun is closed" in said["message"]
+        machine.run(["sh", "-c", said["fix"].split("slower: ")[1]])
+        machine.run(["systemctl", "start", sync])
+        assert mesh.status(machine.name)["state"] == "in-sync"
+        assert "wireguard" not in machine.wgmesh("doctor", check=False).stdout
+        machine.wgmesh("leave", "--restore")
+    finally:
+        del mesh.numbers[machine.name]
+        mesh.hurry(mesh.commit({f"nodes/{machine.name}.toml": None}, "The guest leaves"))
 
 
 def test_leave_gives_the_machine_back(fresh: list[BootedMachine], mesh: TimedMesh) -> None:

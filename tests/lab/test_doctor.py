@@ -134,6 +134,29 @@ def test_rp_filter(mesh: Mesh, alpha: Machine) -> None:
         assert mesh.pings("alpha", "bravo"), "a plain mesh lives with it"
 
 
+def test_the_fix_of_rp_filter_holds(alpha: Machine) -> None:
+    """Where /etc/sysctl.conf sets it: now, at boot, and told which file to change besides."""
+    make = (
+        "cp -a /etc/sysctl.d /run/d; echo net.ipv4.conf.all.rp_filter=1 >/etc/sysctl.conf;"
+        " ln -sf ../sysctl.conf /etc/sysctl.d/99-sysctl.conf; sysctl -qp /etc/sysctl.conf"
+    )
+    undo = (
+        "rm -r /etc/sysctl.d /etc/sysctl.conf; mv /run/d /etc/sysctl.d;"
+        " sysctl -qw net.ipv4.conf.all.rp_filter=0"
+    )
+    with trouble(alpha, make, undo):
+        command, other = findings(alpha)["rp_filter"]["fix"].split("; ")
+        assert "/etc/sysctl.conf sets" in other
+        alpha.run(["sh", "-c", command])
+        assert findings(alpha) == {}
+        alpha.run(["sysctl", "-qp", "/etc/sysctl.conf"])
+        # what systemd-sysctl.service does at boot, where there is systemd
+        boot = "cat $(ls /etc/sysctl.d/*.conf | LC_ALL=C sort) | grep rp_filter | sysctl -qp -"
+        alpha.run(["sh", "-c", boot])
+        assert findings(alpha) == {}
+    assert findings(alpha) == {}
+
+
 def test_a_route_that_leads_astray(mesh: Mesh, alpha: Machine) -> None:
     """With a strict filter not even bravo's packets get in; the fix is what the finding says."""
     bravo = mesh.address("bravo")

@@ -1,6 +1,7 @@
 """Private repositories: over ssh with a deploy key and pinned hosts, over https with a password."""
 
 import re
+import subprocess
 
 import pytest
 
@@ -38,6 +39,34 @@ def add(mesh: Mesh, name: str, printed: str) -> str:
 
 
 # ---------------------------------------------------------------- ssh
+
+
+def test_a_umask_does_not_keep_the_fetch_from_its_key(world_factory: WorldFactory) -> None:
+    mesh = new_world(world_factory, "alpha", user=True)
+    alpha, ssh = mesh.world["alpha"], SshForge(mesh.world.forge)
+    words = ["join", ssh.url, "--introduction", mesh.introduction, "--deploy-key"]
+
+    first = closed_join(alpha, *words)
+    assert first.returncode == 5 and "Permission denied" in first.stderr, first.stderr
+    ssh.admit(alpha.read(f"{KEY}.pub"))
+    assert closed_join(alpha, *words).returncode == 0
+    assert alpha.wgmesh("sync").returncode == 0
+
+    # and one that was closed before: the doctor says so, and joining again opens it
+    for directory in ("/etc/wgmesh", "/etc/wgmesh/ssh"):
+        alpha.run(["chmod", "0700", directory])
+        said = alpha.wgmesh("doctor", check=False).stdout
+        assert f"may not pass {directory} (mode 0700)" in said, said
+        assert closed_join(alpha, *words).returncode == 0
+        assert "may not pass" not in alpha.wgmesh("doctor", check=False).stdout
+        assert mode(alpha, directory) == "0 0 755"
+        assert alpha.wgmesh("sync").returncode == 0
+
+
+def closed_join(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
+    """Type `wgmesh join` as root with a umask of 077 does."""
+    argv = ["sh", "-c", 'umask 077; exec "$@"', "sh", *machine.wgmesh_argv, *words]
+    return machine.run(argv, check=False)
 
 
 @pytest.mark.parametrize("user", [True, False], ids=["user wgmesh", "root alone"])

@@ -14,6 +14,7 @@ from tests.lab.mesh import Mesh
 
 ALPHA = "nodes/alpha.toml"
 ENROLMENT = "/etc/wgmesh/node.toml"
+ROLES = '[roles]\nadmin = ["ada@example.org"]\nmerge = ["button@example.org"]\n'
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Bad:
 
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
-    """Two nodes that have nothing left to do; ada and grace may sign."""
+    """Two nodes that have nothing left to do; ada and grace may sign, the forge may merge."""
     made = Mesh(module_world_factory(["alpha", "bravo"]))
     made.enrol("alpha", "bravo")
     made.sync()
     made.wait_for_tunnels()
-    signers = made.author.allowed_signers_line + grace(made).allowed_signers_line
-    made.commit({"allowed_signers": signers}, "Grace may sign")
+    people = [made.author, grace(made)]
+    made.commit({"allowed_signers": signers(made, *people), "trust.toml": ROLES}, "Grace may sign")
     made.sync()
     return made
 
@@ -49,6 +50,16 @@ def alpha(mesh: Mesh) -> Machine:
 def grace(mesh: Mesh) -> Author:
     """Return the second signer."""
     return mesh.world.author("grace")
+
+
+def button(mesh: Mesh) -> Author:
+    """Return the forge, as far as it signs what its buttons make."""
+    return mesh.world.author("button")
+
+
+def signers(mesh: Mesh, *people: Author) -> str:
+    """Return a signers file with these people and the forge."""
+    return "".join(author.allowed_signers_line for author in (*people, button(mesh)))
 
 
 def change(mesh: Mesh) -> dict[str, str | None]:
@@ -147,9 +158,44 @@ def signers_without_anybody(mesh: Mesh) -> Bad:
     return take(mesh.author, tip, "An empty list", "names nobody")
 
 
-def a_later_rule(mesh: Mesh) -> Bad:
-    tip = mesh.author.commit({"trust.toml": "quorum = 2\n"}, "A rule of a later wgmesh")
-    return take(mesh.author, tip, "A rule of a later wgmesh", "unknown key 'quorum'")
+def rule_misspelt(mesh: Mesh) -> Bad:
+    tip = mesh.author.commit({"trust.toml": f"approval = 2\n{ROLES}"}, "Two must sign")
+    return take(mesh.author, tip, "Two must sign", "unknown key 'approval'")
+
+
+def editor_changes_signers(mesh: Mesh) -> Bad:
+    mallory, editor = mesh.world.author("mallory"), grace(mesh)
+    editor.pull()
+    listed = signers(mesh, mesh.author, editor, mallory)
+    tip = editor.commit({"allowed_signers": listed}, "A friend of mine")
+    return take(editor, tip, "A friend of mine", "no admin")
+
+
+def proposed(mesh: Mesh, branch: str, *, sign: bool = True) -> tuple[Author, str]:
+    """Open a pull request by grace; return the forge, about to merge it, and its commit."""
+    editor, forge = grace(mesh), button(mesh)
+    tip = editor.propose(branch, change(mesh), "Proposed", sign=sign)
+    forge.pull()
+    return forge, tip
+
+
+def forge_squash(mesh: Mesh) -> Bad:
+    forge, _ = proposed(mesh, "one")
+    forge.git("merge", "--quiet", "--squash", "origin/one")
+    return take(forge, forge.commit({}, "Proposed (#1)"), "Proposed (#1)", "no merge of two")
+
+
+def forge_merge_of_an_unsigned_branch(mesh: Mesh) -> Bad:
+    forge, bad = proposed(mesh, "two", sign=False)
+    forge.git("merge", "--quiet", "--no-ff", "--no-edit", "--gpg-sign", "origin/two")
+    return take(forge, forge.head, "Proposed", "needs each commit signed by a person", bad)
+
+
+def forge_merge_with_more_in_it(mesh: Mesh) -> Bad:
+    forge, _ = proposed(mesh, "three")
+    forge.git("merge", "--quiet", "--no-ff", "--no-commit", "origin/three")
+    tip = forge.commit({"nodes/bravo.toml": None}, "Merge #1")
+    return take(forge, tip, "Merge #1", "merging its parents does not give")
 
 
 REFUSED: list[Callable[[Mesh], Bad]] = [
@@ -164,7 +210,11 @@ REFUSED: list[Callable[[Mesh], Bad]] = [
     signature_moved,
     signers_removed,
     signers_without_anybody,
-    a_later_rule,
+    rule_misspelt,
+    editor_changes_signers,
+    forge_squash,
+    forge_merge_of_an_unsigned_branch,
+    forge_merge_with_more_in_it,
 ]
 
 
@@ -261,7 +311,7 @@ def test_a_removed_signer_is_refused(mesh: Mesh, alpha: Machine) -> None:
     second.push()
     alpha.wgmesh("sync")
     assert mesh.status("alpha")["commit"]["signer"] == second.email
-    mesh.commit({"allowed_signers": mesh.author.allowed_signers_line}, "Grace may no more")
+    mesh.commit({"allowed_signers": signers(mesh, mesh.author)}, "Grace may no more")
     alpha.wgmesh("sync")
     second.pull()
     tip = second.commit({"allowed_signers": both}, "Back again")

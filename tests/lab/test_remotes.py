@@ -4,6 +4,7 @@ alpha asks by the user wgmesh, as the package does; bravo asks by itself.
 """
 
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 
@@ -93,6 +94,8 @@ def test_a_remote_that_is_late(mesh: Mesh, name: str) -> None:
         assert mesh.world.forge.url(MIRROR) in reason and "behind" in reason
         assert old[:12] in reason
         assert standings(machine) == ["newest", "behind"]
+        done = machine.run([sys.executable, "-X", "importtime", "-m", "wgmesh", "sync"])
+        assert "wgmesh.agent.sync" in done.stderr and "cryptography" not in done.stderr
     copy(mesh)
     newest = mesh.author.commit({"README": f"ahead of {name}\n"}, "The mirror is ahead")
     copy(mesh)
@@ -150,6 +153,31 @@ def test_late_is_no_rewind_while_the_other_is_down(mesh: Mesh) -> None:
     assert done.returncode == 4 and "rewound" in done.stderr
     assert rest(machine) == before
     mesh.author.git("push", "--quiet", "origin", f"{new}:refs/heads/main")
+
+
+def test_a_refusal_stands_while_only_one_that_is_late_answers(mesh: Mesh) -> None:
+    machine, forge = mesh.world["alpha"], mesh.world.forge
+    changed(mesh, "what the mirror lacks")
+    machine.wgmesh("sync")
+    bad = mesh.author.commit({"README": "unsigned\n"}, "Unsigned", sign=False)
+    mesh.author.push()
+    refused = machine.wgmesh("sync", check=False)
+    assert refused.returncode == 4 and bad[:12] in refused.stderr
+    before = mesh.status("alpha")
+    forge.path().rename(forge.path("away"))
+    try:
+        for _ in range(2):
+            again = machine.wgmesh("sync", check=False)
+            assert (again.returncode, again.stderr) == (4, refused.stderr)
+        shown = mesh.status("alpha")
+        assert (shown["state"], shown["candidate"]["id"]) == ("refused", bad)
+        assert shown["reasons"][0] == before["reasons"][0]
+    finally:
+        forge.path("away").rename(forge.path())
+    mesh.author.git("reset", "--quiet", "--hard", f"{bad}~1")
+    mesh.author.push(force=True)
+    machine.wgmesh("sync")
+    assert mesh.status("alpha")["state"] == "in-sync"
 
 
 def fork(mesh: Mesh, *, signed: bool) -> tuple[str, str]:

@@ -14,9 +14,11 @@ from wgmesh import __version__
 from wgmesh.cli import main
 from wgmesh.inventory import fields
 from wgmesh.settings import Settings, load_settings
+from wgmesh.trust import policy
 
 TREE = Path(__file__).parents[2]
-MAN = TREE / "docs" / "man"
+DOCS = TREE / "docs"
+MAN = DOCS / "man"
 CONFFILE = TREE / "etc" / "wgmesh" / "wgmesh.toml"
 COMPLETION = TREE / "debian/wgmesh.bash-completion"
 
@@ -87,11 +89,12 @@ def test_completion_of_options(words: tuple[str, ...]) -> None:
     assert complete(*words, "") == set(subparsers(parser))
 
 
-def test_completion_of_values() -> None:
-    parser = subparsers(main.parser())["validate"]
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_completion_of_values(command: str) -> None:
+    parser = subparsers(main.parser())[command]
     formats = next(a.choices for a in parser._actions if a.dest == "format")
     assert formats is not None
-    assert complete("validate", "--format", "") == set(formats)
+    assert complete(command, "--format", "") == set(formats)
 
 
 @pytest.mark.parametrize("words", [words for words, _ in commands()], ids=" ".join)
@@ -120,6 +123,15 @@ def test_inventory_manual() -> None:
     for section, known in (("mesh", fields.MESH), ("rollout", fields.ROLLOUT)):
         assert keys(text.split(f".SH [{section}]")[1].split("\n.SH")[0]) == set(known)
     assert keys(text.split(".SH [node.NAME]")[1].split("\n.SH")[0]) == set(fields.NODE)
+
+
+def test_trust_manual() -> None:
+    section = (MAN / "mesh.toml.5").read_text().split(".SH TRUST FILES")[1].split("\n.SH")[0]
+    told = keys(section) - {"roles", "admin", "merge"}
+    roles = {word for word in ("admin", "merge") if f"roles.{word}" in section}
+    assert (told | {"roles"}, roles) == (set(policy.KEYS), set(policy.ROLES))
+    shown = re.findall(r"```toml\n(.*?)```", (DOCS / "trust.md").read_text(), re.DOTALL)
+    assert len(shown) == 2 and all(policy.parse(text.encode()) for text in shown)
 
 
 def keys(section: str) -> set[str]:

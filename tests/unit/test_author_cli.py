@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,12 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
 from wgmesh.cli.main import main
+from wgmesh.repository import Repository
+from wgmesh.trust import chain
+from wgmesh.trust.policy import Rules, parse
 
 TOP = Path(__file__).parents[2]
+SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 MESH = """\
 # the mesh of the tests
 [mesh]
@@ -48,7 +54,7 @@ def mesh(tmp_path: Path) -> Path:
 def commit(tree: Path, message: str) -> None:
     """Commit all that is there."""
     run(["git", "add", "--all"], tree)
-    run(["git", "commit", "--quiet", "-m", message], tree)
+    run(["git", "commit", "--quiet", "--allow-empty", "--no-gpg-sign", "-m", message], tree)
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -152,7 +158,7 @@ def test_plan_of_a_new_node(mesh: Path, wgmesh: Run) -> None:
         "charlie: added",
     ]
     assert sum(line.startswith("+ peer charlie at node3.example.com:51820") for line in lines) == 2
-    assert lines[-1].startswith("every tunnel that stays works on")
+    assert lines[-1] == SAFE
 
 
 def test_plan_of_a_removed_node(mesh: Path, wgmesh: Run) -> None:
@@ -162,20 +168,28 @@ def test_plan_of_a_removed_node(mesh: Path, wgmesh: Run) -> None:
 
 
 def test_plan_of_changes_that_hurt_nobody(mesh: Path, wgmesh: Run) -> None:
-    extra = 'persistent_keepalive = 25\nallowed_ips = "10.9.0.0/24"\nlisten_port = 51821\n'
+    alive = "persistent_keepalive = 25\n"
+    (mesh / "nodes/bravo.toml").write_text(entry(2, alive))
+    assert changed(mesh, wgmesh)[-1] == SAFE
+    commit(mesh, "keepalive")
+    extra = f'{alive}allowed_ips = "10.9.0.0/24"\nlisten_port = 51821\n'
     (mesh / "nodes/bravo.toml").write_text(entry(2, extra))
     lines = changed(mesh, wgmesh)
     bravo = lines.index("bravo: changed")
-    assert lines[bravo + 1 : bravo + 3] == [
-        "listen port: 51820 -> 51821",
-        "~ peer alpha: keepalive 0 s -> 25 s",
-    ]
+    assert lines[bravo + 1] == "listen port: 51820 -> 51821"
     assert (
         "~ peer bravo: endpoint node2.example.com:51820 -> node2.example.com:51821; "
         "AllowedIPs +10.9.0.0/24"
     ) in lines
     assert "+ route 10.9.0.0/24" in lines
-    assert lines[-1].startswith("every tunnel that stays works on")
+    assert lines[-1] == SAFE
+
+
+def breaking(mesh: Path, wgmesh: Run, *options: str) -> tuple[int, str]:
+    """Return exit code and plan of what is not safe."""
+    code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD", *options)
+    assert err == ""
+    return code, out
 
 
 def test_plan_of_changes_that_need_both_ends(mesh: Path, wgmesh: Run) -> None:
@@ -184,16 +198,129 @@ def test_plan_of_changes_that_need_both_ends(mesh: Path, wgmesh: Run) -> None:
     path = 'preshared_key_path = "/etc/wireguard/psk/%p"\n'
     (mesh / "nodes/alpha.toml").write_text(entry(1, path))
     (mesh / "nodes/bravo.toml").write_text(entry(2, path))
-    lines = changed(mesh, wgmesh)
-    assert "~ peer bravo: with a preshared key" in lines
-    assert lines[-1] == "down until both ends have applied this: alpha and bravo"
+    base = run(["git", "rev-parse", "HEAD"], mesh).decode()[:12]
+    code, out = breaking(mesh, wgmesh)
+    assert code == 3
+    assert "~ peer bravo: with a preshared key" in out
+    assert (
+        f"alpha and bravo, while one runs the work tree and the other still {base}: "
+        "the preshared key is not the same at both ends\n"
+    ) in out
+    assert "charlie, while" not in out
+    assert out.endswith("say so in a commit message: Wgmesh-Allow-Break: alpha\n")
     commit(mesh, "psk")
+
     (mesh / "nodes/bravo.toml").write_text(entry(2, path).replace(key(2), key(9)))
-    lines = changed(mesh, wgmesh)
-    assert f"public key: {key(2)} -> {key(9)}" in lines
-    assert "~ peer bravo: another public key" in lines
-    assert not any(line.startswith(("+ peer", "- peer")) for line in lines)
-    assert lines[-1].endswith(": alpha and bravo, bravo and charlie")
+    code, out = breaking(mesh, wgmesh)
+    assert code == 3
+    assert f"public key: {key(2)} -> {key(9)}" in out
+    assert "~ peer bravo: another public key" in out
+    assert "+ peer" not in out and "- peer" not in out
+    assert "alpha and bravo, while" in out and "bravo and charlie, while" in out
+    assert out.endswith("Wgmesh-Allow-Break: bravo\n")
+
+
+def test_plan_names_the_end_that_must_not_be_first_and_the_safe_steps(
+    mesh: Path, wgmesh: Run
+) -> None:
+    moved = entry(2).replace("node2.example.com", "other.example.com")
+    (mesh / "nodes/bravo.toml").write_text(moved)
+    commit(mesh, "bravo moves")
+    head = run(["git", "rev-parse", "--short=12", "HEAD"], mesh).decode().strip()
+    base = run(["git", "rev-parse", "--short=12", "HEAD~1"], mesh).decode().strip()
+    code, out, _ = wgmesh("plan", "-c", mesh, "--base", "HEAD~1")
+    assert code == 3
+    assert f"  alpha and bravo, while alpha runs {head} and bravo still {base}: neither end" in out
+    assert "safe in two steps: first add the new endpoint of bravo as endpoint_alt" in out
+
+    # and the steps are safe indeed
+    run(["git", "reset", "--quiet", "--hard", "HEAD~1"], mesh)
+    both = entry(2, 'endpoint_alt = "other.example.com"\n')
+    (mesh / "nodes/bravo.toml").write_text(both)
+    assert changed(mesh, wgmesh)[-1] == SAFE
+    commit(mesh, "first step")
+    (mesh / "nodes/bravo.toml").write_text(moved)
+    assert changed(mesh, wgmesh)[-1] == SAFE
+
+
+TRAILERS = [
+    ("Wgmesh-Allow-Break: bravo", 0),
+    ("Wgmesh-Allow-Break: alpha, charlie", 0),
+    ("wgmesh-allow-break:  *", 0),
+    ("Wgmesh-Allow-Break: charlie", 3),
+    ("Wgmesh-Allow-Break: alpha", 3),
+    ("Wgmesh-Allow-Break: brav", 3),
+    ("Wgmesh-Allow-Break: \x1b[31m$(touch x) `id` --help", 3),
+]
+
+
+@pytest.mark.parametrize(("trailer", "expected"), TRAILERS)
+def test_plan_wants_a_trailer_for_what_breaks(
+    mesh: Path, wgmesh: Run, trailer: str, expected: int
+) -> None:
+    (mesh / "nodes/charlie.toml").write_text(entry(3))
+    commit(mesh, "Wgmesh-Allow-Break: bravo")  # before the base, and no trailer
+    (mesh / "nodes/bravo.toml").write_text(entry(2).replace(key(2), key(9)))
+    commit(mesh, f"Another key\n\nIts disk was lost.\n\n{trailer}\nSigned-off-by: Ann <a@b.c>")
+    (mesh / "NOTES").write_text("x")
+    commit(mesh, "Something else\n\nThe words Wgmesh-Allow-Break: bravo in a text are none.\n\nEnd")
+    code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD~2")
+    assert (code, err) == (expected, "")
+    assert out.splitlines()[-1].startswith("allowed by" if expected == 0 else "to do it all the")
+    assert wgmesh("plan", "-c", mesh, "--base", "HEAD~1")[0] == 0
+    assert not (mesh / "x").exists()
+
+
+def test_plan_for_programs(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/charlie.toml").write_text(entry(3))
+    commit(mesh, "charlie")
+    path = 'preshared_key_path = "/etc/wireguard/psk/%p"\n'
+    for number, name in ((1, "alpha"), (2, "bravo")):
+        (mesh / f"nodes/{name}.toml").write_text(entry(number, path))
+    (mesh / "nodes/charlie.toml").write_text(entry(3).replace(key(3), key(9)))
+    commit(mesh, "Two changes\n\nWgmesh-Allow-Break: charlie")
+    code, out, _ = wgmesh("plan", "-c", mesh, "--base", "HEAD~1", "--format", "json")
+    told = json.loads(out)
+    head = run(["git", "rev-parse", "--short=12", "HEAD"], mesh).decode().strip()
+    assert code == 3
+    assert (told["safe"], told["ok"], told["head"]) == (False, False, head)
+    assert [(each["nodes"], each["allowed"]) for each in told["breaks"]] == [
+        (["alpha", "bravo"], False),
+        (["alpha", "charlie"], True),
+        (["bravo", "charlie"], True),
+    ]
+    assert {node["node"]: node["breaks"] for node in told["nodes"]} == {
+        "alpha": ["bravo", "charlie"],
+        "bravo": ["alpha", "charlie"],
+        "charlie": ["alpha", "bravo"],
+    }
+    assert told["allow"] == ["alpha"]
+    code, out, _ = wgmesh("plan", "-c", mesh, "--format", "json")
+    told = json.loads(out)
+    assert (code, told["base"], told["breaks"], len(told["nodes"])) == (0, None, [], 3)
+
+
+def test_plan_for_a_pull_request(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/bravo.toml").write_text(entry(2).replace(key(2), key(9)))
+    code, out = breaking(mesh, wgmesh, "--format", "markdown")
+    assert code == 3 and out.startswith("### Not safe in every order\n")
+    assert out.count("```") == 4 and "  ~ peer bravo: another public key\n" in out
+    commit(mesh, "key\n\nWgmesh-Allow-Break: bravo")
+    code, out, _ = wgmesh("plan", "-c", mesh, "--base", "HEAD~1", "--format", "markdown")
+    assert code == 0 and ", allowed by `Wgmesh-Allow-Break`\n" in out.splitlines(True)[0]
+    (mesh / "nodes/charlie.toml").write_text(entry(3))
+    code, out = breaking(mesh, wgmesh, "--format", "markdown")
+    assert code == 0 and out.startswith("### Safe in every order\n")
+
+
+def test_plan_after_an_invalid_base(mesh: Path, wgmesh: Run) -> None:
+    """No node runs it, and the repair must be let through."""
+    (mesh / "nodes/bravo.toml").write_text(entry(1))
+    commit(mesh, "two alphas")
+    (mesh / "nodes/bravo.toml").write_text(entry(2))
+    code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD")
+    assert (code, out.splitlines()[0]) == (0, "alpha: planned")
+    assert "no change to plan" in err
 
 
 def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:
@@ -346,7 +473,64 @@ def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
     assert join[:5] == ["wgmesh", "join", "REMOTE", "--introduction", head]
     run(["git", "verify-commit", "HEAD"], made)
     assert run(["git", "status", "--porcelain"], made) == b""
+    with Repository(made / ".git") as repository:
+        found = chain.introduce(repository, head, fingerprint=join[6], now=None)
+        policy = chain.authority(repository, head)
+    assert found.signer == "ada@example.com" and policy.rules == Rules()
+    assert len(policy.warnings()) == 1
+    hints = re.sub(r"^# (?=[a-z\[])", "", (made / "trust.toml").read_text(), flags=re.MULTILINE)
+    assert parse(hints.encode()).admin == frozenset({"ada@example.com"})
+    assert parse(hints.encode()).approvals == 2
     assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
+
+
+def script(made: Path, forge: str) -> list[str]:
+    """Return the commands of the CI file for that forge."""
+    if forge == "gitlab":
+        steps: list[str] = yaml.safe_load((made / ".gitlab-ci.yml").read_text())["inventory"][
+            "script"
+        ]
+        return steps
+    job = yaml.safe_load((made / ".github/workflows/wgmesh.yml").read_text())["jobs"]["inventory"]
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("forge", ["github", "gitlab"])
+def test_the_ci_of_a_new_mesh_judges_a_pull_request(
+    tmp_path: Path, signer: Path, forge: str
+) -> None:
+    made, bin_dir = tmp_path / "mesh", tmp_path / "bin"
+    assert in_a_process(tmp_path, "init", made, "--signer", signer).returncode == 0
+    for number, name in enumerate(("alpha", "bravo"), 1):
+        (made / f"nodes/{name}.toml").write_text(entry(number))
+    commit(made, "two nodes")
+    base = run(["git", "rev-parse", "HEAD"], made).decode().strip()
+    run(["git", "update-ref", "refs/remotes/origin/main", "HEAD"], made)
+    bin_dir.mkdir()
+    (bin_dir / "wgmesh").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wgmesh "$@"\n')
+    (bin_dir / "wgmesh").chmod(0o755)
+    summary = tmp_path / "summary"
+
+    def judged() -> int:
+        """Run the steps, but the one that installs; the first that fails ends it."""
+        env = environment(tmp_path) | {"PYTHONPATH": str(TOP), "GITHUB_BASE_REF": "main"}
+        env |= {"GITHUB_STEP_SUMMARY": str(summary), "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
+        env["PATH"] = f"{bin_dir}:{env['PATH']}"
+        install, *steps = script(made, forge)
+        assert install.split()[1] == "install"
+        lines = "\n".join(["set -e", *steps])
+        return subprocess.run(["bash", "-c", lines], cwd=made, env=env, check=False).returncode
+
+    (made / "nodes/bravo.toml").write_text(entry(2, "mtu = 1\n"))
+    commit(made, "an unknown key")
+    assert judged() == 3
+    (made / "nodes/bravo.toml").write_text(entry(2).replace(key(2), key(9)))
+    commit(made, "another key")
+    assert judged() == 3
+    if forge == "github":
+        assert "### Not safe in every order" in summary.read_text()
+    commit(made, "It is meant\n\nWgmesh-Allow-Break: bravo")
+    assert judged() == 0
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:
@@ -367,3 +551,7 @@ def test_init_wants_a_public_key(tmp_path: Path, signer: Path) -> None:
         assert done.stderr.startswith("wgmesh: ") and "Traceback" not in done.stderr
         assert "PRIVATE KEY" not in done.stderr
         assert not (tmp_path / "new").exists()
+    short = tmp_path / "short.pub"
+    run(["ssh-keygen", "-q", "-t", "rsa", "-b", "1024", "-N", "", "-f", short.stem], tmp_path)
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", short)
+    assert done.returncode == 2 and "is of no use" in done.stderr

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
+from typing import Any
 
 import pytest
 
 from wgmesh.describe import describe
-from wgmesh.desired import desired, literal, moved, names, restored
+from wgmesh.desired import another_psk, desired, literal, moved, names, restored, touched
 from wgmesh.model import (
     AddressAdd,
     AddressRemove,
@@ -273,6 +274,63 @@ def test_back_and_forth_is_the_snapshot_again() -> None:
     assert endpoint(target) == FOUND
     back = restored(before, target, moved(target, before))
     assert endpoint(back) == ROAMED
+
+
+# ---------------------------------------------------------------- whose tunnel changes
+
+
+def with_link(state: KernelState, **fields: Any) -> KernelState:  # noqa: ANN401
+    """Return `state` with another device."""
+    assert state.link is not None
+    return replace(state, link=replace(state.link, **fields))
+
+
+def with_peer(**fields: Any) -> KernelState:  # noqa: ANN401
+    """Return the device with two peers, of which bravo is another."""
+    state = device(PRIMARY)
+    assert state.link is not None
+    bravo = state.link.peers[BRAVO]
+    other = replace(bravo, public_key="other")
+    return with_link(state, peers={BRAVO: replace(bravo, **fields), "other": other})
+
+
+TWO = with_peer()
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (TWO, set()),
+        (with_link(TWO, mtu=1280, fwmark=5), set()),
+        (replace(TWO, routes=frozenset({Route(ip_network("10.0.0.0/8"), "wg0")})), set()),
+        (with_peer(endpoint=ROAMED), {BRAVO}),
+        (with_peer(allowed_ips=frozenset()), {BRAVO}),
+        (with_peer(persistent_keepalive=0), {BRAVO}),
+        (with_peer(preshared_key=PSK), {BRAVO}),
+        (with_link(TWO, listen_port=1), {BRAVO, "other"}),
+        (with_link(TWO, private_key=PSK), {BRAVO, "other"}),
+        (with_link(TWO, addresses=frozenset({ip_interface("10.40.0.7/32")})), {BRAVO, "other"}),
+        (NOTHING, set()),
+    ],
+)
+def test_whose_tunnel_a_change_alters(target: KernelState, expected: set[str]) -> None:
+    assert touched(target, TWO) == expected
+    changes_psk = target == with_peer(preshared_key=PSK)
+    assert another_psk(target, TWO) == ({BRAVO} if changes_psk else set())
+
+
+def test_a_new_peer_and_a_new_device_alter_all_that_is_new() -> None:
+    assert touched(TWO, device(PRIMARY)) == {"other"}
+    assert touched(TWO, NOTHING) == {BRAVO, "other"}
+    assert touched(device(PRIMARY), TWO) == set()
+    assert another_psk(with_peer(preshared_key=PSK), NOTHING) == set()
+    assert another_psk(with_peer(preshared_key=PSK), device(PRIMARY)) == {BRAVO}
+
+
+def test_another_prefix_length_is_the_same_address() -> None:
+    one = with_link(TWO, addresses=frozenset({ip_interface("10.40.0.7/24")}))
+    other = with_link(TWO, addresses=frozenset({ip_interface("10.40.0.7/32")}))
+    assert touched(one, other) == set()
 
 
 # ---------------------------------------------------------------- one line about a change

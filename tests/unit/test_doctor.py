@@ -153,7 +153,7 @@ NO_LINK = {"link": False, "link_port": None, "listeners": (), "ways": ()}
 @pytest.mark.parametrize(
     ("changes", "level", "said"),
     [
-        ({"kernel_wireguard": False}, "error", "apt install wireguard-go"),
+        ({"kernel_wireguard": False}, "error", "boot a kernel that has WireGuard"),
         ({"kernel_wireguard": False, "kernel_modules": False}, "error", "reboot"),
         ({"kernel_wireguard": False, "wireguard_go": True, "tun": False}, "error", "/dev/net/tun"),
         ({"kernel_wireguard": False, "wireguard_go": True, "tun": True}, "note", "slower"),
@@ -167,8 +167,24 @@ def test_wireguard(changes: dict[str, object], level: str, said: str) -> None:
     assert said in one.message + one.fix
 
 
+GO = {"kernel_wireguard": False, "wireguard_go": True, "tun": True}
+CLOSED_UNIT = replace(GOOD_UNIT, tun=False)
+
+
+def test_wireguard_go_that_the_units_may_not_start() -> None:
+    closed = host(FRESH, units=UNITS | {standing.SYNC: CLOSED_UNIT, standing.RECOVER: CLOSED_UNIT})
+    first, *_ = doctor.examine(network(closed, **NO_LINK, **GO))
+    assert (first.check, first.level) == ("wireguard", Level.ERROR)
+    assert f"{standing.SYNC} and {standing.RECOVER} cannot start" in first.message
+    assert r"'[Service]\nBindPaths=/dev/net/tun\nDeviceAllow=/dev/net/tun rw\n'" in first.fix
+    half = host(units=UNITS | {standing.RECOVER: CLOSED_UNIT})
+    only(network(half, **GO), "wireguard", "warning", standing.RECOVER)
+    assert doctor.examine(network(half, **GO | {"kernel_wireguard": True})) == ()
+
+
 def test_a_device_that_runs_proves_wireguard() -> None:
-    assert doctor.examine(network(kernel_wireguard=False)) == ()
+    assert doctor.examine(network(kernel_wireguard=False, wireguard_go=True)) == ()
+    assert doctor.examine(network(kernel_wireguard=None)) == ()
 
 
 def test_an_interface_of_another_kind_is_in_the_way() -> None:
@@ -263,6 +279,11 @@ def test_rp_filter() -> None:
     only(mesh(strict("eth0"), plan=EXITS), "rp_filter", "error", "exit", "eth0")
     marked = strict("eth0", src_valid_mark=True)
     assert doctor.examine(mesh(marked, plan=EXITS)) == ()
+
+
+def test_rp_filter_says_which_files_set_it() -> None:
+    seen = strict("wg0", rp_filter_files=("/etc/sysctl.conf", "/etc/ufw/sysctl.conf"))
+    only(seen, "rp_filter", "warning", "sysctl -p", "/etc/sysctl.conf and /etc/ufw/sysctl.conf set")
 
 
 def test_rp_filter_drops_what_comes_back_another_way() -> None:
@@ -694,6 +715,31 @@ def test_credentials_that_are_right() -> None:
 )
 def test_credentials_that_are_wrong(files: tuple[FileSeen, ...], said: str) -> None:
     only(with_files(*files), "credentials", "error", said)
+
+
+ETC = FileSeen("", "/etc", True, 0o755, regular=False)
+CLOSED = FileSeen("", "/etc/wgmesh", True, 0o700, regular=False)
+
+
+def test_a_directory_that_is_closed_to_the_fetch() -> None:
+    seen = with_files(*(replace(each, above=(ETC, CLOSED)) for each in (KEY, HOSTS, TOKEN)))
+    only(seen, "credentials", "error", "may not pass /etc/wgmesh (mode 0700)", "chmod 0755 /etc/w")
+    node = FileSeen(access.READ_BY_FETCH, "/etc/wgmesh/node.toml", True, 0o644, above=(CLOSED,))
+    only(with_files(node, url=HTTPS), "credentials", "error", "may not pass /etc/wgmesh")
+    only(
+        with_files(replace(node, mode=0o600, above=(ETC,)), url=HTTPS),
+        "credentials",
+        "error",
+        "may not read /etc/wgmesh/node.toml",
+        "chmod 0644 /etc/wgmesh/node.toml",
+    )
+
+
+def test_a_directory_that_is_open_to_the_fetch() -> None:
+    for mode, gid in ((0o755, 0), (0o750, 990), (0o711, 0)):
+        above = (ETC, replace(CLOSED, mode=mode, gid=gid))
+        assert doctor.examine(with_files(replace(KEY, above=above), HOSTS)) == ()
+    assert doctor.examine(with_files(replace(KEY, above=(CLOSED,), uid=0), HOSTS, uid=None)) == ()
 
 
 # ---------------------------------------------------------------- how it is told

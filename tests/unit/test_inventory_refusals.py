@@ -373,19 +373,42 @@ def test_fields_that_the_mesh_lacks() -> None:
     ]
 
 
+ALPHA_FIRST = 'canary = "alpha"'
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "message"),
+    [
+        (('canary = ["alpha", "charlie"]',), 1, "no node 'charlie'"),
+        ((ALPHA_FIRST, "soak_seconds = -1"), 2, "out of range"),
+        ((ALPHA_FIRST, "soak_seconds = 2592001"), 2, "out of range"),
+        ((ALPHA_FIRST, "soak = 5"), 2, "is no field"),
+    ],
+)
+def test_a_wrong_rollout(rows: tuple[str, ...], line: int, message: str) -> None:
+    given = mesh("", node("alpha", 1), node("bravo", 2), "[rollout]", *rows)
+    problem = only(given)
+    assert problem.line == place(given, "mesh.toml", rows[line - 1])
+    assert (problem.node, problem.severity) == (None, ERROR)
+    assert message in problem.message
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('canary = "bravo"', "no node 'bravo'"),
-        ("soak_seconds = -1", "out of range"),
-        ("soak = 5", "is no field"),
+        ("soak_seconds = 60", "nobody goes first"),
+        ("canary = []", "nobody goes first"),
+        ('canary = ["alpha", "bravo", "phone"]', "nobody waits"),
+        ('canary = ["alpha", "phone"]', "phone is not managed"),
+        ('canary = "alpha"\nsoak_seconds = 0', "nobody waits"),
     ],
 )
-def test_a_wrong_rollout(row: str, message: str) -> None:
-    given = mesh("", node("alpha", 1), "[rollout]", row)
-    problem = only(given)
-    assert (problem.line, problem.node) == (place(given, "mesh.toml", row), None)
-    assert message in problem.message
+def test_a_rollout_that_does_nothing_is_a_warning(row: str, message: str) -> None:
+    phone = node("phone", 3) + "managed = false\n"
+    result = read(mesh("", node("alpha", 1), node("bravo", 2), phone, "[rollout]", row))
+    assert result.inventory is not None
+    found = [problem for problem in result.problems if message in problem.message]
+    assert [problem.severity for problem in found] == [WARNING]
 
 
 # ---------------------------------------------------------------- between nodes

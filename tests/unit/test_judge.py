@@ -1,7 +1,7 @@
 """Is a change harmful: the table of the windows, what bytes prove, and the packets that ask."""
 
 import struct
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,8 @@ from wgmesh.judge import (
     explained_by_handshakes,
     judge,
     proven,
+    roles,
     shows_life,
-    strict_peers,
 )
 from wgmesh.model import Address, Health, NodePlan, Peer, PeerCounters, PeerHealth, Proof
 from wgmesh.probe import checksum, echo_request
@@ -207,13 +207,13 @@ def test_a_verdict_only_hardens_with_time(
 # ---------------------------------------------------------------- who counts
 
 
-def plan(*peers: Peer) -> NodePlan:
+def plan(*peers: Peer, addresses: tuple[str, ...] = ("10.40.0.1/32", "fd40::1/128")) -> NodePlan:
     return NodePlan(
         node="alpha",
         interface="wg0",
         public_key="me",
         private_key_path="/etc/wireguard/wg0.key",
-        addresses=(),
+        addresses=tuple(map(ip_interface, addresses)),
         listen_port=51820,
         mtu=1420,
         peers=peers,
@@ -225,42 +225,68 @@ def peer(key: str, *, intermittent: bool = False, managed: bool = True) -> Peer:
     return Peer(key, key, (address(9),), (), intermittent=intermittent, managed=managed)
 
 
-def test_strict_is_up_before_and_the_same_link() -> None:
-    echoed = frozenset({address(9)})
+ECHOED = frozenset({address(9)})
+UP = PeerHealth(ECHO, 1.0, ECHOED)
+
+
+def test_strict_is_up_before_and_works_whatever_its_end_runs() -> None:
     baseline = Health(
         {
-            "same": PeerHealth(ECHO, 1.0, echoed),
+            "untouched": UP,
             "quiet": PeerHealth(SILENT),
             "down": PeerHealth(NONE),
-            "changed": PeerHealth(ECHO, 1.0, echoed),
-            "laptop": PeerHealth(ECHO, 1.0, echoed),
-            "phone": PeerHealth(ECHO, 1.0, echoed),
-            "unlisted": PeerHealth(ECHO, 1.0, echoed),
-            "removed": PeerHealth(ECHO, 1.0, echoed),
+            "fits": UP,
+            "soon": UP,
+            "late": UP,
+            "waits": UP,
+            "laptop": UP,
+            "phone": UP,
+            "removed": UP,
         }
     )
-    links = dict.fromkeys(("same", "quiet", "down", "laptop", "phone", "unprobed", "removed"), "d")
-    before = links | {"changed": "old"}
-    after = links | {"changed": "new"}
-    found = strict_peers(
+    touched = {"fits", "soon", "late", "waits", "down", "laptop", "phone", "new"}
+    found = roles(
         plan(
-            peer("same"),
+            peer("untouched"),
             peer("quiet"),
             peer("down"),
-            peer("changed"),
+            peer("fits"),
+            peer("soon"),
+            peer("late"),
+            peer("waits"),
             peer("laptop", intermittent=True),
             peer("phone", managed=False),
-            peer("unprobed"),
-            peer("unlisted"),
+            peer("new"),
         ),
         baseline,
-        before,
-        after,
+        touched,
+        {"fits": 0, "soon": 10, "late": 25, "waits": None, "laptop": 0, "phone": 0},
     )
-    assert [(one.public_key, one.proof, one.echoed) for one in found] == [
-        ("same", ECHO, echoed),
+    assert [(one.public_key, one.proof, one.echoed) for one in found.strict] == [
+        ("untouched", ECHO, ECHOED),
         ("quiet", SILENT, frozenset()),
+        ("fits", ECHO, ECHOED),
+        ("soon", ECHO, ECHOED),
     ]
+    assert found.coordinated == {"late", "waits"}
+
+
+def test_who_is_touched_and_not_spoken_of_waits() -> None:
+    found = roles(plan(peer("p")), Health({"p": UP}), {"p"}, {})
+    assert not found.strict and found.coordinated == {"p"}
+
+
+def test_a_family_that_this_node_gives_up_is_no_loss() -> None:
+    six = ip_address("fd40::9")
+    baseline = Health(
+        {
+            "both": PeerHealth(ECHO, 1.0, ECHOED | {six}),
+            "six": PeerHealth(ECHO, 1.0, frozenset({six})),
+        }
+    )
+    found = roles(plan(peer("both"), peer("six"), addresses=("10.40.0.1/32",)), baseline, (), {})
+    assert [(one.public_key, one.echoed) for one in found.strict] == [("both", ECHOED)]
+    assert found.coordinated == {"six"}
 
 
 def test_proof_is_of_the_kind_given_before() -> None:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from tests.unit.test_files import entries as files_in
 from wgmesh import records
 from wgmesh.model import VerifiedCommit
-from wgmesh.records import HOUR_SECONDS, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import (
+    HOUR_SECONDS,
+    MOST_SEEN,
+    Awaited,
+    Hold,
+    LastSync,
+    Quarantined,
+    RemoteState,
+    Seen,
+    Soak,
+    Tips,
+    Verdict,
+)
 
 NOW = 1_790_000_000
 
@@ -157,6 +169,55 @@ def test_tips_cut_short(tmp_path: Path) -> None:
         found = records.read_tips(tmp_path)
         for kept, whole_tip in ((found.trusted, tips.trusted), (found.applied, tips.applied)):
             assert kept is None or whole_tip is None or kept.id == whole_tip.id, length
+
+
+# ---------------------------------------------------------------- versions seen
+
+DAY = 86_400
+
+
+def test_seen(tmp_path: Path) -> None:
+    assert records.read_seen(tmp_path) == ()
+    value = (Seen("a" * 40, 0), Seen("b" * 40, NOW))
+    records.write_seen(tmp_path, value)
+    assert records.read_seen(tmp_path) == value
+    (tmp_path / "seen.toml").write_text('version = [5, {commit = "c"}, {commit = "d", time = 1}]')
+    assert records.read_seen(tmp_path) == (Seen("d", 1),)
+
+
+def test_awaited(tmp_path: Path) -> None:
+    value = (Awaited("k", "c" * 40, 5, NOW), Awaited("l", "c" * 40, 0, NOW))
+    assert records.read_awaited(tmp_path) == ()
+    records.write_awaited(tmp_path, value)
+    assert records.read_awaited(tmp_path) == value
+    records.write_awaited(tmp_path, ())
+    assert files_in(tmp_path) == []
+
+
+def test_soak(tmp_path: Path) -> None:
+    assert records.read_soak(tmp_path) is None
+    value = Soak("c" * 40, "boot", 1.5, 601.5, NOW)
+    records.write_soak(tmp_path, value)
+    assert records.read_soak(tmp_path) == value
+
+
+def test_a_peer_may_run_what_was_replaced_within_the_lag() -> None:
+    seen = [Seen("a", 0), Seen("b", NOW - 3 * DAY), Seen("c", NOW - 2 * DAY), Seen("d", NOW - 9)]
+
+    def names(lag: float, now: float = NOW) -> str:
+        return "".join(each.commit for each in records.plausible(seen, now, lag))
+
+    assert names(DAY) == "cd", "c is old, but was the tip until a moment ago"
+    assert names(5) == "d"
+    assert names(2 * DAY) == "bcd", "replaced just now, by the second"
+    assert names(4 * DAY) == "abcd"
+    assert names(DAY, NOW - 4 * DAY) == "abcd", "a clock that was set back"
+    assert records.plausible((), NOW, DAY) == ()
+
+
+def test_only_so_many_versions_are_read() -> None:
+    seen = [Seen(str(number), NOW) for number in range(3 * MOST_SEEN)]
+    assert records.plausible(seen, NOW, DAY) == tuple(seen[-MOST_SEEN:])
 
 
 # ---------------------------------------------------------------- quarantine

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from wgmesh.agent import fetch, fetcher, remote
-from wgmesh.agent.remote import Source
+from wgmesh.agent.remote import News, Source
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.handover import Answer, Said
 from wgmesh.records import RemoteState
@@ -96,3 +96,31 @@ def test_a_standing_has_been_so_since_it_changed() -> None:
     now = fetch.states(said, (C,), before, 9)
     assert [state.since for state in now] == [3, 9]
     assert fetch.states(said, (C,), now, 20) == now, "so that nothing is written"
+
+
+def test_what_was_compared_before_is_not_compared_again() -> None:
+    said = (Said(ONE, A), Said(TWO, B))
+    late = fetch.states(said, (A,), (), 5)
+    assert fetch.as_before(News((Said(ONE, A), Said(TWO, A))), (), A)
+    assert fetch.as_before(News(said), late, A)
+    away = (Said(ONE, A), Said(TWO, reason="no"))
+    assert fetch.as_before(News(away), fetch.states(away, (A,), (), 5), A)
+
+
+@pytest.mark.parametrize(
+    ("said", "heads", "trusted"),
+    [
+        ((Said(ONE, A), Said(TWO, C)), (A,), A),  # another one than before
+        ((Said(ONE, B), Said(TWO, A)), (A,), A),  # the other way round
+        ((Said(ONE, A), Said(TWO, B)), (A,), C),  # trust has moved, or the newest was refused
+        ((Said(ONE, A), Said(TWO, B)), (A, B), A),
+        ((Said(ONE, A), Said(TWO, B)), (B,), A),
+        ((Said(ONE, A), Said(TWO, B), Said("x", B)), (A,), A),
+    ],
+)
+def test_what_is_new_is_compared(
+    said: tuple[Said, ...], heads: tuple[str, ...], trusted: str
+) -> None:
+    before = fetch.states((Said(ONE, A), Said(TWO, B)), heads, (), 5)
+    assert not fetch.as_before(News(said), before, trusted)
+    assert not fetch.as_before(News(said), (), trusted)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh.agent import status
+from wgmesh.agent import awaited, status
 from wgmesh.agent.node import Node, Running
 from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
 from wgmesh.cli.report import status_text
@@ -31,7 +31,7 @@ from wgmesh.model import (
     Secret,
     VerifiedCommit,
 )
-from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
@@ -469,3 +469,90 @@ def test_text_of_unknown_values() -> None:
     assert "unknown" in status_text(assemble(blind, NOW))
     never = replace(WELL, seen=seen(handshake=0, endpoint=None))
     assert "never" in status_text(assemble(never, NOW))
+
+
+# ---------------------------------------------------------------- peers that are waited for
+
+DUE = Awaited("bravo-key", "f" * 40, 0, NOW - 60)
+LATE = replace(DUE, time=NOW - 151)  # two polls of 60 s, each with a random delay of up to 15 s
+
+
+def test_a_peer_whose_end_has_to_change_as_well_may_be_down_for_two_polls() -> None:
+    report = assemble(replace(DOWN, awaited=(DUE,)), NOW)
+    assert (report["state"], report["reasons"]) == ("in-sync", [])
+    assert report["peers"][0]["state"] == "expected-down"
+
+
+def test_then_it_is_said_that_it_has_not_come() -> None:
+    report = assemble(replace(DOWN, awaited=(LATE,)), NOW)
+    assert (report["state"], report["peers"][0]["state"]) == ("degraded", "down")
+    down, late = report["reasons"]
+    assert down == "down: bravo"
+    assert "bravo" in late and "f" * 12 in late and "applied" in late
+
+
+def test_an_end_that_waits_by_order_has_longer() -> None:
+    soaking = replace(LATE, soak_seconds=600)
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW)["state"] == "in-sync"
+    assert assemble(replace(DOWN, awaited=(soaking,)), NOW + 600)["state"] == "degraded"
+
+
+def test_a_tip_that_waits_for_others_is_no_alarm() -> None:
+    newer = replace(WELL, tips=Tips(commit("b"), commit("a"), "d"), soaks="b waits until noon")
+    report = assemble(newer, NOW)
+    assert (report["state"], report["reasons"]) == ("in-sync", ["b waits until noon"])
+    assert report["candidate"]["id"] == "b" * 40
+    held = replace(newer, hold=Hold("moving", NOW))
+    assert assemble(held, NOW)["reasons"] == ["held: moving"]
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever() -> None:
+    report = assemble(replace(DOWN, awaited=(replace(DUE, time=NOW + 9),)), NOW)
+    assert report["state"] == "degraded"
+
+
+@pytest.mark.parametrize(
+    ("handshake", "rtt", "probed_at", "stays"),
+    [
+        (100, None, NOW, True),
+        (0, None, NOW, True),
+        (101, None, NOW, False),
+        (99, None, NOW, False),
+        (100, 1.0, NOW, False),
+        (100, 1.0, DUE.time, True),
+    ],
+)
+def test_who_has_come(handshake: int, rtt: float | None, probed_at: int, stays: bool) -> None:
+    entry = replace(DUE, handshake=100)
+    counters = {"bravo-key": PeerCounters(handshake, 5, 5)}
+    rtts = {} if rtt is None else {"bravo-key": rtt}
+    found = awaited.left((entry,), plan(BRAVO), counters, rtts, probed_at)
+    assert found == ((entry,) if stays else ())
+
+
+def test_who_is_no_peer_any_more_is_not_waited_for() -> None:
+    assert awaited.left((DUE,), plan(), {}, {}, NOW) == ()
+
+
+def test_another_change_begins_the_wait_anew() -> None:
+    counters = {"bravo-key": PeerCounters(7, 5, 5)}
+    other = replace(DUE, public_key="charlie-key")
+    begun = awaited.begin((LATE, other), frozenset({"bravo-key"}), counters, "e" * 40, NOW)
+    assert set(begun) == {other, Awaited("bravo-key", "e" * 40, 7, NOW)}
+
+
+def test_a_peer_that_has_another_key_is_waited_for_when_it_was_up() -> None:
+    live = {
+        "bravo-key": PeerCounters(NOW - 100, 5, 5),
+        "charlie-key": PeerCounters(NOW - 500, 5, 5),
+    }
+    old = plan(BRAVO, peer("charlie", last=3))
+    new = plan(
+        replace(BRAVO, public_key="new-bravo"),
+        replace(peer("charlie", last=3), public_key="new-charlie"),
+        peer("delta", last=4),
+    )
+    assert awaited.renamed_keys(old, new, live, NOW) == {"new-bravo"}
+    assert awaited.renamed_keys(None, new, live, NOW) == frozenset()
+    renamed = plan(replace(BRAVO, name="bob"))
+    assert awaited.renamed_keys(old, renamed, live, NOW) == frozenset()

@@ -77,6 +77,44 @@ Result=success
     assert dict(host.shown("")) == {}
 
 
+def test_files_that_make_rp_filter_strict(tmp_path: Path) -> None:
+    etc, lib = tmp_path / "etc", tmp_path / "lib"
+    etc.mkdir()
+    lib.mkdir()
+    sysctl = tmp_path / "sysctl.conf"
+    sysctl.write_text("# by hand\n -net/ipv4/conf/eth0/rp_filter = 1 \n")
+    (etc / "99-sysctl.conf").symlink_to("../sysctl.conf")
+    (etc / "10-loose.conf").write_text("net.ipv4.conf.all.rp_filter=2\n")
+    (etc / "20-said.conf").write_text("#net.ipv4.conf.all.rp_filter=1\n")
+    (etc / "30-own.conf").write_text("\n")
+    (etc / "binary.conf").write_bytes(b"\xff\nnet.ipv4.conf.default.rp_filter=1\n")
+    (lib / "30-own.conf").write_text("net.ipv4.conf.*.rp_filter=1\n")
+    (lib / "50-default.conf").write_text("net.ipv4.conf.*.rp_filter=1\n")
+    found = network.strict_files((etc, lib, tmp_path / "none"), (sysctl, tmp_path / "gone.conf"))
+    shown = [path.relative_to(tmp_path.resolve()) for path in map(Path, found)]
+    assert shown == [Path("etc/binary.conf"), Path("lib/50-default.conf"), Path("sysctl.conf")]
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "tun"),
+    [
+        ("PrivateDevices=no\nDevicePolicy=auto\n", True),
+        ("PrivateDevices=yes\nDevicePolicy=closed\n", False),
+        ("PrivateDevices=no\nDevicePolicy=closed\n", False),
+        ("PrivateDevices=no\nDevicePolicy=closed\nDeviceAllow=/dev/net/tun rw\n", True),
+        ("PrivateDevices=yes\nDevicePolicy=auto\nDeviceAllow=/dev/net/tun rw\n", False),
+        (
+            "PrivateDevices=yes\nBindPaths=/dev/net/tun:/dev/net/tun:rbind\nDevicePolicy=closed\n"
+            "DeviceAllow=char-rtc r\nDeviceAllow=/dev/net/tun rw\n",
+            True,
+        ),
+    ],
+)
+def test_whether_a_unit_may_open_the_tunnel_device(sandbox: str, tun: bool) -> None:
+    printed = f"Id=wgmesh-sync.service\nLoadState=loaded\n{sandbox}"
+    assert dict(host.shown(printed))["wgmesh-sync.service"].tun is tun
+
+
 @pytest.mark.parametrize(
     ("configuration", "kept"),
     [

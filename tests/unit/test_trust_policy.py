@@ -109,6 +109,8 @@ def test_names_in_common_are_one_person() -> None:
     who = policy.people
     assert who["a"] == who["c"] and who["b"] == who["d"] and who["a"] != who["b"]
     assert len(policy.usable()) == 2
+    chained = make(people("a,x", "b,a", "x"), Keyring(), Rules())
+    assert len(set(chained.people.values())) == len(chained.usable()) == 1
     joined = make(people("a", "b", "a,b"), Keyring(), Rules()).people
     assert joined["a"] == joined["b"]
 
@@ -131,6 +133,8 @@ def test_refused_roles(rules: Rules, reason: str) -> None:
 def test_warnings() -> None:
     one = make(people("ops@x", "ann@x"), Keyring(), Rules(admin=frozenset({"ops@x"})))
     assert "ops@x alone" in one.warnings()[0] and len(one.warnings()) == 1
+    ops = next(iter(one.signers.values())).key.fingerprint
+    assert "nobody is left who may change who signs" in one.warnings(revoked=[ops])[0]
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]

@@ -10,10 +10,10 @@ import socket
 import stat
 from pathlib import Path
 
-from wgmesh import process
+from wgmesh import process, settings
 from wgmesh.agent import remote
 from wgmesh.errors import UnreachableError, WgmeshError
-from wgmesh.files import sync_directory, write_atomic
+from wgmesh.files import make_directory, sync_directory, write_atomic
 from wgmesh.repository import ssh_host
 from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY, SshHost
 
@@ -31,7 +31,7 @@ def deploy_key() -> str:
     """
     public = SSH_KEY.with_name(SSH_KEY.name + ".pub")
     if not SSH_KEY.exists():
-        SSH_KEY.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(SSH_KEY.parent)
         made = SSH_KEY.with_name(f".{SSH_KEY.name}.new")
         made_public = made.with_name(made.name + ".pub")
         for left in (made, made_public):
@@ -39,6 +39,7 @@ def deploy_key() -> str:
         name = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"wgmesh@{name}"]
         process.run([*argv, "-f", str(made)])
+        made_public.chmod(0o644)
         made_public.replace(public)
         made.replace(SSH_KEY)
         sync_directory(SSH_KEY.parent)
@@ -54,6 +55,20 @@ def _give(path: Path) -> None:
     owner = remote.user()
     os.chown(path, 0, owner.pw_gid if owner is not None else 0)
     path.chmod(0o640 if owner is not None else 0o600)
+
+
+def open_way() -> None:
+    """Let the user who fetches pass through wgmesh's directories: a umask may have closed them."""
+    owner = remote.user()
+    if owner is None:
+        return
+    own = (settings.NODE_FILE.parent, SSH_KEY.parent, settings.STATE_DIR, settings.RUN_DIR)
+    for directory in filter(Path.is_dir, own):
+        found = directory.stat()
+        group = stat.S_IXGRP if found.st_gid == owner.pw_gid else 0
+        if not found.st_mode & (stat.S_IXOTH | group):
+            directory.chmod(0o755)
+            log.warning("%s was closed to the user %s: 0755 now", directory, owner.pw_name)
 
 
 def pin(url: str) -> str:

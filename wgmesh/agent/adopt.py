@@ -2,13 +2,12 @@
 
 import logging
 import time
-from collections.abc import Mapping
 
 from wgmesh import generation, linux, process, render, snapshot
-from wgmesh.agent.node import PLACES, sysctl_keys, target_for
+from wgmesh.agent.node import PLACES, sysctl_keys
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
-from wgmesh.model import NodePlan, PeerState
+from wgmesh.model import NodePlan
 from wgmesh.process import CommandError
 from wgmesh.snapshot import Snapshot
 
@@ -23,36 +22,29 @@ def _synthesised(interface: str, addresses: list[str]) -> bytes:
     return f"{head}[Interface]\n{listed}{rest}".encode()
 
 
-def keep_what_was(plan: NodePlan, links: Mapping[str, str]) -> dict[str, str]:
+def keep_what_was(plan: NodePlan) -> None:
     """Make generation 0 out of an interface or a configuration that was there before wgmesh.
 
-    Return the tunnels that the new plan leaves as they are, by public key, with their digest in
-    `links`: they must survive the first apply like any other. Nothing there: nothing is made.
+    Nothing there: nothing is made.
     """
     seen = linux.observe(plan.interface, sysctl_keys(plan))
     path = PLACES.wireguard / f"{plan.interface}.conf"
     link = seen.state.link
     # With generations but no boot link the link was lost: what runs is ours, from no time before.
-    if not generation.numbers(PLACES.generations):
-        files: dict[str, bytes] = {}
-        for name in (path.name, "wg-failover.conf", "wg-exit-selector.conf"):
-            there = PLACES.wireguard / name
-            if there.is_file() and not there.is_symlink():
-                files[name] = there.read_bytes()
-        if link is not None and path.name not in files:
-            files[path.name] = _synthesised(plan.interface, sorted(map(str, link.addresses)))
-        if files:
-            manifest = Manifest(0, plan.interface, render.digest(files), int(time.time()), links={})
-            before = snapshot.to_bytes(Snapshot(seen.state))
-            generation.stage(PLACES.generations, manifest, files, before=before)
-            log.info("what was there before is kept as generation 0")
-    if link is None:
-        return {}
-    target = target_for(plan, None)(seen.state).link
-    wanted: Mapping[str, PeerState] = target.peers if target is not None else {}
-    return {
-        key: links[key] for key, peer in link.peers.items() if key in links and wanted[key] == peer
-    }
+    if generation.numbers(PLACES.generations):
+        return
+    files: dict[str, bytes] = {}
+    for name in (path.name, "wg-failover.conf", "wg-exit-selector.conf"):
+        there = PLACES.wireguard / name
+        if there.is_file() and not there.is_symlink():
+            files[name] = there.read_bytes()
+    if link is not None and path.name not in files:
+        files[path.name] = _synthesised(plan.interface, sorted(map(str, link.addresses)))
+    if files:
+        manifest = Manifest(0, plan.interface, render.digest(files), int(time.time()))
+        before = snapshot.to_bytes(Snapshot(seen.state))
+        generation.stage(PLACES.generations, manifest, files, before=before)
+        log.info("what was there before is kept as generation 0")
 
 
 def hand_to_boot(interface: str) -> None:

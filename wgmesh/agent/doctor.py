@@ -24,6 +24,14 @@ from wgmesh.settings import Enrolment, Settings
 from wgmesh.survey import host, network
 
 _NETWORKD = "systemd-networkd.service"
+_FETCH_NEEDS = (
+    (access.SSH_KEY, SSH_KEY),
+    (access.KNOWN_HOSTS, KNOWN_HOSTS),
+    (access.CREDENTIALS, CREDENTIALS),
+    (access.READ_BY_FETCH, settings.NODE_FILE),
+    (access.READ_BY_FETCH, settings.STATE_DIR / "tips.toml"),
+    (access.READ_BY_FETCH, settings.REQUEST_FILE),
+)
 
 Value = TypeVar("Value")
 
@@ -40,6 +48,7 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Look at this machine and return what is wrong. Changes nothing; root sees more."""
     damage: list[tuple[str, str]] = []
+    root = os.geteuid() == 0
 
     def read(load: Callable[[], Value]) -> Value | None:
         try:
@@ -47,13 +56,13 @@ def diagnose() -> Diagnosis:
         except NotJoinedError:
             return None
         except WgmeshError as error:
-            damage.append((error.message, error.hint))
+            if root or not isinstance(error.__cause__, PermissionError):  # root's own is no damage
+                damage.append((error.message, error.hint))
             return None
 
     policy = read(settings.load_settings) or Settings()
     enrolment = read(settings.load_enrolment)
     joined = enrolment is not None or settings.NODE_FILE.exists()
-    root = os.geteuid() == 0
     running = read(node.running) if root and joined else None
     plan = running.plan if running is not None else None
     resolved = resolve.resolve(names(plan)) if plan is not None else {}
@@ -242,6 +251,5 @@ def _files(enrolment: Enrolment | None, running: Running | None) -> Iterator[Fil
     peers = plan.peers if plan is not None else ()
     for path in sorted({each.preshared_key_path for each in peers if each.preshared_key_path}):
         yield host.file(standing.PRESHARED_KEY, Path(path))
-    yield host.file(access.SSH_KEY, SSH_KEY)
-    yield host.file(access.KNOWN_HOSTS, KNOWN_HOSTS)
-    yield host.file(access.CREDENTIALS, CREDENTIALS)
+    for purpose, needed in _FETCH_NEEDS:
+        yield replace(host.file(purpose, needed), above=host.above(needed))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
-from wgmesh.agent import access, look, node, remote, timers
+from wgmesh.agent import access, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -65,8 +65,7 @@ def join(request: JoinRequest) -> Joined:
     with locked(settings.LOCK_FILE):
         finish_cut_short()
         if _is_joined(request):
-            for each in node.load().enrolment.remotes:
-                _get_in(request, each)
+            _get_in(request, *node.load().enrolment.remotes)
             joined = _entry_again()
         else:
             joined = _enrol(request, url)
@@ -134,16 +133,30 @@ def _is_joined(request: JoinRequest) -> bool:
     except NotJoinedError:
         return False
     asked = (request.remote in known.remotes, request.branch, request.path)
+    named = request.node in (None, known.node)
     anchor = request.introduction in (None, known.anchor.commit)
     signer = request.signer in (None, known.anchor.fingerprint)
-    if asked != (True, known.branch, known.path) or not anchor or not signer:
+    given = request.signers is None or _vouches(request.signers, known.anchor)
+    same = named and anchor and signer and given
+    if asked != (True, known.branch, known.path) or not same:
         raise UsageError(
             f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already,"
-            f" from {known.anchor.commit[:12]} on",
+            f" as {known.node}, from {known.anchor.commit[:12]} by {known.anchor.fingerprint} on",
             "wgmesh leave comes first; wgmesh join without arguments prints the entry again; a"
             f" second remote of the same inventory goes into {settings.NODE_FILE}",
         )
     return True
+
+
+def _vouches(path: Path, anchor: Anchor) -> bool:
+    """Return whether the signers file at `path` has who signed the anchor.
+
+    Then trust starts where it would with that file. Raises RefusedError for a file that is none.
+    """
+    from wgmesh.trust import signers
+
+    found = signers.parse(_read_signers(path)).values()
+    return any(signer.key.fingerprint == anchor.fingerprint for signer in found)
 
 
 def _check_anchor(request: JoinRequest) -> None:
@@ -166,15 +179,16 @@ def _show_key(request: JoinRequest) -> None:
         request.deploy_key(access.deploy_key())
 
 
-def _get_in(request: JoinRequest, url: str) -> None:
-    """Make the deploy key when asked to, pin the host's keys, look at what a private remote needs.
+def _get_in(request: JoinRequest, *urls: str) -> None:
+    """Make the deploy key when asked to, pin the hosts' keys, look at what a private remote needs.
 
     Raises UnreachableError when the host of an ssh remote shows no key.
     """
+    access.open_way()
     _show_key(request)
-    shown = access.pin(url)
-    if shown:
-        log.warning("%s", shown)
+    for shown in map(access.pin, urls):
+        if shown:
+            log.warning("%s", shown)
     access.require_readable_key()
     access.check_credentials()
 
@@ -209,10 +223,13 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
             anchor = Anchor(tip.id, tip.fingerprint)
         repository.keep(tip.id)
         model = inventory.load(repository.inventory_files(tip.id, request.path))
+        for risk in fetch.new_risks(repository, (), tip.id, None):
+            log.warning("%s: %s", tip.id[:12], risk)
     return anchor, tip, model
 
 
 def _read_signers(path: Path | None) -> bytes:
+    """Return the bytes of a signers file, none without one. Raises UsageError."""
     try:
         return b"" if path is None else path.read_bytes()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ def trust(
     news: News,
     tips: Tips,
     *,
+    stood: Sequence[RemoteState],
     stand: Callable[[Sequence[Said], Sequence[str]], None],
     remember: bool = True,
 ) -> Found:
@@ -49,11 +50,11 @@ def trust(
     Raises RefusedError when the remotes disagree or the chain rule says no, UnreachableError when
     the fetch fails. The new trusted tip is on disk before this returns, unless it is not to be
     remembered. When the branch moves on meanwhile, it is the newer one. When a remote does not
-    answer and the others are behind the trusted tip, that one stays. `stand` is told what the
-    remotes said, and which commits nothing that is known follows.
+    answer and the others are behind the trusted tip, that one stays. `stood` is how the remotes
+    stood before; `stand` is told what they said, and which commits nothing that is known follows.
     """
     known = tips.trusted
-    if known is not None and news.commits == (known.id,) and _settled(node, tips, known):
+    if known is not None and as_before(news, stood, known.id) and _settled(node, tips, known):
         stand(news.said, (known.id,))
         return Found(known)
     with Repository(REPOSITORY_DIR) as repository:
@@ -78,10 +79,39 @@ def trust(
         if not remember:
             return Found(verified)
         repository.keep(verified.id)
+        risks = new_risks(repository, node.enrolment.revoked, verified.id, trusted)
     anchor = node.enrolment.anchor.commit
     records.write_tips(PLACES.state, replace(tips, trusted=verified, anchor=anchor))
     log.info("%s by %s is trusted: %s", verified.id[:12], verified.signer, verified.subject)
+    for risk in risks:
+        log.warning("%s: %s", verified.id[:12], risk)
     return Found(verified)
+
+
+def new_risks(
+    repository: Repository, revoked: Sequence[str], tip: str, before: str | None
+) -> list[str]:
+    """Return what is allowed in the trust files of `tip` and yet a risk, if new since `before`."""
+    from wgmesh.trust import chain
+
+    now = time.time()
+    found = chain.authority(repository, tip).warnings(revoked=revoked, now=now)
+    known: Sequence[str] = ()
+    if found and before is not None:
+        known = chain.authority(repository, before).warnings(revoked=revoked, now=now)
+    return [risk for risk in found if risk not in known]
+
+
+def as_before(news: News, stood: Sequence[RemoteState], trusted: str) -> bool:
+    """Return whether all have the trusted tip, or said just the same when it was the newest; pure.
+
+    Then nothing has to be compared.
+    """
+    if news.commits == (trusted,):
+        return True
+    newest = any((state.standing, state.commit) == ("newest", trusted) for state in stood)
+    before = [(state.remote, state.commit) for state in stood]
+    return newest and before == [(one.remote, one.commit) for one in news.said]
 
 
 def _heads(repository: Repository, news: News, trusted: str) -> tuple[str, ...]:
@@ -121,11 +151,16 @@ def states(
 
 
 def still_trusted(node: Node, known: VerifiedCommit) -> VerifiedCommit:
-    """Return the trusted tip. Raises RefusedError when its signer was revoked here since."""
-    if known.fingerprint not in node.enrolment.revoked:
+    """Return the trusted tip. Raises RefusedError when whom it rests on was revoked here since."""
+    if not rests_on_any(known, node.enrolment.revoked):
         return known
     with Repository(REPOSITORY_DIR) as repository:
         return verify(node, repository, known.id, known.id)
+
+
+def rests_on_any(known: VerifiedCommit, keys: Collection[str]) -> bool:
+    """Return whether one of `keys` signed a commit, or what it rests on."""
+    return not {known.fingerprint, *known.relies_on}.isdisjoint(keys)
 
 
 def start(node: Node, repository: Repository, tips: Tips) -> str:
@@ -166,12 +201,12 @@ def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterat
 
 
 def _settled(node: Node, tips: Tips, known: VerifiedCommit) -> bool:
-    """Return whether the trusted tip needs no second look: nobody revoked its signer since.
+    """Return whether the trusted tip needs no second look: whom it rests on is not revoked here.
 
     One that does not run yet is still to be read, so its objects must be there; of one that runs
     the repository itself will do.
     """
-    if known.fingerprint in node.enrolment.revoked:
+    if rests_on_any(known, node.enrolment.revoked):
         return False
     if tips.applied is not None and tips.applied.id == known.id:
         return REPOSITORY_DIR.is_dir()

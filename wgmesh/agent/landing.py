@@ -5,16 +5,18 @@ import time
 from dataclasses import replace
 
 from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, fetch, look, manual, node, remote
+from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, soak, versions
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
+from wgmesh.agent.versions import Versions
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
-from wgmesh.mesh.compat import link_digests
+from wgmesh.mesh import stages
 from wgmesh.model import Inventory, NodePlan, VerifiedCommit
+from wgmesh.model import Node as NodeEntry
 from wgmesh.proof import Trial
-from wgmesh.records import Quarantined, Tips, Verdict
+from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
 from wgmesh.transaction import Proposal, execute
 
@@ -30,6 +32,9 @@ class Landing:
         self.tips = tips
         self.tip = tip
         self.short = tip.id[:12]
+        self.seen: tuple[Seen, ...] = ()
+        self.runs: Inventory | None = None
+        self.waited = False
 
     def land(self) -> Result:
         """Decide what the tip means here, and apply it when it means something.
@@ -38,14 +43,35 @@ class Landing:
         or another WgmeshError.
         """
         before = node.running()
+        manifest = before.manifest if before is not None else None
+        runs = self.tips.applied or (manifest.commit if manifest is not None else None)
         try:
             with Repository(settings.REPOSITORY_DIR) as repository:
                 files = repository.inventory_files(self.tip.id, self.me.enrolment.path)
+                if runs is not None:
+                    self.runs = self.readable(repository, runs.id)
+                remember = not self.options.dry_run
+                self.seen = versions.note(
+                    PLACES.state,
+                    repository,
+                    self.tips,
+                    self.tip.id,
+                    time.time(),
+                    remember=remember,
+                )
             model = inventory.load(files)
         except InventoryError as error:
             self.judge("invalid", error)
             raise
         return self.consider(model, before)
+
+    def readable(self, repository: Repository, commit: str) -> Inventory | None:
+        """Return the inventory of a commit that was applied here; None when it cannot be read."""
+        try:
+            return inventory.load(repository.inventory_files(commit, self.me.enrolment.path))
+        except WgmeshError as error:
+            log.warning("what runs here cannot be read again: %s", error.message)
+            return None
 
     def judge(self, kind: str, error: WgmeshError) -> None:
         """Remember what is wrong with the tip until another one replaces it."""
@@ -84,9 +110,10 @@ class Landing:
             digest=digest,
             created=int(time.time()),
             commit=self.tip,
-            links=link_digests(model, own.name),
         )
-        if before is not None and before.manifest.digest == digest:
+        wait = self.wait(model, own, before)
+        same = before is not None and before.manifest.digest == digest
+        if before is not None and same and not (wait and stages.changes(self.runs, model)):
             return self.already_runs(before)
         entry = records.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
@@ -96,6 +123,8 @@ class Landing:
         hold = records.read_hold(PLACES.state)
         if hold is not None:
             return Result("held", f"{self.short} waits: held ({hold.reason})")
+        if wait:
+            return Result("waiting", wait)
         try:
             self.refuse_statically(plan, before, len(model.nodes) - 1)
         except InventoryError as error:
@@ -104,7 +133,16 @@ class Landing:
         if self.options.dry_run:
             text = f"{self.short} would become generation {manifest.number}"
             return Result("would-apply", text)
-        return self.apply(plan, files, manifest, before)
+        return self.apply(model, plan, files, manifest, before)
+
+    def wait(self, model: Inventory, own: NodeEntry, before: Running | None) -> str:
+        """Return until when the tip waits for others to go first, as a sentence; "" for no wait."""
+        if before is None or own.public_key is None:
+            return ""
+        seconds = stages.soak_seconds(self.runs, model, own.public_key, own.name)
+        self.waited = seconds > 0 and not self.options.now
+        found = soak.watch(self.tip.id, seconds, remember=not self.options.dry_run)
+        return soak.sentence(found) if self.waited and soak.waits(found, self.tip.id) else ""
 
     def already_runs(self, before: Running) -> Result:
         """Remember a tip that changes nothing on this node."""
@@ -150,6 +188,7 @@ class Landing:
 
     def apply(
         self,
+        model: Inventory,
         plan: NodePlan,
         files: dict[str, bytes],
         manifest: Manifest,
@@ -157,11 +196,12 @@ class Landing:
     ) -> Result:
         """Carry the change out; raises RolledBackError when it was harmful."""
         previous = before.plan if before is not None else None
-        links_before = (
-            before.manifest.links
-            if before is not None
-            else adopt.keep_what_was(plan, manifest.links)
-        )
+        if before is None:
+            adopt.keep_what_was(plan)
+        rollouts = (each.rollout for each in (self.runs, model) if each is not None)
+        soaks = [each.soak_seconds for each in rollouts if each is not None]
+        lag_seconds = self.me.settings.peer_lag_seconds + max(soaks, default=0)
+        others = records.plausible(self.seen, time.time(), lag_seconds)
         target = node.target_for(plan, previous)
         proposal = Proposal(
             manifest=manifest,
@@ -170,8 +210,7 @@ class Landing:
             files=files,
             trial=Trial(
                 plan=plan,
-                links_before=links_before,
-                links_after=manifest.links,
+                fits=Versions(self.me, self.runs, previous, model, plan, others).fits,
                 remote=lambda: remote.answers(fetch.source(self.me)),
                 remote_before=self.options.fetch or remote.answers(fetch.source(self.me)),
                 windows=Windows(
@@ -186,6 +225,8 @@ class Landing:
             condemn=lambda reason: self.quarantine(manifest.digest, reason),
         )
         log.info("applying %s as generation %d", self.short, manifest.number)
+        counters = linux.counters(plan.interface)
+        renamed = awaited.renamed_keys(previous, plan, counters, time.time())
         outcome = execute(proposal, PLACES)
         if not outcome.confirmed:
             raise RolledBackError(
@@ -193,12 +234,25 @@ class Landing:
                 "it is in quarantine; mend it by another commit, or: wgmesh sync --retry",
             )
         look.remember_probe(outcome.health)
+        waiting = (outcome.roles.coordinated | renamed) - outcome.health.peers.keys()
+        self.expect(model, plan, waiting)
         self.applied(manifest)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
         if previous is None:
             adopt.hand_to_boot(plan.interface)
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"
         return Result("applied", text)
+
+    def expect(self, model: Inventory, plan: NodePlan, waiting: frozenset[str]) -> None:
+        """Remember the peers whose tunnel waits until their end has changed as well."""
+        known = records.read_awaited(PLACES.state)
+        counters = linux.counters(plan.interface)
+        rollout = stages.governing(self.runs, model)
+        # who has waited comes last; the others have yet to wait for who has not
+        seconds = rollout.soak_seconds if rollout is not None and not self.waited else 0
+        entries = awaited.begin(known, waiting, counters, self.tip.id, time.time(), seconds)
+        if entries != known:
+            records.write_awaited(PLACES.state, entries)
 
     def quarantine(self, digest: str, reason: str) -> None:
         """Keep what was harmful from being tried again."""

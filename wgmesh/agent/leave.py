@@ -36,8 +36,15 @@ def _restore(me: Node) -> None:
     keys = node.sysctl_keys(current.plan if current is not None else None)
     zero = generation.manifest_path(PLACES.generations, 0).exists()
     before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
+    unit = f"wg-quick@{interface}.service" if linux.systemd.running() else ""
     with undisturbed():
+        if (
+            unit and before.link is None
+        ):  # it takes the interface down, for which that must be there
+            linux.systemd.stop(unit)
         converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
     generation.unlink_files(PLACES.generations, PLACES.wireguard, interface)
-    if linux.systemd.running() and not zero:
-        linux.systemd.disable(f"wg-quick@{interface}.service")
+    if unit and before.link is None:
+        linux.systemd.forget_failure(unit)  # somebody had taken the interface away
+    if unit and not zero:
+        linux.systemd.disable(unit)

@@ -88,6 +88,7 @@ def rollback(number: int | None, *, hold: bool) -> Result:
             records.write_quarantine(PLACES.state, before[0])
             records.write_hold(PLACES.state, before[1])
             raise
+        records.write_awaited(PLACES.state, ())
         tips = records.read_tips(PLACES.state)
         tips = replace(tips, applied=goal.manifest.commit, digest=goal.manifest.digest)
         records.write_tips(PLACES.state, tips)

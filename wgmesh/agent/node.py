@@ -1,5 +1,6 @@
 """This machine as the agent sees it: policy, enrolment, and the state that a plan asks for."""
 
+import base64
 import logging
 import os
 from collections.abc import Callable, Collection
@@ -43,6 +44,7 @@ PLACES = Places(
 )
 ENDPOINTS_FILE = settings.GENERATIONS_DIR / "endpoints"
 SESSION_SECONDS = 180
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +149,21 @@ def context(me: Node) -> str:
 
 
 def _read_secret(path: str) -> Secret:
+    """Return the key in a file. Raises WgmeshError, which shows none of it, when it has none."""
+    text = ""
     try:
-        return Secret(Path(path).read_text(encoding="ascii").strip())
+        text = Path(path).read_text(encoding="ascii").strip()
+        raw = base64.b64decode(text, validate=True)
     except FileNotFoundError:
         raise WgmeshError(f"the key file {path} is missing", "put it back, mode 0600") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise WgmeshError(f"the key file {path} cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise WgmeshError(f"the key file {path} cannot be read: {error.strerror}") from None
+    except ValueError:  # binascii.Error and UnicodeDecodeError are such
+        raw = b""
+    if len(raw) != _KEY_BYTES:
+        hint = "it must have what `wg genkey` or `wg genpsk` prints, and nothing else"
+        raise WgmeshError(f"the key file {path} holds no key", hint)
+    return Secret(text)
 
 
 def own_public_key(enrolment: Enrolment) -> str:

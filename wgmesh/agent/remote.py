@@ -11,11 +11,11 @@ import os
 import pwd
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from wgmesh import handover, linux, process, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
+from wgmesh.files import make_directory
 from wgmesh.handover import Answer, Request, Said
 from wgmesh.repository import MissingBaseError, Repository
 from wgmesh.trust.commit import plain
@@ -240,7 +240,7 @@ def _run(seconds: float) -> str:
     if way() is Way.UNIT:
         return linux.systemd.start_to_end(handover.UNIT, timeout_seconds=seconds)
     command = [sys.executable, "-P", "-m", "wgmesh", "fetch"]
-    make_directory()
+    make_fetch_directory()
     said = process.run_distrusted(
         as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
@@ -265,12 +265,11 @@ def as_user(argv: list[str]) -> list[str]:
     ]
 
 
-def make_directory() -> None:
+def make_fetch_directory() -> None:
     """Make the directory of the user who fetches, where no package has done so."""
     owner = user()
     path = settings.FETCH_DIR
     if owner is None or path.exists():
         return
-    Path(path.parent).mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o755)
+    make_directory(path)
     os.chown(path, owner.pw_uid, owner.pw_gid)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
-from wgmesh.errors import UsageError
+from wgmesh.agent import pipelines
+from wgmesh.errors import RefusedError, UsageError
 from wgmesh.files import write_atomic
+from wgmesh.trust import sshkey
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +26,28 @@ README = b"""\
 # The inventory of a wgmesh
 
 `mesh.toml` describes the mesh, `nodes/NAME.toml` one node each, `allowed_signers` who may change
-it. Nodes apply what lands on the main branch when each step of it is signed by somebody whom the
-step before it lists.
+it, `trust.toml` which of them may do what. Nodes apply what lands on the main branch when each step
+of it is signed by somebody whom the step before it lists.
 
-- Check a change: `wgmesh validate`, `wgmesh plan --base main`
+- Check a change: `wgmesh validate`, `wgmesh plan --base main`; CI (GitHub, GitLab) does the same
+- What parts nodes until all have applied it needs a line in a commit message:
+  `Wgmesh-Allow-Break: NAME`
 - Add a node: `wgmesh join` on the node prints its entry, `wgmesh node add NAME --from -` takes it
 - Merge a pull request: `git merge --no-ff -S BRANCH && git push`
+- Let a second person sign: a line in `allowed_signers`, before anybody's key is lost
+"""
+
+RULES = b"""\
+# Who of those in allowed_signers may do what. Without a line here everyone may do all, alone.
+# See docs/trust.md, or man 5 mesh.toml.
+
+# approvals = 2            # people who must have signed a step
+# side_commits = "signed"  # on merged branches too every commit needs a signer
+# mainline = "merge"       # nothing goes straight onto the branch
+
+# [roles]
+# admin = ["@PRINCIPAL@"]        # may change allowed_signers, openpgp/ and this file
+# merge = ["noreply@github.com"]  # a forge's key: may merge what people signed, is nobody itself
 """
 
 
@@ -57,8 +75,11 @@ def init(directory: Path, key: Path) -> Made:
     signers = f'{principal} namespaces="git" {kind} {blob}\n'
     write_atomic(directory / "mesh.toml", MESH)
     write_atomic(directory / "allowed_signers", signers.encode())
+    write_atomic(directory / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
     write_atomic(directory / "README.md", README)
     write_atomic(directory / "nodes" / ".gitkeep", b"")
+    for name, data in pipelines.FILES.items():
+        write_atomic(directory / name, data)
     _git(directory, "init", "--quiet", "--initial-branch=main")
     settings = {
         "gpg.format": "ssh",
@@ -126,11 +147,14 @@ def _public_key(path: Path) -> str:
         raise UsageError(
             f"{path} is not a public SSH key", "name the .pub file that ssh-keygen wrote"
         )
-    if fields[0] not in ("ssh-ed25519",) and not fields[0].startswith("ecdsa-sha2-nistp"):
+    try:
+        key = sshkey.parse_key(sshkey.decode_base64(fields[1].encode()))
+    except RefusedError as error:
         raise UsageError(
-            f"{path} is a key of kind {fields[0]}",
-            "use an ed25519 or ecdsa key: ssh-keygen -t ed25519",
-        )
+            f"{path} is of no use: {error.message}", "make another: ssh-keygen -t ed25519"
+        ) from None
+    if key.kind != fields[0]:
+        raise UsageError(f"{path} says {fields[0]}, but is {key.kind}", "name an unchanged file")
     return text
 
 

@@ -39,9 +39,14 @@ def load(text: str) -> Source:
 
 def at(source: Source, revision: str) -> Source:
     """Return the same inventory as it was at `revision` of its git repository."""
+    return Source(None, files_at(checkout(source), revision, "."))
+
+
+def checkout(source: Source) -> Path:
+    """Return where the inventory lies in a work tree. Raises UsageError when it does not."""
     if source.root is None:
         raise UsageError("--base needs an inventory in a work tree", "name it with -c DIR")
-    return Source(None, files_at(source.root, revision, "."))
+    return source.root
 
 
 def save(source: Source, files: dict[str, bytes]) -> list[Path]:

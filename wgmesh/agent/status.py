@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from wgmesh.agent import node
+from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
 from wgmesh.history import Failover
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
-from wgmesh.records import Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 
 Report = dict[str, Any]
 
@@ -52,6 +52,8 @@ class Gathered:
     drift: tuple[str, ...]
     rtt_ms: Mapping[str, float]
     probed_at: int
+    awaited: tuple[Awaited, ...] = ()
+    soaks: str = ""
     failover: Failover = field(default_factory=Failover)
     uptime: float = 0.0
 
@@ -122,15 +124,17 @@ def endpoint_source(
     return "inventory" if found[0] == 0 else "alternative"
 
 
-def peer_state(peer: Peer, age: int | None, rtt_ms: float | None, probed: bool) -> str:
+def peer_state(
+    peer: Peer, age: int | None, rtt_ms: float | None, probed: bool, due: bool = False
+) -> str:
     """Return up, down, expected-down or unknown for a peer.
 
     A session younger than 180 s or an echo at the last tick is up; no probe and no handshake is
-    unknown; a peer that may sleep or is not managed is expected-down.
+    unknown; a peer that may sleep, is not managed, or is `due` to come is expected-down.
     """
     if rtt_ms is not None or (age is not None and age < node.SESSION_SECONDS):
         return "up"
-    if peer.intermittent or not peer.managed:
+    if peer.intermittent or not peer.managed or due:
         return "expected-down"
     return "down" if probed else "unknown"
 
@@ -140,6 +144,8 @@ def _peers(have: Gathered, now: float) -> list[Report]:
     if plan is None:
         return []
     link = have.seen.state.link if have.seen is not None else None
+    settings = have.me.settings
+    due = {entry.public_key for entry in have.awaited if not awaited.overdue(entry, settings, now)}
     found = []
     for peer in plan.peers:
         live = link.peers.get(peer.public_key) if link is not None else None
@@ -149,7 +155,7 @@ def _peers(have: Gathered, now: float) -> list[Report]:
         # one from the future, of a clock that has been set back, says nothing
         age = max(0, int(gone)) if handshake and gone > -_SKEW_SECONDS else None
         endpoint = live.endpoint if live is not None else None
-        fresh = now - have.probed_at < 3 * have.me.settings.poll_interval_seconds
+        fresh = now - have.probed_at < 3 * settings.poll_interval_seconds
         rtt = have.rtt_ms.get(peer.public_key) if fresh and live is not None else None
         found.append(
             {
@@ -162,7 +168,9 @@ def _peers(have: Gathered, now: float) -> list[Report]:
                 "rx_bytes": counters.rx_bytes if counters is not None else None,
                 "tx_bytes": counters.tx_bytes if counters is not None else None,
                 "rtt_ms": None if rtt is None else round(rtt, 3),
-                "state": peer_state(peer, age, rtt, fresh and live is not None),
+                "state": peer_state(
+                    peer, age, rtt, fresh and live is not None, peer.public_key in due
+                ),
             }
         )
     return found
@@ -185,9 +193,12 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         found.append(("held", f"held: {have.hold.reason}"))
     if have.running is None and have.verdict is None and not have.drift:
         found.append(("pending", "nothing was applied yet"))
+    if have.soaks and have.hold is None:
+        found.append(("in-sync", have.soaks))
     down = [peer["name"] for peer in peers if peer["state"] == "down"]
     if down:
         found.append(("degraded", f"down: {', '.join(down)}"))
+    found += _late(have, peers, now)
     if have.drift:
         found.append(("degraded", f"changed by hand: {'; '.join(have.drift)}"))
     if have.last is not None and stale(have, now):
@@ -215,6 +226,20 @@ def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
             yield f"{state.remote} gives nothing since {since}, others do: {state.reason}"
         elif state.standing == "behind":
             yield f"{state.remote} is behind since {since}, at {state.commit[:12]}"
+
+
+def _late(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
+    """Return what to say of peers whose end has not changed for longer than two polls take."""
+    names = {peer["public_key"]: peer["name"] for peer in peers}
+    return [
+        (
+            "degraded",
+            f"{names[entry.public_key]} has not come back since {entry.commit[:12]} changed both"
+            " ends of its tunnel: has it applied that?",
+        )
+        for entry in have.awaited
+        if entry.public_key in names and awaited.overdue(entry, have.me.settings, now)
+    ]
 
 
 def stale(have: Gathered, now: float) -> bool:

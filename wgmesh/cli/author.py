@@ -78,36 +78,26 @@ def _from_here(source: "Source", problems: "Sequence[Problem]") -> "list[Problem
 
 def _declare_plan(parser: ArgumentParser) -> None:
     _inventory(parser)
-    parser.add_argument("--base", metavar="REV", help="what the change since REV does")
+    parser.add_argument(
+        "--base", metavar="REV", help="what the change since REV does; 3 if an order breaks tunnels"
+    )
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
 
 
 def _plan(arguments: Namespace) -> int:
-    from wgmesh import inventory
-    from wgmesh.agent import sources
-    from wgmesh.mesh import impact
+    from wgmesh.agent import planning
+    from wgmesh.cli import plan
 
-    source = sources.load(arguments.inventory)
-    new = inventory.load(source.files)
-    if arguments.base is None:
-        found = impact.whole(new)
-    else:
-        found = impact.impact(inventory.load(sources.at(source, arguments.base).files), new)
-    if not found:
-        print("no node changes")
-    for node in found:
-        print(f"{node.node}: {node.kind}")
-        for line in node.lines:
-            print(f"  {line}")
-    if arguments.base is not None and found:
-        pairs = {tuple(sorted((node.node, peer))) for node in found for peer in node.breaks}
-        print(_order({" and ".join(pair) for pair in pairs}))
-    return 0
-
-
-def _order(broken: set[str]) -> str:
-    if not broken:
-        return "every tunnel that stays works on, in whatever order the nodes apply this"
-    return f"down until both ends have applied this: {', '.join(sorted(broken))}"
+    found = planning.plan(arguments.inventory, arguments.base)
+    match arguments.format:
+        case "json":
+            text = plan.as_json(found)
+        case "markdown":
+            text = plan.as_markdown(found)
+        case _:
+            text = plan.as_text(found)
+    sys.stdout.write(text)
+    return 3 if found.refused else 0
 
 
 def _declare_node(parser: ArgumentParser) -> None:

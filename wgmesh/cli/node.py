@@ -91,6 +91,7 @@ def _sync(arguments: Namespace) -> int:
         dry_run=arguments.dry_run,
         fetch=not arguments.no_fetch,
         retry=arguments.retry,
+        now=arguments.now,
         fetched=arguments.fetched,
     )
     return _say(sync.sync(options))

@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, FileSeen, Finding, Remote, error, note, warning
-from wgmesh.doctor.standing import readable
 
 SSH_KEY, KNOWN_HOSTS, CREDENTIALS = "ssh key", "known hosts", "git credentials"
+READ_BY_FETCH = "read by the fetch"
+
+_READ, _PASS = 4, 1  # permission bits of a file, and of a directory
 
 _SSH = re.compile(r"ssh://|[^/:]+:(?!//)")
 
@@ -51,15 +53,41 @@ def remotes(facts: Facts) -> Iterator[Finding]:
 
 
 def credentials(facts: Facts) -> Iterator[Finding]:
-    """Yield the files for ssh and https that the fetching user cannot use, or that all can."""
+    """Yield what the fetching user needs and cannot use, and secrets that everybody can read."""
     mesh = facts.mesh
+    yield from _closed(facts)
     files = {seen.purpose: seen for seen in facts.host.files if seen.exists is not None}
     if any(is_ssh(remote.url) for remote in mesh.remotes):
         yield from _ssh(facts, files.get(SSH_KEY), files.get(KNOWN_HOSTS))
     https = files.get(CREDENTIALS)
     if https is not None and https.exists:
         uid, owner = _fetcher(facts)
-        yield from _secret(https, owner, readable(https, uid, mesh.fetch_gids))
+        yield from _secret(https, owner, _may(https, uid, mesh.fetch_gids, _READ))
+
+
+def _closed(facts: Facts) -> Iterator[Finding]:
+    """Yield the directories that the fetching user cannot pass, and what it always has to read."""
+    uid, owner = _fetcher(facts)
+    gids = facts.mesh.fetch_gids
+    above = {each.path: each for seen in facts.host.files for each in seen.above}
+    for path, directory in above.items():
+        if not _may(directory, uid, gids, _PASS):
+            yield error(
+                f"the user {owner}, who fetches, may not pass {path} (mode {directory.mode:04o})",
+                f"chmod 0755 {path}",
+            )
+    for seen in facts.host.files:
+        if seen.purpose == READ_BY_FETCH and seen.exists and not _may(seen, uid, gids, _READ):
+            said = f"the user {owner}, who fetches, may not read {seen.path}"
+            yield error(said, f"chmod 0644 {seen.path}")
+
+
+def _may(seen: FileSeen, uid: int, gids: tuple[int, ...], bit: int) -> bool:
+    """Return whether the user may read a file, or pass a directory, by its permission bits."""
+    if uid == 0:
+        return True
+    shift = 6 if uid == seen.uid else 3 if seen.gid in gids else 0
+    return bool(seen.mode >> shift & bit)
 
 
 def _fetcher(facts: Facts) -> tuple[int, str]:
@@ -82,14 +110,14 @@ def _ssh(facts: Facts, key: FileSeen | None, hosts: FileSeen | None) -> Iterator
             yield error(
                 f"ssh refuses the key {key.path}: others may read it (mode {key.mode:04o})", mend
             )
-        elif not readable(key, uid, gids):
+        elif not _may(key, uid, gids, _READ):
             yield error(f"the user {owner}, who fetches, may not read {key.path}", mend)
     if hosts is not None and not hosts.exists:
         yield error(
             f"{hosts.path} is missing: ssh trusts no host",
             f"ssh-keyscan HOST >>{hosts.path}, once its owner has confirmed the fingerprint",
         )
-    elif hosts is not None and not readable(hosts, uid, gids):
+    elif hosts is not None and not _may(hosts, uid, gids, _READ):
         yield error(
             f"the user {owner}, who fetches, may not read {hosts.path}", f"chmod 0644 {hosts.path}"
         )

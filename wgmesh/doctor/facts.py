@@ -126,6 +126,7 @@ class Network:
     outer: tuple[Way, ...] = ()  # to endpoints
     default_devices: tuple[str, ...] = ()  # that a default route of IPv4 leads to
     rp_filter: Mapping[str, int] = field(default_factory=dict)  # by interface, "all", "default"
+    rp_filter_files: tuple[str, ...] = ()  # that set it to 1
     src_valid_mark: bool = False
     ipv6_off: frozenset[str] = frozenset()  # interfaces, "all", "default" with disable_ipv6
     mtus: Mapping[str, int] = field(default_factory=dict)
@@ -147,12 +148,16 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A systemd unit in the words of `systemctl show`: "loaded", "enabled", "active", "success"."""
+    """A systemd unit in the words of `systemctl show`: "loaded", "enabled", "active", "success".
+
+    `tun`: what it runs may open /dev/net/tun.
+    """
 
     load: str
     enabled: str
     active: str
     result: str = "success"
+    tun: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,10 @@ class Networkd:
 
 @dataclass(frozen=True, slots=True)
 class FileSeen:
-    """A file's owner, group and permission bits; `exists` None: could not be looked at."""
+    """A file's owner, group and permission bits; `exists` None: could not be looked at.
+
+    `above` are the directories that lead to it, as far as somebody else than root has to pass them.
+    """
 
     purpose: str
     path: str
@@ -175,6 +183,7 @@ class FileSeen:
     uid: int = 0
     gid: int = 0
     regular: bool = True
+    above: "tuple[FileSeen, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,25 @@ MARKS = (0x101, 0x102)
 STRICT = 1
 """Of rp_filter; the higher one of `all` and the interface's own is in force (ip-sysctl.rst)."""
 
-_LOOSEN = "echo net.ipv4.conf.all.rp_filter=2 >/etc/sysctl.d/90-wgmesh.conf && sysctl --system"
+_OWN = "/etc/sysctl.d/zz-wgmesh.conf"
+"""The last of its directory, so that it wins at boot."""
+
+
+def _loosen(facts: Facts) -> str:
+    """Return what makes the filter loose; `sysctl --system` would read /etc/sysctl.conf last."""
+    fix = f"echo net.ipv4.conf.all.rp_filter=2 >{_OWN} && sysctl -p {_OWN}"
+    files = facts.network.rp_filter_files
+    if not files:
+        return fix
+    return (
+        f"{fix}; {' and '.join(files)} {'sets' if len(files) == 1 else 'set'} it to 1: change that"
+    )
 
 
 def rp_filter(facts: Facts) -> Iterator[Finding]:
     """Yield the interfaces on which a strict reverse-path filter drops, or may drop, packets."""
     network, plan = facts.network, facts.mesh.plan
-    name = facts.mesh.interface
+    name, fix = facts.mesh.interface, _loosen(facts)
     shared = network.rp_filter.get("all", 0)
 
     def strict(device: str) -> bool:
@@ -30,19 +42,19 @@ def rp_filter(facts: Facts) -> Iterator[Finding]:
         yield error(
             f"rp_filter is strict on {', '.join(uplinks)}: with an exit in use, what peers send"
             " is dropped there",
-            _LOOSEN,
+            fix,
         )
     elif len(network.default_devices) > 1 and uplinks:
         yield warning(
             f"rp_filter is strict on {', '.join(uplinks)}: of several uplinks only the one that"
             " the default route prefers can be an endpoint",
-            _LOOSEN,
+            fix,
         )
     if not name and strict("default"):
         yield warning(
             "rp_filter is strict for new interfaces: a peer is heard only for as long as the route"
             " back to it is the mesh's",
-            _LOOSEN,
+            fix,
         )
     elif name and strict(name):
         astray = sorted({way.device for way in _astray(facts) if way.device})
@@ -50,13 +62,13 @@ def rp_filter(facts: Facts) -> Iterator[Finding]:
             yield error(
                 f"rp_filter is strict on {name}: what comes from the peers whose packets leave by"
                 f" {', '.join(astray)} is dropped",
-                _LOOSEN,
+                fix,
             )
         else:
             yield warning(
                 f"rp_filter is strict on {name}: a peer is heard only for as long as the route"
                 f" back to it is {name}",
-                _LOOSEN,
+                fix,
             )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from wgmesh.doctor.facts import Facts, FileSeen, Finding, error, note, warning
+from wgmesh.doctor.facts import Facts, Finding, error, note, warning
 
 SYNC_TIMER = "wgmesh-sync.timer"
 SYNC = "wgmesh-sync.service"
+RECOVER = "wgmesh-recover.service"
 GUARD = "wgmesh-guard.service"
-HELPERS = ("wgmesh-recover.service", "wg-failover.timer", "wg-exit-selector.timer")
+HELPERS = (RECOVER, "wg-failover.timer", "wg-exit-selector.timer")
 UNITS = (SYNC_TIMER, SYNC, GUARD, *HELPERS)
 """What `systemctl` is asked about, beside wg-quick@ of the interface."""
 
@@ -142,10 +143,3 @@ def own_files(facts: Facts) -> Iterator[Finding]:
             f"the directory of {mesh.metrics} is not there: no metrics are written",
             "apt install prometheus-node-exporter, or change metrics in /etc/wgmesh/wgmesh.toml",
         )
-
-
-def readable(seen: FileSeen, uid: int, gids: tuple[int, ...]) -> bool:
-    """Return whether the user may read the file, by its permission bits."""
-    if uid in (0, seen.uid):
-        return uid == 0 or bool(seen.mode & 0o400)
-    return bool(seen.mode & (0o040 if seen.gid in gids else 0o004))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, Finding, error, note, warning
+from wgmesh.doctor.standing import RECOVER, SYNC
 from wgmesh.model import DEFAULT_MTU, DEFAULT_PORT
 
 OVERHEAD_BYTES = {4: 60, 6: 80}
@@ -11,21 +12,25 @@ OVERHEAD_BYTES = {4: 60, 6: 80}
 IPV6_LEAST_MTU = 1280  # RFC 8200, section 5
 
 
+_A_KERNEL = "boot a kernel that has WireGuard, as the distribution's has"
+_DROP_INS = (
+    "for unit in wgmesh-sync wgmesh-recover; do"
+    " mkdir -p /etc/systemd/system/$unit.service.d;"
+    r" printf '[Service]\nBindPaths=/dev/net/tun\nDeviceAllow=/dev/net/tun rw\n'"
+    " >/etc/systemd/system/$unit.service.d/tun.conf; done; systemctl daemon-reload"
+)
+"""What lets the packaged units start wireguard-go."""
+
+
 def wireguard(facts: Facts) -> Iterator[Finding]:
     """Yield what keeps this machine from having a WireGuard interface."""
     network = facts.network
     if network.link_error:
         yield error(network.link_error, f"remove it: ip link del {facts.mesh.interface}")
-    if network.link or network.kernel_wireguard:
+    if network.kernel_wireguard or (network.link and network.kernel_wireguard is None):
         return
     if network.wireguard_go:
-        if not network.tun:
-            yield error(
-                "wireguard-go is installed, but there is no /dev/net/tun",
-                "modprobe tun; in a container: pass the device /dev/net/tun in",
-            )
-        elif network.kernel_wireguard is False:
-            yield note("the kernel has no WireGuard: wireguard-go serves instead, and is slower")
+        yield from _wireguard_go(facts)
     elif not network.kernel_modules:
         yield error(
             "the running kernel's modules are gone from /lib/modules: it cannot load WireGuard",
@@ -34,10 +39,30 @@ def wireguard(facts: Facts) -> Iterator[Finding]:
     elif network.kernel_wireguard is False:
         yield error(
             "this kernel has no WireGuard and wireguard-go is not installed",
-            "apt install wireguard-go, or boot a kernel of the distribution",
+            f"{_A_KERNEL}; or: apt install wireguard-go && wgmesh doctor",
         )
     else:
         yield note("whether the kernel has WireGuard was not seen", "run as root")
+
+
+def _wireguard_go(facts: Facts) -> Iterator[Finding]:
+    """Yield what keeps wireguard-go from doing what the kernel perhaps cannot."""
+    network, units = facts.network, facts.host.units
+    closed = [name for name in (SYNC, RECOVER) if name in units and not units[name].tun]
+    if not network.tun and not network.link:
+        yield error(
+            "wireguard-go is installed, but there is no /dev/net/tun",
+            "modprobe tun; in a container: pass the device /dev/net/tun in",
+        )
+    elif network.kernel_wireguard is False and closed:
+        level = warning if network.link else error
+        yield level(
+            f"this kernel has no WireGuard, and {' and '.join(closed)} cannot start wireguard-go:"
+            " /dev/net/tun is closed to them",
+            f"{_A_KERNEL}; or let them start it, which is slower: {_DROP_INS}",
+        )
+    elif network.kernel_wireguard is False and not network.link:
+        yield note("the kernel has no WireGuard: wireguard-go serves instead, and is slower")
 
 
 def interface(facts: Facts) -> Iterator[Finding]:

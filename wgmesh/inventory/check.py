@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from wgmesh.inventory.build import ALL, Parsed
 from wgmesh.inventory.draft import Report, Table
 from wgmesh.inventory.overlap import check_overlaps
-from wgmesh.model import ExitPolicy, Mesh, Node, Topology
+from wgmesh.model import ExitPolicy, Mesh, Node, Rollout, Topology
 
 _IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 _MAX_NAMED = 3
@@ -21,7 +21,7 @@ def check(parsed: Parsed, report: Report) -> None:
     _check_endpoints(parsed, report)
     _check_preshared(parsed, report)
     if parsed.rollout and parsed.draft.rollout:
-        _check_names(parsed, report, parsed.draft.rollout, "canary", parsed.rollout.canary)
+        _check_rollout(parsed, report, parsed.rollout, parsed.draft.rollout)
     if parsed.mesh is None or parsed.draft.mesh is None:
         return
     _check_mesh(parsed, report, parsed.mesh, parsed.draft.mesh)
@@ -122,6 +122,27 @@ def _check_names(
         if name not in known:
             hint = report.did_you_mean(name, known, "" if known else "the mesh has no nodes yet")
             report.error(table, field, f"there is no node '{name}'", hint)
+
+
+def _check_rollout(parsed: Parsed, report: Report, rollout: Rollout, table: Table) -> None:
+    _check_names(parsed, report, table, "canary", rollout.canary)
+    if not rollout.canary:
+        report.warning(
+            table, "canary", "is empty: all wait, and nobody goes first",
+            "name nodes whose loss would be noticed and mended soon",
+        )  # fmt: skip
+    elif parsed.names() and parsed.names() <= set(rollout.canary):
+        report.warning(table, "canary", "has every node: nobody waits", "leave some out")
+    for node in parsed.nodes:
+        if node.name in rollout.canary and not node.managed:
+            report.warning(
+                table, "canary", f"{node.name} is not managed: it applies nothing by itself",
+                "name another node",
+            )  # fmt: skip
+    if not rollout.soak_seconds:
+        report.warning(
+            table, "soak_seconds", "is 0: nobody waits", "leave [rollout] out, or let others wait"
+        )
 
 
 def _check_mesh(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh import process
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.linux import rtnetlink, systemd, wireguard
 from wgmesh.linux.iproute import Entry
 from wgmesh.model import Interface, LinkSet
@@ -48,18 +48,21 @@ def attributes(entries: Iterable[Entry], interface: str) -> Attributes:
 def create(interface: str, rtnl: rtnetlink.Socket) -> None:
     """Make a WireGuard interface: in the kernel, or by wireguard-go where the kernel has none.
 
-    Raises WgmeshError when neither can, or when wireguard-go does not answer in time.
+    Raises DeviceError when neither can, or when wireguard-go does not answer in time.
     """
-    refusal = rtnl.request(
-        f"create interface {interface}",
-        "link",
-        "add",
-        fine=(errno.EOPNOTSUPP,),
-        ifname=interface,
-        kind="wireguard",
-    )
-    if refusal:
-        _start_userspace(interface)
+    try:
+        refusal = rtnl.request(
+            f"create interface {interface}",
+            "link",
+            "add",
+            fine=(errno.EOPNOTSUPP,),
+            ifname=interface,
+            kind="wireguard",
+        )
+        if refusal:
+            _start_userspace(interface)
+    except WgmeshError as error:
+        raise DeviceError(error.message, error.hint or "see: wgmesh doctor") from error
 
 
 def _start_userspace(interface: str) -> None:
@@ -67,7 +70,7 @@ def _start_userspace(interface: str) -> None:
     if process.which(argv[0]) is None:
         raise WgmeshError(
             "this kernel has no WireGuard and wireguard-go is not installed",
-            "install the package wireguard-go",
+            "boot a kernel of the distribution; wgmesh doctor says more",
         )
     if systemd.running():  # else it would die with the service that started it
         argv = systemd.scope(argv, f"wireguard-go-{interface}")
@@ -78,7 +81,7 @@ def _start_userspace(interface: str) -> None:
         if starter.poll():
             raise WgmeshError(
                 f"wireguard-go {interface} failed ({starter.returncode})",
-                "is /dev/net/tun there, and may wgmesh open it?",
+                "this kernel has no WireGuard; wgmesh doctor says what wireguard-go lacks here",
             )
         if starter.returncode == 0 and wireguard.socket_path(interface).is_socket():
             answer = process.run(["wg", "show", interface, "listen-port"], check=False)

@@ -55,6 +55,11 @@ def stop(unit: str) -> None:
         raise process.CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
 
 
+def forget_failure(unit: str) -> None:
+    """Have systemd forget that `unit` has failed; one that is not loaded is fine."""
+    process.run(["systemctl", "--quiet", "reset-failed", unit], check=False)
+
+
 def systemd_run(argv: Sequence[str], unit: str) -> None:
     """Have systemd run `argv` as the transient service `unit` and return at once.
 

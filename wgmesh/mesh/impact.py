@@ -9,15 +9,11 @@ from wgmesh.model import Inventory, NodePlan, Peer
 
 @dataclass(frozen=True, slots=True)
 class NodeImpact:
-    """What happens on one node: `kind` is added, removed or changed; `lines` say what.
-
-    `breaks` names the peers whose tunnel is down until both ends have applied the change.
-    """
+    """What happens on one node: `kind` is planned, added, removed or changed; `lines` say what."""
 
     node: str
     kind: str
     lines: tuple[str, ...]
-    breaks: tuple[str, ...] = ()
 
 
 def impact(old: Inventory, new: Inventory) -> tuple[NodeImpact, ...]:
@@ -34,7 +30,7 @@ def impact(old: Inventory, new: Inventory) -> tuple[NodeImpact, ...]:
             was, will = plan(old, name), plan(new, name)
             lines = tuple(_changed(was, will))
             if lines:
-                found.append(NodeImpact(name, "changed", lines, tuple(_breaks(was, will))))
+                found.append(NodeImpact(name, "changed", lines))
     return tuple(found)
 
 
@@ -125,19 +121,6 @@ def _peer_changes(was: Peer, will: Peer) -> Iterator[str]:
         yield " ".join(["AllowedIPs", *(f"+{p}" for p in gained), *(f"-{p}" for p in lost)])
     if was.persistent_keepalive != will.persistent_keepalive:
         yield f"keepalive {was.persistent_keepalive} s -> {will.persistent_keepalive} s"
-
-
-def _breaks(was: NodePlan, will: NodePlan) -> Iterator[str]:
-    """Yield the peers that the node cannot speak with while only one of the two has applied."""
-    pairs = dict(_pairs(was, will))
-    for peer in will.peers:
-        earlier = pairs.get(peer.public_key)
-        if earlier is not None and (
-            was.public_key != will.public_key
-            or earlier.public_key != peer.public_key
-            or (earlier.preshared_key_path is None) != (peer.preshared_key_path is None)
-        ):
-            yield peer.name
 
 
 def _set_lines(label: str, before: set[str], after: set[str]) -> Iterator[str]:

@@ -83,7 +83,6 @@ def plan(
 def _peer(layout: Layout, node: Node, other: Node) -> Peer:
     if other.public_key is None:
         raise AssertionError("a layout has only nodes with a key")
-    psk = node.preshared_key_path if topology.uses_psk(node, other) else None
     return Peer(
         name=other.name,
         public_key=other.public_key,
@@ -91,7 +90,7 @@ def _peer(layout: Layout, node: Node, other: Node) -> Peer:
         allowed_ips=tuple(topology.allowed(layout, node, other)),
         endpoints=topology.endpoints(other),
         persistent_keepalive=topology.keepalive(node, other),
-        preshared_key_path=psk if psk is None else psk.replace("%p", other.name),
+        preshared_key_path=topology.psk_path(node, other),
         intermittent=other.intermittent,
         managed=other.managed,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
-from wgmesh.model import Endpoint, Interface, Inventory, Node, Prefix, Topology
+from wgmesh.model import Address, Endpoint, Interface, Inventory, Node, Prefix, Topology
 
 NAT_KEEPALIVE_SECONDS = 25
 """What keeps most NAT mappings open; wg(8), PersistentKeepalive."""
@@ -19,7 +19,7 @@ NAT_KEEPALIVE_SECONDS = 25
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The mesh as links see it: nodes that have a key, by name, and the parts some of them play.
+    """The mesh as tunnels see it: nodes that have a key, and the parts some of them play.
 
     `hubs` are in the inventory's order and empty in a full mesh; `hub` is the one in force; `relay`
     joins the nodes behind NAT of a full mesh.
@@ -27,6 +27,7 @@ class Layout:
 
     mesh_cidr: tuple[Prefix, ...]
     nodes: dict[str, Node]
+    by_key: dict[str, Node]
     hubs: dict[str, Node]
     hub: Node | None
     relay: Node | None
@@ -43,6 +44,7 @@ def layout(inventory: Inventory) -> Layout:
     return Layout(
         mesh_cidr=tuple(sort(mesh.mesh_cidr)),
         nodes=nodes,
+        by_key={str(node.public_key): node for node in nodes.values()},
         hubs=hubs,
         hub=next(iter(hubs.values()), None),
         relay=None if star else next(relays, None),
@@ -50,19 +52,23 @@ def layout(inventory: Inventory) -> Layout:
 
 
 def peers(of: Layout, node: Node) -> Iterator[Node]:
-    """Yield the peers of `node`, by name.
+    """Yield the peers of `node`, by name."""
+    for other in of.nodes.values():
+        if are_peers(of, node, other):
+            yield other
+
+
+def are_peers(of: Layout, node: Node, other: Node) -> bool:
+    """Tell whether there is a tunnel between two nodes.
 
     A star's spokes peer with the hubs only. Two nodes behind NAT in a full mesh cannot find one
     another, so they do not peer.
     """
-    for other in of.nodes.values():
-        if other.name == node.name:
-            continue
-        if of.hubs:
-            if node.name in of.hubs or other.name in of.hubs:
-                yield other
-        elif node.endpoint is not None or other.endpoint is not None:
-            yield other
+    if node.name == other.name:
+        return False
+    if of.hubs:
+        return node.name in of.hubs or other.name in of.hubs
+    return node.endpoint is not None or other.endpoint is not None
 
 
 def is_spoke(of: Layout, node: Node) -> bool:
@@ -106,6 +112,28 @@ def carried(of: Layout, node: Node) -> Iterator[Prefix]:
             yield from own(other)
 
 
+def carries(of: Layout, node: Node, peer: Node, address: Address) -> bool:
+    """Tell whether `node` sends what is for `address` to `peer`, and takes it from there only.
+
+    The narrowest prefix decides. O(1) for the peer's own addresses, else up to O(n).
+    """
+    if any(own.ip == address for own in peer.address):
+        return True
+    narrowest = _narrowest(allowed(of, node, peer), address)
+    if narrowest in (-1, address.max_prefixlen):
+        return narrowest > 0
+    return all(
+        _narrowest(allowed(of, node, other), address) < narrowest
+        for other in peers(of, node)
+        if other.name != peer.name
+    )
+
+
+def _narrowest(prefixes: Iterable[Prefix], address: Address) -> int:
+    """Return the longest prefix length that has `address`, -1 for none."""
+    return max((prefix.prefixlen for prefix in prefixes if address in prefix), default=-1)
+
+
 def endpoints(peer: Node) -> tuple[Endpoint, ...]:
     """Return where `peer` can be reached, best first; nothing for a node behind NAT."""
     return () if peer.endpoint is None else (peer.endpoint, *peer.endpoint_alt)
@@ -125,6 +153,13 @@ def keepalive(node: Node, peer: Node) -> int:
 def uses_psk(node: Node, peer: Node) -> bool:
     """Tell whether the tunnel has a preshared key: both ends must name one."""
     return node.preshared_key_path is not None and peer.preshared_key_path is not None
+
+
+def psk_path(node: Node, peer: Node) -> str | None:
+    """Return where `node` has the preshared key of its tunnel to `peer`, None for none."""
+    if node.preshared_key_path is None or not uses_psk(node, peer):
+        return None
+    return node.preshared_key_path.replace("%p", peer.name)
 
 
 def hosts(addresses: Iterable[Interface]) -> Iterator[Prefix]:

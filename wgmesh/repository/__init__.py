@@ -2,7 +2,7 @@
 
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
-from wgmesh.repository.inventory_files import files_at
+from wgmesh.repository.checkout import commit_id, files_at, trailer_words
 from wgmesh.repository.reader import full_id
 from wgmesh.repository.remote import check_branch, check_remote, ssh_host
 
@@ -11,7 +11,9 @@ __all__ = [
     "Repository",
     "check_branch",
     "check_remote",
+    "commit_id",
     "files_at",
     "full_id",
     "ssh_host",
+    "trailer_words",
 ]

@@ -234,6 +234,19 @@ class Repository:
         """Return whether `descendant` reaches `ancestor` through any parents (or is it)."""
         return self._answer("--is-ancestor", full_id(ancestor), full_id(descendant))
 
+    def tips(self, since: str, tip: str, most: int) -> tuple[str, ...]:
+        """Return the commits that were `tip` of the branch in turn after `since`, oldest first.
+
+        That is along first parents; the newest `most` of them. Raises WgmeshError.
+        """
+        words = ["--first-parent", f"--max-count={most}", full_id(tip), f"^{full_id(since)}"]
+        outcome = self._git("rev-list", *words, "--")
+        if outcome.status:
+            raise WgmeshError(
+                f"git cannot walk the commits in {self.path}: {outcome.said}", "fetch again"
+            )
+        return tuple(reversed(outcome.stdout.decode().split()))
+
     def related(self, one: str, other: str) -> bool:
         """Return whether the two commits have an ancestor in common."""
         return self._answer(full_id(one), full_id(other))
@@ -263,9 +276,12 @@ class Repository:
     # ------------------------------------------------------------ git
 
     def _update_ref(self, ref: str, commit: str) -> None:
+        transfer.clear(self.path)  # who writes refs has wgmesh's own lock: git's are dead ones'
         outcome = self._git("update-ref", ref, full_id(commit))
         if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+            raise WgmeshError(
+                f"cannot keep {commit[:12]}: {outcome.said}", f"check the disk of {self.path}"
+            )
 
     def _resolve(self, name: str) -> str | None:
         outcome = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name)

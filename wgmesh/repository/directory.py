@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from wgmesh.errors import WgmeshError
-from wgmesh.files import sync_directory
+from wgmesh.files import make_directory, sync_directory
 from wgmesh.repository import command
 
 _SECONDS = 60
@@ -13,7 +13,8 @@ _SECONDS = 60
 def create(path: Path) -> None:
     """Make a repository: bare, private, without hooks. Raises WgmeshError when it cannot."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
     args = ["init", "--bare", "--quiet", "--template=", "--object-format=sha1"]

@@ -1,9 +1,8 @@
 """The inventory's files at a commit: plain files of bounded size, and nothing else."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from wgmesh.errors import InventoryError, RefusedError, UsageError, WgmeshError
-from wgmesh.repository import command
+from wgmesh.errors import InventoryError, RefusedError, UsageError
 from wgmesh.repository.reader import Reader
 from wgmesh.trust.commit import parse, plain
 from wgmesh.trust.objects import FILE_MODES, TREE_MODE, Entry
@@ -11,8 +10,6 @@ from wgmesh.trust.objects import FILE_MODES, TREE_MODE, Entry
 LARGEST_FILE_BYTES = 1 << 20
 LARGEST_TOTAL_BYTES = 16 << 20
 MOST_FILES = 20_000
-
-_LOCAL_SECONDS = 30
 
 
 def inventory_files(reader: Reader, commit: str, path: str) -> dict[str, bytes]:
@@ -93,47 +90,3 @@ def _parts(path: str) -> tuple[str, ...]:
             "give it from the repository's root, without ..",
         )
     return pure.parts
-
-
-def files_at(directory: Path, rev: str, path: str) -> dict[str, bytes]:
-    """Return the inventory at REV:PATH of the git repository around `directory`, as above.
-
-    As in git, `path` counts from the root of the tree, but from `directory` when it is "." or
-    begins with "./". `rev` may be any text. Raises UsageError when there is no such repository or
-    revision, else what inventory_files() raises.
-    """
-    # Ownership is no question here: only plumbing runs, without hooks and protocols, and whoever
-    # builds pull requests in a container seldom owns the checkout.
-    extra = command.NO_PROTOCOL | {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
-    }
-
-    def ask(*args: str) -> str | None:
-        outcome = command.run(
-            directory, None, ["rev-parse", *args], extra=extra, timeout_seconds=_LOCAL_SECONDS
-        )
-        text = outcome.stdout.decode(errors="surrogateescape").removesuffix("\n")
-        return None if outcome.status else text
-
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no directory", "name a directory inside a repository")
-    git_dir = ask("--absolute-git-dir")
-    if not git_dir:
-        raise UsageError(f"{directory} is in no git repository", "run this inside a repository")
-    if not rev or "\0" in rev:
-        raise UsageError("the revision is empty or has a NUL", "name a branch, tag or commit")
-    commit = ask("--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
-    if not commit:
-        raise UsageError(f"{plain(rev, 80)!r} names no commit", "name a branch, tag or commit")
-    if path == "." or path.startswith("./"):
-        prefix = ask("--show-prefix")
-        if prefix is None:
-            raise WgmeshError(f"git cannot place {directory}", "run this inside the repository")
-        path = str(PurePosixPath(prefix or ".") / path)
-    reader = Reader(Path(git_dir), extra)
-    try:
-        return inventory_files(reader, commit, path)
-    finally:
-        reader.close()

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from wgmesh import process
@@ -95,6 +95,7 @@ def _disk(path: Path) -> Disk:
 def units(names: Collection[str]) -> dict[str, Unit]:
     """Return how systemd sees each unit."""
     wanted = "Id,LoadState,UnitFileState,ActiveState,Result"
+    wanted += ",PrivateDevices,BindPaths,DevicePolicy,DeviceAllow"
     argv = ["systemctl", "show", f"--property={wanted}", "--", *names]
     try:
         printed = process.run(argv, check=False).stdout.decode(errors="replace")
@@ -115,8 +116,17 @@ def shown(printed: str) -> Iterator[tuple[str, Unit]]:
                     enabled=values.get("UnitFileState", "") or "disabled",
                     active=values.get("ActiveState", ""),
                     result=values.get("Result", "") or "success",
+                    tun=_has_tun(values, block),
                 ),
             )
+
+
+def _has_tun(values: Mapping[str, str], block: str) -> bool:
+    """Return whether a unit's sandbox leaves it /dev/net/tun (systemd.exec(5))."""
+    private = values.get("PrivateDevices") == "yes"
+    closed = private or values.get("DevicePolicy") in ("closed", "strict")
+    shown = not private or "/dev/net/tun" in values.get("BindPaths", "")
+    return shown and (not closed or "\nDeviceAllow=/dev/net/tun " in block)
 
 
 def networkd(*, active: bool) -> Networkd:
@@ -166,6 +176,12 @@ def profiles(listing: str) -> dict[str, str]:
     """Return the modes of wg and wg-quick in the kernel's list of profiles."""
     found = re.findall(r"^(wg|wg-quick) \((\w+)\)$", listing, re.MULTILINE)
     return {str(name): str(mode) for name, mode in found}
+
+
+def above(path: Path) -> tuple[FileSeen, ...]:
+    """Return the directories that are passed on the way to `path`, links followed."""
+    passed = sorted({*path.parents, *path.resolve().parents})
+    return tuple(seen for each in passed if (seen := file("", each)).exists)
 
 
 def file(purpose: str, path: Path) -> FileSeen:

@@ -5,8 +5,9 @@ Tools that are missing or fail leave their part of the facts empty: what needs t
 
 import json
 import os
+import re
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from wgmesh.process import CommandError
 CONF = Path("/proc/sys/net/ipv4/conf")
 CONF6 = Path("/proc/sys/net/ipv6/conf")
 MODULES = Path("/lib/modules")
+SYSCTL_DIRECTORIES = tuple(
+    Path(top, "sysctl.d") for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+)
+SYSCTL_FILES = (Path("/etc/sysctl.conf"), Path("/etc/ufw/sysctl.conf"))
+_STRICT = re.compile(r"^\s*-?net[./]ipv4[./]conf[./]\S+[./]rp_filter\s*=\s*1\s*$", re.MULTILINE)
 
 Entry = dict[str, Any]
 
@@ -55,6 +61,7 @@ def observe(
         outer=tuple(_ways(outer)),
         default_devices=tuple(dict.fromkeys(_default_devices())),
         rp_filter=dict(_rp_filter()),
+        rp_filter_files=strict_files(SYSCTL_DIRECTORIES, SYSCTL_FILES),
         src_valid_mark=_number(CONF / "all/src_valid_mark") == 1,
         ipv6_off=frozenset(
             path.parent.name for path in CONF6.glob("*/disable_ipv6") if _number(path) == 1
@@ -252,6 +259,26 @@ def _rp_filter() -> Iterator[tuple[str, int]]:
         value = _number(path)
         if value is not None:
             yield path.parent.name, value
+
+
+def strict_files(directories: Sequence[Path], files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the files that set rp_filter to 1, of what sysctl.d(5) and `files` say.
+
+    A file in one directory hides those of its name in later ones.
+    """
+    named: dict[str, Path] = {}
+    for directory in directories:
+        for path in sorted(directory.glob("*.conf")):
+            named.setdefault(path.name, path)
+    found = {path.resolve() for path in (*named.values(), *files) if _makes_strict(path)}
+    return tuple(map(str, sorted(found)))
+
+
+def _makes_strict(path: Path) -> bool:
+    try:
+        return bool(_STRICT.search(path.read_text(errors="replace")))
+    except OSError:
+        return False
 
 
 def _filters() -> tuple[tuple[BaseChain, ...] | None, str | None]:

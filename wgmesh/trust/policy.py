@@ -15,8 +15,8 @@ FILE_NAME = "trust.toml"
 LARGEST_BYTES = 64 << 10
 MOST_APPROVALS = 100
 
-_KEYS = ("approvals", "side_commits", "mainline", "roles")
-_ROLES = ("admin", "merge")
+KEYS = ("approvals", "side_commits", "mainline", "roles")
+ROLES = ("admin", "merge")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
 
 
@@ -104,10 +104,12 @@ class Policy:
         """Return what is allowed and yet a risk, one sentence each."""
         found = []
         admins = sorted(self.usable(Role.ADMIN, revoked=revoked, now=now))
-        if len(admins) == 1:
+        if len(admins) < 2:
             found.append(
                 f"{admins[0]} alone may change who signs: when that key is lost, every node has to"
                 " be re-anchored by hand"
+                if admins
+                else "nobody is left who may change who signs: re-anchor this node (wgmesh trust)"
             )
         if self.rules.approvals > 1 and self.signers and self.keyring.certificates:
             found.append(
@@ -153,11 +155,11 @@ def parse(data: bytes) -> Rules:
     try:
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError):  # not UTF-8, not TOML, endless digits or brackets
-        raise _bad("is not TOML", "see: wgmesh help, or man mesh.toml") from None
+        raise _bad("is not TOML", "see: man 5 mesh.toml") from None
     roles = table.get("roles", {})
     if not isinstance(roles, dict):
         raise _bad("has roles that are no table", "write [roles] on a line of its own")
-    for found, known in ((table, _KEYS), (roles, _ROLES)):
+    for found, known in ((table, KEYS), (roles, ROLES)):
         for key in found:
             if key not in known:
                 raise _bad(f"has the unknown key {key[:40]!r}", f"known are: {', '.join(known)}")

@@ -13,6 +13,9 @@ from hypothesis import settings
 if "WGMESH_SOAK" in os.environ:
     settings.register_profile("soak", deadline=None, max_examples=20_000)
     settings.load_profile("soak")
+elif "WGMESH_MUTANT" in os.environ:
+    settings.register_profile("mutant", deadline=None, derandomize=True, max_examples=30)
+    settings.load_profile("mutant")
 elif "CI" not in os.environ:
     settings.register_profile("wgmesh", deadline=None)
     settings.load_profile("wgmesh")

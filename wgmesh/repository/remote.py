@@ -20,15 +20,16 @@ _SCHEMES = ("https", "ssh", "git", "file")
 _FORMS = "use https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH, or a directory"
 _URL = re.compile(r"([A-Za-z0-9+.-]+)://([^/?#]*)")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+@=-]*(?:[./][A-Za-z0-9_+@=-]+)*")
-_TOKENS = ("ghp_", "gho_", "ghu_", "ghs_", "github_pat_", "glpat-")
+_TOKEN = re.compile(r"(?:gh[a-z]_|github_pat_|glpat-|gldt-|AT(?:BB|CT|ST))|[A-Za-z0-9_-]{33}")
+"""How a user begins that is a token of some forge, or longer than any user's name (useradd(8))."""
 
 
 def check_remote(remote: str) -> str:
     """Return `remote` in the form to store and use: a relative directory becomes absolute.
 
     Raises UsageError for what is no remote (git would read it as an option or run a helper
-    program), for protocols that wgmesh does not allow, and for a password inside; the message
-    never repeats the password.
+    program), for protocols that wgmesh does not allow, and for what is or may be a password inside:
+    over https any user and any query. The message never repeats it.
     """
     if not remote or len(remote) > 2048 or not remote.isprintable() or " " in remote:
         raise UsageError(
@@ -40,11 +41,11 @@ def check_remote(remote: str) -> str:
         raise UsageError("the remote names a helper program (NAME::…)", _FORMS)
     url = _URL.match(remote)
     if url:
-        _check_url(url[1].lower(), url[2])
+        _check_url(url[1].lower(), url[2], remote[url.end() :])
         return remote
     host, colon, path = remote.partition(":")
     if colon and "/" not in host:  # host:path, unless a slash comes first (git's connect.c)
-        if "@" in path.partition("/")[0]:
+        if "@" in path or _TOKEN.match(host.rpartition("@")[0]):
             raise _password()
         if host.rpartition("@")[2].startswith("-") or not host.rpartition("@")[2]:
             raise UsageError("the remote's host is empty or begins with a dash", _FORMS)
@@ -52,11 +53,15 @@ def check_remote(remote: str) -> str:
     return str(Path(remote).absolute())
 
 
-def _check_url(scheme: str, authority: str) -> None:
+def _check_url(scheme: str, authority: str, rest: str) -> None:
     if scheme not in _SCHEMES:
         raise UsageError(f"the remote's protocol {scheme[:20]!r} is not allowed", _FORMS)
     user, _, host = authority.rpartition("@")
-    if ":" in user or user.startswith(_TOKENS) or "%3a" in user.lower():
+    # a password with a slash in it ends what git takes for the host
+    beyond = "" if scheme == "file" else "@?#" if scheme == "https" else "@"
+    if ":" in user or _TOKEN.match(user) or "%3a" in user.lower() or set(beyond) & set(rest):
+        raise _password()
+    if user and scheme in ("https", "git"):
         raise _password()
     if host.startswith("-") or user.startswith("-"):
         raise UsageError("the remote's host begins with a dash, like an option", _FORMS)
@@ -66,8 +71,9 @@ def _check_url(scheme: str, authority: str) -> None:
 
 def _password() -> UsageError:
     return UsageError(
-        "the remote contains a password or token",
-        f"use ssh (wgmesh join --deploy-key), or put it into {CREDENTIALS}",
+        "the remote contains a user, a password or a token",
+        f"use ssh (wgmesh join --deploy-key); or https://HOST/PATH, with https://USER:PASSWORD@HOST"
+        f" in {CREDENTIALS}; an @ in a path is written %40",
     )
 
 

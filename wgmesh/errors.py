@@ -4,7 +4,9 @@ Every error that reaches a user is a `WgmeshError`: one sentence, one hint, one 
 Only `wgmesh.cli` catches them.
 """
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -71,3 +73,31 @@ class LockedError(WgmeshError):
     """Another wgmesh is at work."""
 
     exit_code = 9
+
+
+_FULL = "df shows which file system is full: make room there"
+_CLOSED = "check its owner and its mode, and those of its directory"
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "mount it for writing; what a service may write, ReadWritePaths= of its unit says",
+    errno.EACCES: _CLOSED,
+    errno.EPERM: _CLOSED,
+    errno.EIO: "the disk fails: see what dmesg says of it",
+}
+
+
+def of_system(error: OSError) -> WgmeshError:
+    """Return what the system refused as an error that a user can read: which file, and why."""
+    where = f"{error.filename}: " if error.filename else ""
+    hint = _ADVICE.get(error.errno or 0, "check that file" if where else "")
+    return WgmeshError(f"{where}{error.strerror or error}", hint)
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise what the system refuses in the body as a WgmeshError."""
+    try:
+        yield
+    except OSError as error:
+        raise of_system(error) from error

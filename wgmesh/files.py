@@ -1,12 +1,15 @@
 """Files that survive a power cut: write aside, fsync, rename, fsync the directory. And the lock."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wgmesh.errors import LockedError
+from wgmesh.errors import LockedError, of_system
+
+log = logging.getLogger(__name__)
 
 
 def sync_directory(path: Path) -> None:
@@ -19,7 +22,18 @@ def sync_directory(path: Path) -> None:
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644, *, durable: bool = True) -> None:
-    """Put `data` at `path`, whole or not at all; `durable` also survives a power cut."""
+    """Put `data` at `path`, whole or not at all; `durable` also survives a power cut.
+
+    Raises OSError, which names `path` whatever failed on the way there.
+    """
+    try:
+        _write_atomic(path, data, mode, durable=durable)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     aside.unlink(missing_ok=True)  # of a process with this number that was killed
@@ -51,6 +65,15 @@ def link_atomic(path: Path, target: str) -> None:
         aside.unlink()
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def tolerant() -> Iterator[None]:
+    """Tell what the system refuses in the body, and go on: all else is still done."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s", of_system(error).message)
 
 
 @contextmanager

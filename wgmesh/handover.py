@@ -127,7 +127,7 @@ def read_answer(directory: Path) -> Answer | None:
     """
     try:
         with open_handed(directory, "answer.toml", LARGEST_ANSWER_BYTES) as file:
-            table = tomllib.loads(file.read(LARGEST_ANSWER_BYTES).decode())
+            table = tomllib.loads(_read(file, LARGEST_ANSWER_BYTES).decode())
         said = table.pop("said", ())
         if not isinstance(said, list | tuple) or not all(isinstance(each, dict) for each in said):
             raise ValueError("said is no list of tables")
@@ -153,6 +153,13 @@ def read_answer(directory: Path) -> Answer | None:
     return answer
 
 
+def _read(file: BinaryIO, limit_bytes: int) -> bytes:
+    try:
+        return file.read(limit_bytes)
+    except OSError as error:
+        raise WgmeshError(f"the fetch's answer cannot be read: {error.strerror}", _HINT) from None
+
+
 def _readable(answer: Answer) -> Answer:
     """Return the answer with its texts fit for a terminal, and cut."""
     said = tuple(
@@ -174,13 +181,18 @@ def open_handed(directory: Path, name: str, limit_bytes: int) -> Iterator[Binary
     """Open a file that the fetch left, for reading.
 
     O_NONBLOCK: neither a pipe nor a lease on the file may hold root up. Raises FileNotFoundError,
-    or WgmeshError for what is not a regular file of the directory's owner of at most `limit_bytes`.
+    or WgmeshError for what is not a regular file of the directory's owner of at most `limit_bytes`,
+    or lies where it cannot be read: the service has no rights over the fetch's directory.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         place = os.open(directory, flags | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise
     except NotADirectoryError:
         raise WgmeshError(f"{directory} is no directory", _HINT) from None
+    except OSError as error:
+        raise WgmeshError(f"{directory} cannot be opened: {error.strerror}", _HINT) from None
     try:
         file = os.open(name, flags | os.O_NONBLOCK, dir_fd=place)
         owner = os.fstat(place).st_uid

@@ -527,6 +527,7 @@ class VerifiedCommit:
     author: str
     subject: str
     time: int  # committer's clock, seconds since the epoch: for people only
+    relies_on: tuple[str, ...] = ()  # keys of others without whom it might not have been accepted
 
 
 class Proof(Enum):

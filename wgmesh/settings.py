@@ -46,6 +46,18 @@ class Settings:
 
 _CHOICES = {"drift": ("report", "repair"), "firewall": ("auto",)}
 _MINIMUM = {"keep_generations": 2, "random_delay_seconds": 0}
+_WEEK_SECONDS, _YEAR_SECONDS = 604_800, 31_536_000
+_WINDOW_SECONDS = 300  # a turn has 15 minutes for two of them, their hooks and the way back
+_MAXIMUM = {
+    "poll_interval_seconds": _WEEK_SECONDS,  # systemd leaves out a number that it cannot hold
+    "random_delay_seconds": _WEEK_SECONDS,
+    "stale_after_seconds": _YEAR_SECONDS,
+    "peer_lag_seconds": _YEAR_SECONDS,
+    "confirm_most_seconds": _WINDOW_SECONDS,
+    "confirm_silent_seconds": _WINDOW_SECONDS,
+    "confirm_minority_seconds": _WINDOW_SECONDS,
+    "keep_generations": 1000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +92,20 @@ class Enrolment:
 
 
 def _table(path: Path) -> dict[str, Any]:
-
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        raise
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number without an end
         raise WgmeshError(f"{path} is not valid TOML: {error}", "mend the file") from None
+    except PermissionError as error:
+        raise WgmeshError(
+            f"{path} cannot be read", "run as root, whose file it must be, or use: wgmesh status"
+        ) from error
+    except OSError as error:
+        raise WgmeshError(
+            f"{path} cannot be read: {error.strerror}", "put a file of TOML there, or none"
+        ) from error
 
 
 def load_settings(path: Path = POLICY_FILE) -> Settings:
@@ -112,9 +133,13 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             raise WgmeshError(f"{path}: {key} = {value!r} is not known", f"use {choices}")
         if known[key] is int and value < _MINIMUM.get(key, 1):
             raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
+        if known[key] is int and value > _MAXIMUM[key]:
+            raise WgmeshError(f"{path}: {key} is too large", f"use at most {_MAXIMUM[key]}")
+        if known[key] is str and "\0" in value:
+            raise WgmeshError(f"{path}: {key} has a null character", "leave it out")
     settings = Settings(**table)
-    if settings.metrics and not settings.metrics.startswith("/"):
-        raise WgmeshError(f"{path}: metrics is no full path", 'write it from /, or "" for none')
+    if settings.metrics:
+        _check_metrics(path, settings.metrics)
     if settings.notify.strip():
         _check_command(path, settings.notify)
     windows = (
@@ -128,6 +153,16 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             "use confirm_most_seconds ≤ confirm_silent_seconds ≤ confirm_minority_seconds",
         )
     return settings
+
+
+def _check_metrics(path: Path, metrics: str) -> None:
+    if not metrics.startswith("/"):
+        raise WgmeshError(f"{path}: metrics is no full path", 'write it from /, or "" for none')
+    if not metrics.endswith(".prom"):
+        raise WgmeshError(
+            f"{path}: metrics does not end with .prom",
+            'name a file that node-exporter reads: /DIRECTORY/NAME.prom, or "" for none',
+        )
 
 
 def _check_command(path: Path, command: str) -> None:
@@ -149,8 +184,6 @@ def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
         raise NotJoinedError(
             "this machine has not joined a mesh", "run: wgmesh join REMOTE --introduction COMMIT"
         ) from None
-    except PermissionError:
-        raise WgmeshError(f"{path} cannot be read", "run as root, or use: wgmesh status") from None
     try:
         anchor = shape.from_table(Anchor, table.get("anchor", {}))
         enrolment = shape.from_table(Enrolment, table | {"anchor": anchor})

@@ -44,6 +44,8 @@ HOSTILE = {
     "huge": "truncate -s 900M bundle answer.toml",
     "directories": "rm -f answer.toml bundle; mkdir answer.toml bundle",
     "nonsense": r"printf '\033]0;owned\007[[[' > answer.toml; head -c 9999 /dev/urandom > bundle",
+    "closed": "chmod 0700 .",
+    "shut": "chmod 000 .",
     "lie": "id=$(printf f%.0s $(seq 40)); head -c 9999 /dev/urandom > bundle;"
     " remote=$(sed -n 's/^remote = //p' answer.toml | head -n 1);"
     ' printf \'run = "aa"\\noutcome = "reached"\\nbundled = ["%s"]\\n[[said]]\\nremote = %s\\n'
@@ -190,10 +192,15 @@ def test_what_a_fetch_that_was_taken_over_leaves_does_not_hold_root_up(
     alpha.run(["systemctl", "daemon-reload"])
     wait_until(lambda: not mesh.turning("alpha"), 60, "no turn is under way")
     before = mesh.status("alpha")["commit"]
+    routes = alpha.run(["ip", "route", "show", "dev", "wg0"]).stdout
+    alpha.run(["ip", "route", "del", "10.40.0.0/24", "dev", "wg0"])
     try:
         alpha.run(["systemctl", "start", "wgmesh-sync.service"], check=False, timeout=30)
         assert alpha.unit("wgmesh-fetch.service", "Result") == "success", "the hostile one ran"
         assert alpha.unit("wgmesh-sync.service", "ExecMainStatus") != "0"
+        assert alpha.run(["ip", "route", "show", "dev", "wg0"]).stdout == routes
+        shown = mesh.shown("alpha")
+        assert shown and shown["last_sync"]["outcome"] in ("failed", "unreachable")
         said = alpha.journal("-u", "wgmesh-sync.service", "-n", "30", "-o", "cat")
         typed = alpha.wgmesh("sync", check=False, timeout=60)
         assert typed.returncode not in (0, 6)
@@ -203,6 +210,7 @@ def test_what_a_fetch_that_was_taken_over_leaves_does_not_hold_root_up(
         assert mesh.status("alpha")["commit"] == before
         mesh.wait_for_tunnels("alpha", "bravo")
     finally:
+        alpha.run(["chmod", "0755", FETCH])
         alpha.run(["sh", "-c", f"rm -rf {FETCH}/answer.toml {FETCH}/bundle"])
         alpha.run(["rm", drop_in])
         alpha.run(["systemctl", "daemon-reload"])

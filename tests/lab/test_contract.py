@@ -204,6 +204,47 @@ def test_status_needs_no_root(mesh: Mesh, alpha: Machine) -> None:
     assert nobody(alpha, "status").stdout.startswith("node ")
 
 
+@pytest.mark.parametrize("path", [POLICY, ENROLMENT])
+def test_status_and_doctor_without_root_when_the_policy_is_roots_alone(
+    mesh: Mesh, alpha: Machine, path: str
+) -> None:
+    if path == POLICY:
+        alpha.write(POLICY, "stale_after_seconds = 1800\n")
+    alpha.wgmesh("sync")
+    alpha.run(["chmod", "0600", path])
+    try:
+        told = nobody(alpha, "status")
+        assert (told.returncode, "in-sync" in told.stdout) == (0, True)
+        shown = json.loads(nobody(alpha, "doctor", "--json").stdout)
+        assert shown["joined"]
+        assert path not in json.dumps(shown)
+        # and the limit of the policy is in force: nothing has been heard for longer than that
+        alpha.run(["touch", "-d", "31 minutes ago", "/run/wgmesh/status.json"])
+        late = nobody(alpha, "status")
+        assert (late.returncode, "the agent has not run since" in late.stdout) == (
+            (7, True) if path == POLICY else (0, False)
+        )
+    finally:
+        alpha.run(["chmod", "0644", path])
+        alpha.run(["rm", "-f", POLICY])
+
+
+def test_a_directory_in_the_place_of_the_policy(alpha: Machine) -> None:
+    alpha.run(["mkdir", POLICY])
+    try:
+        done = alpha.wgmesh("doctor", "--json", check=False)
+        (finding,) = [
+            each for each in json.loads(done.stdout)["findings"] if each["check"] == "enrolment"
+        ]
+        assert POLICY in finding["message"] and finding["fix"]
+        for words in (["status"], ["sync"]):
+            done = alpha.wgmesh(*words, check=False)
+            assert done.returncode == 1 and done.stderr.startswith(f"wgmesh: {POLICY} cannot")
+            assert len(done.stderr.splitlines()) == 2
+    finally:
+        alpha.run(["rmdir", POLICY])
+
+
 def test_status_without_root_says_so_when_the_agent_has_not_run(alpha: Machine) -> None:
     alpha.run(["rm", "/run/wgmesh/status.json"])
     done = nobody(alpha, "status")

@@ -225,6 +225,24 @@ def test_files_that_are_none(mesh: Mesh, alpha: Machine, path: str) -> None:
     assert mesh.pings("bravo", "alpha")
 
 
+@pytest.mark.parametrize("mode", ["0700", "0000"])
+def test_a_directory_that_is_closed_to_root(mesh: Mesh, alpha: Machine, mode: str) -> None:
+    """The service has no right to pass over modes; it mends the node all the same, and says so."""
+    assert fetch(alpha) == 0
+    by_user(alpha, f"chmod {mode} {FETCH}")
+    routes = alpha.run(["ip", "route", "show", "dev", "wg0"]).stdout
+    alpha.run(["ip", "route", "del", "10.40.0.0/24", "dev", "wg0"])
+    as_service = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+    done = alpha.run([*as_service, *alpha.wgmesh_argv, "sync", "--fetched"], check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    said = f"{FETCH} cannot be opened: Permission denied"
+    assert f"wgmesh: {said}\n" in done.stderr and "journalctl -u wgmesh-fetch" in done.stderr
+    assert alpha.run(["ip", "route", "show", "dev", "wg0"]).stdout == routes
+    shown = mesh.status("alpha")
+    assert (shown["state"], shown["last_sync"]["outcome"]) == ("degraded", "failed")
+    assert said in shown["reasons"][0]
+
+
 def test_root_asks_no_remote_that_the_fetch_names(mesh: Mesh, alpha: Machine) -> None:
     """An answer that pretends to be root's own, to have root fetch from a place of its choice."""
     change(mesh, "elsewhere")

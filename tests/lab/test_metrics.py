@@ -91,14 +91,38 @@ def test_a_directory_that_is_read_only(mesh: Mesh, alpha: Machine) -> None:
 
 
 def test_another_place_and_none(alpha: Machine) -> None:
-    alpha.write(POLICY, 'metrics = "/run/wgmesh.prom"\n')
+    alpha.write(POLICY, 'metrics = "/run/mine.prom"\n')
     alpha.wgmesh("sync")
-    assert "wgmesh_peer_up" in alpha.read("/run/wgmesh.prom")
+    assert "wgmesh_peer_up" in alpha.read("/run/mine.prom")
     alpha.run(["rm", FILE])
     alpha.write(POLICY, 'metrics = ""\n')
     alpha.wgmesh("sync")
     assert not alpha.exists(FILE)
     alpha.run(["rm", POLICY])
+
+
+@pytest.mark.parametrize("make", ["mkfifo X", "mkdir X", "mknod X c 1 3", "ln -s /run/kept X"])
+def test_what_is_no_plain_file_is_not_replaced(alpha: Machine, make: str) -> None:
+    alpha.write("/run/kept", "kept\n")
+    alpha.run(["sh", "-c", make.replace("X", "/run/odd.prom")])
+    look = ["stat", "-c", "%F %t %T %N", "/run/odd.prom"]
+    before = alpha.run(look).stdout
+    alpha.write(POLICY, 'metrics = "/run/odd.prom"\n')
+    try:
+        done = alpha.wgmesh("sync")
+        assert "/run/odd.prom is no plain file" in done.stderr
+        assert alpha.run(look).stdout == before
+        assert alpha.read("/run/kept") == "kept\n"
+    finally:
+        alpha.run(["rm", "-r", "/run/odd.prom", POLICY])
+
+
+def test_leaving_leaves_what_is_not_ours(mesh: Mesh) -> None:
+    bravo = mesh.world["bravo"]
+    bravo.run(["mknod", "/run/odd.prom", "c", "1", "3"])
+    bravo.write(POLICY, 'metrics = "/run/odd.prom"\n')
+    bravo.wgmesh("leave")
+    assert bravo.run(["stat", "-c", "%F", "/run/odd.prom"]).stdout.startswith("character special")
 
 
 def test_leaving_takes_them_away(mesh: Mesh, alpha: Machine) -> None:

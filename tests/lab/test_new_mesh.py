@@ -190,8 +190,8 @@ def test_joining_again_moves_no_trust(mesh: Mesh) -> None:
     alpha = mesh.world["alpha"]
     arguments = ["join", mesh.url, "--introduction"]
     tip = mesh.author.pull()
-    revoked = alpha.read(NODE).replace("[anchor]", 'revoked = ["SHA256:nobody"]\n\n[anchor]')
-    alpha.write(NODE, revoked)
+    revoked = f'revoked = ["SHA256:{"A" * 43}"]\n'
+    alpha.write(NODE, alpha.read(NODE).replace("[anchor]", f"{revoked}\n[anchor]"))
     mesh.author.push(f"{mesh.introduction}:refs/heads/main", force=True)
     try:
         alpha.wgmesh(*arguments, mesh.introduction, check=False)
@@ -203,7 +203,7 @@ def test_joining_again_moves_no_trust(mesh: Mesh) -> None:
     alpha.wgmesh("sync")
     assert status(alpha)["state"] == "in-sync"
     assert alpha.wgmesh(*arguments, tip, check=False).returncode == 2
-    assert 'revoked = ["SHA256:nobody"]' in alpha.read(NODE)
+    assert revoked in alpha.read(NODE)
     assert mesh.introduction in alpha.read(NODE)
 
 
@@ -214,6 +214,10 @@ def test_join_refuses(mesh: Mesh) -> None:
     mesh.world.forge.create("another")
     done = alpha.wgmesh("join", mesh.world.forge.url("another"), *good, check=False)
     assert (done.returncode, alpha.read(NODE)) == (2, known)
+    for other in (["--node", "omega"], ["--branch", "other"], ["--path", "other"]):
+        done = alpha.wgmesh("join", mesh.url, *good, *other, check=False)
+        assert (done.returncode, alpha.read(NODE)) == (2, known)
+        assert "has joined" in done.stderr and "as alpha" in done.stderr
 
     somebody = "SHA256:" + "A" * 43
     secret = "hunter2hunter2"
@@ -255,6 +259,16 @@ def test_join_by_a_signers_file(mesh: Mesh) -> None:
     assert mesh.author.pull() in charlie.read(NODE)  # the tip is the anchor
     again = charlie.wgmesh("join", mesh.url, "--signers", "/root/signers", "--node", "carol")
     assert again.stdout == charlie.wgmesh("join").stdout
+    known = charlie.read(NODE)
+    for code, other in (
+        (2, ["--signers", "/root/mallory", "--node", "carol"]),
+        (2, ["--signers", "/root/signers", "--node", "charlie"]),
+        (2, ["--signers", "/root/nothing"]),
+        (4, ["--signers", "/etc/hosts"]),
+    ):
+        done = charlie.wgmesh("join", mesh.url, *other, check=False)
+        assert (done.returncode, done.stdout) == (code, "") and "Traceback" not in done.stderr
+        assert charlie.read(NODE) == known
     charlie.wgmesh("leave")
     assert status(charlie, 8)["state"] == "not-joined"
 

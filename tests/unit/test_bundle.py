@@ -251,10 +251,11 @@ def bundle(commit: str, packed: bytes) -> bytes:
     return MAGIC + f"{commit} {REF}\n\n".encode() + packed
 
 
-@pytest.mark.parametrize("name", [b".git", b"..", b"a/b"])
-def test_malformed_trees_are_refused(root: Repository, name: bytes) -> None:
+@pytest.mark.parametrize("names", [[b".git"], [b".."], [b"."], [b"a/b"], [b"twice", b"twice"]])
+def test_malformed_trees_are_refused(root: Repository, names: list[bytes]) -> None:
     blob = b"x"
-    tree = b"100644 " + name + b"\0" + bytes.fromhex(object_id(BLOB, blob))
+    entry = b"\0" + bytes.fromhex(object_id(BLOB, blob))
+    tree = b"".join(b"100644 " + name + entry for name in names)
     commit = commit_of(object_id(TREE, tree))
     tip = object_id(COMMIT, commit)
     before = contents(root)

@@ -61,8 +61,9 @@ def test_the_mode_is_not_the_umasks(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old", 0o600)
-    with full_disk(1000), pytest.raises(OSError, match="File too large"):
+    with full_disk(1000), pytest.raises(OSError, match="File too large") as caught:
         write_atomic(path, b"x" * 100_000)
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert mode(path) == 0o600
     assert entries(tmp_path) == ["file"]
@@ -70,8 +71,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_directory_in_the_way_is_left(tmp_path: Path) -> None:
     (tmp_path / "file" / "inside").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="directory") as caught:
         write_atomic(tmp_path / "file", b"x")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "file"), None)
     assert entries(tmp_path) == ["file"]
 
 

@@ -128,6 +128,29 @@ def test_the_directory_is_no_link(tmp_path: Path) -> None:
         handover.read_answer(tmp_path / "fetch")
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o200, 0o600])
+def test_a_closed_directory(tmp_path: Path, mode: int) -> None:
+    """As the service meets it, which has no right to pass over modes."""
+    fetch = tmp_path / "fetch"
+    handover.write_answer(fetch, ANSWER)
+    code = (
+        "import sys; from pathlib import Path; from wgmesh import handover\n"
+        "from wgmesh.errors import WgmeshError\n"
+        "try: handover.read_answer(Path(sys.argv[1]))\n"
+        "except WgmeshError as error: print(error.message, error.hint, sep='\\n')\n"
+    )
+    argv = [sys.executable, "-c", code, str(fetch)]
+    if os.geteuid() == 0:
+        argv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--", *argv]
+    fetch.chmod(mode)
+    try:
+        said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+    finally:
+        fetch.chmod(0o755)
+    assert "Permission denied" in said[0] and "fetch" in said[0]
+    assert "journalctl" in said[1]
+
+
 def test_a_lease_holds_nobody_up(tmp_path: Path) -> None:
     handover.write_answer(tmp_path, ANSWER)
     code = (

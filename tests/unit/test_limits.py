@@ -340,3 +340,43 @@ def test_what_was_refused_does_not_fill_the_disk(
             (work.path / "noise").write_bytes(os.urandom(1 << 20))
             work.commit("Noise", {}, sign=None)
             work.git("update-ref", "refs/heads/main", work.head())
+
+
+# ---------------------------------------------------------------- of an admin
+
+
+@pytest.mark.parametrize("limit", ["--fsize=1000000", "--as=900000000", "--cpu=200"])
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+def test_a_limit_of_the_admins_own_that_is_lower_holds(
+    node: Repository, work: Workshop, limit: str, kind: str
+) -> None:
+    """As of LimitFSIZE= in a drop-in: nobody without rights can raise it, so nobody tries to."""
+    code = (
+        "import sys; from pathlib import Path; from wgmesh.repository import Repository\n"
+        "path, remote = sys.argv[1:]\n"
+        "node = Repository(Path(path))\n"
+        "tip = node.ls_remote(remote, 'main', timeout_seconds=60)\n"
+        "node.fetch(remote, 'main', tip)\n"
+        "print(node.fetched() == (tip,))\n"
+    )
+    argv = ["prlimit", limit if kind == "hard" else f"{limit}:", "--"]
+    if os.geteuid() == 0:
+        argv += ["setpriv", "--bounding-set=-sys_resource", "--"]
+    argv += [sys.executable, "-c", code, str(node.path), str(work.path)]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, cwd=CHECKOUT, timeout=SECONDS, check=False
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_no_git_gets_more_than_this_process_has() -> None:
+    code = (
+        "from wgmesh.repository.command import Limits\n"
+        "print(*Limits(file_bytes=512, cpu_seconds=60).argv)\n"
+        "print(*Limits(file_bytes=1 << 40, cpu_seconds=90, memory_bytes=1 << 40).argv)\n"
+    )
+    argv = ["prlimit", "--fsize=4096:8192", "--cpu=70", "--as=2000000000", "--"]
+    argv += [sys.executable, "-c", code]
+    small, large = subprocess.check_output(argv, text=True, cwd=CHECKOUT).splitlines()
+    assert small.startswith(f"prlimit --as={1 << 30} --cpu=60 --fsize=512 ")
+    assert large.startswith("prlimit --as=2000000000 --cpu=70 --fsize=4096 ")

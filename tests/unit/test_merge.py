@@ -127,16 +127,28 @@ class Slow(Limits):
         return ("sh", "-c", "sleep 3600")
 
 
+class Busy(Limits):
+    """What has git compute for ever, with a second to do so."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What goes in front of git: see Slow."""
+        return ("prlimit", "--cpu=1", "--", "sh", "-c", "while :; do :; done")
+
+
 def test_time_and_memory_are_bounded(
     bare: Repository, work: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = fork(work, {"b": "b"}, {"c": "c"})
     fetched(bare, work)
-    for limits in (Limits(1 << 20, cpu_seconds=0), Limits(1 << 20, memory_bytes=4 << 20)):
-        with monkeypatch.context() as patch:
-            patch.setattr(merge, "_LIMITS", limits)
-            with pytest.raises((RefusedError, WgmeshError)):
-                bare.merged(one, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "_LIMITS", Busy(1 << 20))
+        with pytest.raises(RefusedError, match="takes more than"):
+            bare.merged(one, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(merge, "_LIMITS", Limits(1 << 20, memory_bytes=4 << 20))
+        with pytest.raises((RefusedError, WgmeshError)):  # too little even to begin
+            bare.merged(one, other)
     with monkeypatch.context() as patch:
         patch.setattr(merge, "_LIMITS", Slow(1 << 20))
         patch.setattr(merge, "SECONDS", 0)

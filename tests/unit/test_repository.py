@@ -236,11 +236,14 @@ def test_a_shallow_server(work: Workshop, hub: str, node: Repository, tmp_path: 
     assert not (node.path / "shallow").exists()
 
 
+@pytest.mark.parametrize(
+    "names", [[b".."], [b"."], [b".git"], [b".GIT"], [b"a/b"], [b"twice", b"twice"]]
+)
 def test_malformed_objects_are_refused_while_fetching(
-    work: Workshop, hub: str, node: Repository
+    work: Workshop, hub: str, node: Repository, names: list[bytes]
 ) -> None:
     blob = work.git("hash-object", "-w", "--stdin", stdin=b"x")
-    tree = b"100644 ..\0" + bytes.fromhex(blob)
+    tree = b"".join(b"100644 " + name + b"\0" + bytes.fromhex(blob) for name in names)
     argv = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
     bad_tree = run(argv, work.path, stdin=tree).decode().strip()
     bad = work.git("commit-tree", "-p", "HEAD", "-m", "Dots", bad_tree)
@@ -483,6 +486,36 @@ def test_a_damaged_repository_is_made_anew(work: Workshop, hub: str, node: Repos
         node.commit(tip)
     assert node.ensure()
     assert pull(node, hub) == tip
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(f"refs/wgmesh/{name}.lock" for name in ("trusted", "anchor", "fetched", "fetched-2")),
+        *(f"{name}.lock" for name in ("packed-refs", "HEAD", "config")),
+    ],
+)
+def test_a_lock_that_a_killed_git_left_is_in_nobodys_way(
+    work: Workshop, hub: str, node: Repository, place: str
+) -> None:
+    """Nothing new is fetched, so no fetch clears it away; trust moves on all the same."""
+    first = pull(node, hub)
+    second = work.commit("More", {"mesh.toml": "two"})
+    work.git("push", "--quiet")
+    assert pull(node, hub) == second
+    node.hold([second, first])
+    run(["git", "--git-dir", str(node.path), "pack-refs", "--all"], work.path)
+    lock = node.path / place
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_bytes(b"")
+    node.keep(second)
+    assert node.kept() == second
+    lock.write_bytes(b"")
+    node.keep(first, anchor=True)
+    lock.write_bytes(b"")
+    node.hold([second])
+    assert node.fetched() == (second,)
+    assert not lock.exists()
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """wgmesh.toml and node.toml: defaults, wrong shapes, and there and back."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,19 @@ def test_values(tmp_path: Path) -> None:
         ("notify = 5\n", "notify"),
         ('notify = "tell \'the admins"\n', "notify"),
         ('metrics = "wgmesh.prom"\n', "metrics"),
+        ('metrics = "/dev/null"\n', "metrics"),
+        ('metrics = "/srv/metrics/"\n', "metrics"),
+        ('metrics = "/srv/\\u0000.prom"\n', "metrics"),
+        ('notify = "\\u0000x"\n', "notify"),
+        ("poll_interval_seconds = 604801\n", "poll_interval_seconds"),
+        ("poll_interval_seconds = 99999999999999999999\n", "poll_interval_seconds"),
+        (f"poll_interval_seconds = {'9' * 5000}\n", "wgmesh.toml"),
+        ("random_delay_seconds = 99999999999999999999\n", "random_delay_seconds"),
+        ("stale_after_seconds = 99999999999999999999\n", "stale_after_seconds"),
+        ("peer_lag_seconds = 99999999999999999999\n", "peer_lag_seconds"),
+        ("confirm_minority_seconds = 301\n", "confirm_minority_seconds"),
+        ("keep_generations = 99999999999999999999\n", "keep_generations"),
+        (f"notify = {'[' * 5000}\n", "wgmesh.toml"),
         ("metrics = false\n", "metrics"),
         ('"" = 5\n', "''"),
         ("[mesh]\n", "mesh"),
@@ -90,6 +104,28 @@ def test_what_means_nothing_is_refused(tmp_path: Path, text: str, said: str) -> 
     assert said in caught.value.message
     assert str(tmp_path / "wgmesh.toml") in caught.value.message
     assert caught.value.hint
+
+
+def test_the_largest_numbers(tmp_path: Path) -> None:
+    with pytest.raises(WgmeshError, match="too large") as caught:
+        policy(tmp_path, "poll_interval_seconds = 999999999\n")
+    assert "604800" in caught.value.hint
+    assert policy(tmp_path, "poll_interval_seconds = 604800\n").poll_interval_seconds == 604800
+
+
+@pytest.mark.parametrize("load", [load_settings, load_enrolment])
+@pytest.mark.parametrize("name", ["a directory", "a loop", "below a file"])
+def test_what_is_no_file(
+    tmp_path: Path, name: str, load: Callable[[Path], Settings | Enrolment]
+) -> None:
+    (tmp_path / "a directory").mkdir()
+    (tmp_path / "a loop").symlink_to("a loop")
+    (tmp_path / "below").write_text("")
+    path = tmp_path / ("below/a file" if name == "below a file" else name)
+    with pytest.raises(WgmeshError, match="cannot be read") as caught:
+        load(path)
+    assert str(path) in caught.value.message and caught.value.hint
+    assert not isinstance(caught.value, NotJoinedError)
 
 
 def test_did_you_mean(tmp_path: Path) -> None:

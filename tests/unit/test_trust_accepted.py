@@ -412,6 +412,21 @@ def test_a_change_of_signers_below_the_tip_must_leave_an_admin_by_now(
     assert node.look().id == healed
 
 
+def test_an_annotated_tag_at_the_branch_is_no_commit(team: Team, node: Node) -> None:
+    """A server may put one there, which git itself would not; the repair takes it away again."""
+    trusted = team.head
+    team.commit("Next", {"x": "x"})
+    team.work.git("tag", "-a", "-m", "A tag", "main-tag")
+    tag = team.work.git("rev-parse", "main-tag")
+    team.work.git("push", "--quiet", "origin", "main-tag")
+    (team.server / "refs" / "heads" / "main").write_text(f"{tag}\n")
+    error = refused(node)
+    assert error.commit == tag and f"{tag[:12]} is a tag, not a commit" in error.message
+    healed = team.run(error.hint.splitlines()[-1], "ann")
+    assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(trusted)
+
+
 def test_one_admin_left_is_told_once(team: Team, node: Node) -> None:
     two = ROLES.replace('"ops@example.com"', '"ops@example.com", "ann@example.com"')
     both = team.commit("Ann decides too", {RULES: two})
@@ -445,7 +460,37 @@ def test_a_revoked_key_approves_nothing_and_merges_nothing(team: Team, node: Nod
     team.work.git("reset", "--quiet", "--hard", "HEAD~1")
     tip = team.merge(by="ann")
     team.publish()
-    node.revoked = (team.keys.fingerprint("bob"),)
+    bob = team.keys.fingerprint("bob")
+    node.revoked = (bob,)
     assert "approvals = 2, but 1 signed it" in refused(node).message
     node.revoked = ()
-    assert node.look().id == tip
+    found = node.look()
+    assert (found.id, found.relies_on) == (tip, (bob,))
+    assert fetch.rests_on_any(found, [bob]) and not fetch.rests_on_any(found, ["SHA256:x"])
+    assert chain.describe(node.repository, tip) == found
+    node.revoked = (bob,)
+    assert "approvals = 2, but 1 signed it" in refused(node).message  # although it is trusted
+
+
+@pytest.mark.parametrize("team", [ROLES, TWO, SIGNED], indirect=True)
+def test_who_signed_what_a_forge_merged_is_revoked_afterwards(team: Team, node: Node) -> None:
+    team.branch()
+    for name in ("ann", "bob", "ops"):
+        team.commit("Ours", {name: name}, by=name)
+    for name in ("ann", "bob"):
+        team.approve(name)
+    team.main()
+    tip = team.press_merge()
+    team.publish()
+    found = node.look()
+    keys = {name: team.keys.fingerprint(name) for name in PEOPLE}
+    assert found.signer == "forge@example.com"
+    assert set(found.relies_on) == set(keys.values())
+    assert chain.describe(node.repository, tip) == found
+    other = team.node()
+    node.revoked = (keys["bob"],)
+    error = refused(node)
+    assert error.commit == team.work.git("rev-parse", "side")
+    assert "revoked on this node" in error.message
+    healed = team.run(error.hint.splitlines()[-1], "ann")
+    assert node.look().id == other.look().id == healed

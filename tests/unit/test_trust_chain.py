@@ -153,6 +153,15 @@ def test_the_trusted_commit_again(objects: Repository, work: Workshop, first: st
     assert chain.describe(objects, first).signer == "ops@example.com"
 
 
+def test_a_trusted_commit_with_the_signature_of_another(
+    objects: Repository, work: Workshop, first: str
+) -> None:
+    tip = work.edit(work.commit("Good"), lambda raw: raw.replace(b"Good", b"Evil"))
+    assert "does not match" in refusal(objects, tip, tip).message
+    with pytest.raises(RefusedError, match="does not match"):
+        chain.describe(objects, tip)
+
+
 def test_an_expired_key_on_an_inner_step(objects: Repository, work: Workshop, keys: Keys) -> None:
     expired = keys.signers("ops", "ann", ann='valid-before="20200101Z"')
     first = work.commit("Begin", {SIGNERS: expired})

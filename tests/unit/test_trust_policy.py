@@ -109,6 +109,8 @@ def test_names_in_common_are_one_person() -> None:
     who = policy.people
     assert who["a"] == who["c"] and who["b"] == who["d"] and who["a"] != who["b"]
     assert len(policy.usable()) == 2
+    chained = make(people("a,x", "b,a", "x"), Keyring(), Rules())
+    assert len(set(chained.people.values())) == len(chained.usable()) == 1
     joined = make(people("a", "b", "a,b"), Keyring(), Rules()).people
     assert joined["a"] == joined["b"]
 

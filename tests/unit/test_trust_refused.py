@@ -15,7 +15,7 @@ import pytest
 
 from wgmesh.errors import RefusedError
 
-from .signing import Keys, environment
+from .signing import EPOCH, Keys, environment
 from .team import PEOPLE, ROLES, RULES, SIGNERS, Team, refused
 
 SIGNED = 'side_commits = "signed"\n' + ROLES
@@ -393,6 +393,35 @@ def approval_of_an_earlier_step_used_again(team: Team) -> str:
     team.commit("Open again", by="ann")
     team.main()
     return team.merge("again", by="ann")
+
+
+@scenario("says approvals = 2, but 1 signed it: ann@example.com", rules=TWO)
+def approval_of_an_earlier_step_dug_up_by_dates(team: Team) -> str:
+    """Have git list what main has as if the branch brought it: its dates contradict the history."""
+    team.branch()
+    team.commit("Open", {"x": "x"}, by="ann")
+    approved = team.approve("bob")
+    team.main()
+    team.merge(by="ann")
+    team.branch("close")
+    team.commit("Close", {"x": None}, by="ann")
+    team.approve("bob")
+    team.main()
+    team.merge("close", by="ann")
+    team.work.clock = 100_000_000
+    for number in range(12):
+        team.branch(f"nothing-{number}")
+        team.commit("Nothing", {"x": f"{number}"}, by=None)
+        team.main()
+        team.merge(f"nothing-{number}", "-s", "ours", by="ann")
+    team.settle()
+    team.work.clock = EPOCH + 1000
+    main, tree = team.head, team.work.tree(approved)
+    tip = team.work.git(
+        "commit-tree", "-S", "-p", main, "-p", approved, "-m", "Again", tree, sign="ann"
+    )
+    assert approved in team.nodes[0].repository.beyond(main, [approved], 100)
+    return team.merge(tip, by="ann")
 
 
 # ---------------------------------------------------------------- the forge's buttons

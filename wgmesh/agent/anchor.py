@@ -39,6 +39,11 @@ def revoke(text: str) -> str:
             f"; it signed the trusted tip {trusted.id[:12]}, which is refused until somebody else"
             " who may signs a step on top"
         )
+    elif trusted is not None and key in trusted.relies_on:
+        said += (
+            f"; the trusted tip {trusted.id[:12]} rests on it, and is refused, unless others are"
+            " enough, until somebody who may signs a step on top"
+        )
     return said
 
 

@@ -40,6 +40,7 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Look at this machine and return what is wrong. Changes nothing; root sees more."""
     damage: list[tuple[str, str]] = []
+    root = os.geteuid() == 0
 
     def read(load: Callable[[], Value]) -> Value | None:
         try:
@@ -47,13 +48,13 @@ def diagnose() -> Diagnosis:
         except NotJoinedError:
             return None
         except WgmeshError as error:
-            damage.append((error.message, error.hint))
+            if root or not isinstance(error.__cause__, PermissionError):  # root's own is no damage
+                damage.append((error.message, error.hint))
             return None
 
     policy = read(settings.load_settings) or Settings()
     enrolment = read(settings.load_enrolment)
     joined = enrolment is not None or settings.NODE_FILE.exists()
-    root = os.geteuid() == 0
     running = read(node.running) if root and joined else None
     plan = running.plan if running is not None else None
     resolved = resolve.resolve(names(plan)) if plan is not None else {}

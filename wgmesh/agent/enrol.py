@@ -133,16 +133,30 @@ def _is_joined(request: JoinRequest) -> bool:
     except NotJoinedError:
         return False
     asked = (request.remote in known.remotes, request.branch, request.path)
+    named = request.node in (None, known.node)
     anchor = request.introduction in (None, known.anchor.commit)
     signer = request.signer in (None, known.anchor.fingerprint)
-    if asked != (True, known.branch, known.path) or not anchor or not signer:
+    given = request.signers is None or _vouches(request.signers, known.anchor)
+    same = named and anchor and signer and given
+    if asked != (True, known.branch, known.path) or not same:
         raise UsageError(
             f"this machine has joined {known.remotes[0]} ({known.branch}, {known.path}) already,"
-            f" from {known.anchor.commit[:12]} on",
+            f" as {known.node}, from {known.anchor.commit[:12]} by {known.anchor.fingerprint} on",
             "wgmesh leave comes first; wgmesh join without arguments prints the entry again; a"
             f" second remote of the same inventory goes into {settings.NODE_FILE}",
         )
     return True
+
+
+def _vouches(path: Path, anchor: Anchor) -> bool:
+    """Return whether the signers file at `path` has who signed the anchor.
+
+    Then trust starts where it would with that file. Raises RefusedError for a file that is none.
+    """
+    from wgmesh.trust import signers
+
+    found = signers.parse(_read_signers(path)).values()
+    return any(signer.key.fingerprint == anchor.fingerprint for signer in found)
 
 
 def _check_anchor(request: JoinRequest) -> None:
@@ -214,6 +228,7 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
 
 
 def _read_signers(path: Path | None) -> bytes:
+    """Return the bytes of a signers file, none without one. Raises UsageError."""
     try:
         return b"" if path is None else path.read_bytes()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -151,11 +151,16 @@ def states(
 
 
 def still_trusted(node: Node, known: VerifiedCommit) -> VerifiedCommit:
-    """Return the trusted tip. Raises RefusedError when its signer was revoked here since."""
-    if known.fingerprint not in node.enrolment.revoked:
+    """Return the trusted tip. Raises RefusedError when whom it rests on was revoked here since."""
+    if not rests_on_any(known, node.enrolment.revoked):
         return known
     with Repository(REPOSITORY_DIR) as repository:
         return verify(node, repository, known.id, known.id)
+
+
+def rests_on_any(known: VerifiedCommit, keys: Collection[str]) -> bool:
+    """Return whether one of `keys` signed a commit, or what it rests on."""
+    return not {known.fingerprint, *known.relies_on}.isdisjoint(keys)
 
 
 def start(node: Node, repository: Repository, tips: Tips) -> str:
@@ -196,12 +201,12 @@ def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterat
 
 
 def _settled(node: Node, tips: Tips, known: VerifiedCommit) -> bool:
-    """Return whether the trusted tip needs no second look: nobody revoked its signer since.
+    """Return whether the trusted tip needs no second look: whom it rests on is not revoked here.
 
     One that does not run yet is still to be read, so its objects must be there; of one that runs
     the repository itself will do.
     """
-    if known.fingerprint in node.enrolment.revoked:
+    if rests_on_any(known, node.enrolment.revoked):
         return False
     if tips.applied is not None and tips.applied.id == known.id:
         return REPOSITORY_DIR.is_dir()

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
-from wgmesh.agent import awaited, metrics, node, soak
+from wgmesh.agent import awaited, metrics, node, soak, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
-from wgmesh.files import write_atomic
+from wgmesh.files import tolerant, write_atomic
 from wgmesh.model import Change, Health
 from wgmesh.records import LastSync, RemoteState, Tips
 
 _PROBE_SECONDS = 2.0
+_LIMIT = "stale_after_seconds"
+"""Of the policy, which only root may be able to read: status.json has it beside the report."""
 
 
 def gather(me: Node) -> Gathered:
@@ -48,7 +50,7 @@ def gather(me: Node) -> Gathered:
     waiting = records.read_awaited(PLACES.state)
     if waiting and plan is not None and seen is not None:
         waiting = awaited.left(waiting, plan, seen.counters, rtt_ms, probed_at)
-    last = records.read_last_sync(PLACES.state)
+    last = spare.last_sync()
     return Gathered(
         me=me,
         running=running,
@@ -103,11 +105,11 @@ def report() -> Report:
     try:
         kept: Report = json.loads(settings.STATUS_FILE.read_bytes())
         written = settings.STATUS_FILE.stat().st_mtime
+        limit: int = kept.pop(_LIMIT, settings.Settings().stale_after_seconds)
     except (FileNotFoundError, ValueError):
         raise WgmeshError(
             "the agent has not run since boot", "run `wgmesh status` as root, or wait for a poll"
         ) from None
-    limit = settings.load_settings().stale_after_seconds
     if time.time() - written > limit:
         kept["reasons"].append(f"stale: the agent has not run since {timestamp(int(written))}")
         kept["state"] = min(kept["state"], "degraded", key=STATES.index)
@@ -117,17 +119,21 @@ def report() -> Report:
 def refresh(me: Node) -> Gathered:
     """Write the report that `status` shows without root, and the metrics; return what they tell.
 
-    Neither has a secret.
+    Neither has a secret. What cannot be written is told, no more.
     """
     have = gather(me)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
-        node.remember_endpoints(have.running.plan, have.seen)
+        with tolerant():
+            node.remember_endpoints(have.running.plan, have.seen)
     if have.awaited != records.read_awaited(PLACES.state):
-        records.write_awaited(PLACES.state, have.awaited)
+        with tolerant():
+            records.write_awaited(PLACES.state, have.awaited)
     now = time.time()
     shown = assemble(have, now)
-    data = json.dumps(shown, indent=1).encode()
-    write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
+    kept = shown | {_LIMIT: me.settings.stale_after_seconds}
+    data = json.dumps(kept, indent=1).encode()
+    with tolerant():
+        write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
     if me.settings.metrics:
         metrics.write(Path(me.settings.metrics), have, shown, now)
     return have
@@ -136,13 +142,17 @@ def refresh(me: Node) -> Gathered:
 def forget(me: Node) -> None:
     """Remove what tells of this node, and what was told: it is in no mesh any more."""
     settings.STATUS_FILE.unlink(missing_ok=True)
+    spare.forget()
     records.write_told(PLACES.state, {})
     if me.settings.metrics:
-        Path(me.settings.metrics).unlink(missing_ok=True)
+        metrics.remove(Path(me.settings.metrics))
 
 
 def tick() -> None:
-    """Probe every peer once and keep what came back: what `status` calls the last tick."""
+    """Probe every peer once and keep what came back: what `status` calls the last tick.
+
+    Raises WgmeshError when what runs cannot be read.
+    """
     running = node.running()
     if running is None or running.plan is None:
         return
@@ -165,7 +175,8 @@ def remember_probe(health: Health) -> None:
 
 def _write_tick(rtt_ms: Mapping[str, float]) -> None:
     data = json.dumps({"time": int(time.time()), "rtt_ms": dict(rtt_ms)}).encode()
-    write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
+    with tolerant():
+        write_atomic(settings.RUN_DIR / "tick.json", data, 0o644, durable=False)
 
 
 def _read_tick() -> dict[str, Any]:

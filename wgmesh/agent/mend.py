@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from wgmesh import linux, resolve
 from wgmesh.agent.status import Gathered
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.model import (
     Change,
     EndpointSet,
@@ -51,7 +51,8 @@ def mend(have: Gathered) -> bool:
 
 def _told(message: str, act: Callable[[], bool]) -> bool:
     try:
-        done = act()
+        with system_errors():
+            done = act()
     except WgmeshError as error:
         log.warning("what was lost could not be put back: %s", error.message)
         return False

@@ -4,6 +4,7 @@ Format: Prometheus' text exposition, version 0.0.4. What is not known is not exp
 """
 
 import logging
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -46,13 +47,32 @@ def exposition(have: Gathered, report: Report, now: float) -> str:
 
 
 def write(path: Path, have: Gathered, report: Report, now: float) -> None:
-    """Replace the file at `path`, if its directory is there; what fails is told, no more."""
+    """Replace the file at `path`, if its directory is there; what fails is told, no more.
+
+    What is there and no plain file, such as a device, is not ours to replace.
+    """
     if not path.parent.is_dir():
         return
     try:
+        if not _replaceable(path):
+            log.warning("%s is no plain file: no metrics are written to it", path)
+            return
         write_atomic(path, exposition(have, report, now).encode(), 0o644, durable=False)
     except OSError as error:
         log.warning("the metrics cannot be written to %s: %s", path, error.strerror)
+
+
+def remove(path: Path) -> None:
+    """Take away what write() has left at `path`, and nothing else."""
+    if path.exists() and _replaceable(path):
+        path.unlink()
+
+
+def _replaceable(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _labels(labels: Labels) -> str:

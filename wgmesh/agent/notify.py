@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wgmesh import generation, process, records, settings
-from wgmesh.agent import node
+from wgmesh.agent import node, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
@@ -109,12 +109,12 @@ def tell() -> None:
 
 def _tell(me: Node) -> None:
     """Run the command for what is new; the record is written after it, so that a kill repeats."""
-    told = records.read_told(PLACES.state)
+    told = spare.told()
     now = time.time()
     due = events(
         records.read_verdict(PLACES.state),
         records.read_quarantine(PLACES.state),
-        records.read_last_sync(PLACES.state),
+        spare.last_sync(),
         stale_after_seconds=me.settings.stale_after_seconds,
         now=now,
     )
@@ -123,7 +123,7 @@ def _tell(me: Node) -> None:
         if told.get(event.kind) != event.key:
             _run(me, event)
     if current != told:
-        records.write_told(PLACES.state, current)
+        spare.remember_told(current)
 
 
 def _run(me: Node, event: Event) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wgmesh import generation, journal, records, settings
-from wgmesh.agent import fetch, look, mend, node, notify, remote, soak, timers
+from wgmesh.agent import fetch, look, mend, node, notify, remote, soak, spare, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
 from wgmesh.errors import (
@@ -21,6 +21,8 @@ from wgmesh.errors import (
     RolledBackError,
     UnreachableError,
     WgmeshError,
+    of_system,
+    system_errors,
 )
 from wgmesh.files import locked
 from wgmesh.handover import Said
@@ -66,23 +68,20 @@ def sync(options: Options) -> Result:
     run writes nothing.
     """
     node.require_root()
-    with notify.afterwards(wanted=not options.dry_run), locked(settings.LOCK_FILE):
-        me = node.load()
-        if not options.dry_run:
-            finish_cut_short()
-            if options.retry:
-                records.write_quarantine(PLACES.state, ())
-            timers.settle(me.settings)
-        elif journal.read(PLACES.journal).phase is not Phase.IDLE:
-            raise WgmeshError("a change was cut short", "wgmesh recover comes first")
-        last = records.read_last_sync(PLACES.state) or LastSync(0, "")
-        turn = _Turn(me, options, node.tips(me), last)
+    tell = notify.afterwards(wanted=not options.dry_run)
+    with tell, system_errors(), locked(settings.LOCK_FILE):
+        turn = _Turn(node.load(), options)
         try:
-            result = turn.run()
+            with system_errors():
+                turn.begin()
+                result = turn.run()
         except (LockedError, NotJoinedError):
             raise
         except WgmeshError as error:
-            turn.record(_OUTCOMES.get(type(error), "failed"), error.message)
+            try:
+                turn.record(_OUTCOMES.get(type(error), "failed"), error.message)
+            except WgmeshError as another:
+                log.warning("%s", another.message)
             raise
         turn.record(result.outcome, result.message)
         return result
@@ -120,28 +119,65 @@ def finish_cut_short() -> bool:
 
 
 class _Turn:
-    """One turn of the loop, with what it has learnt so far."""
+    """One turn of the loop, with what it has learnt so far.
 
-    def __init__(self, me: Node, options: Options, tips: Tips, last: LastSync) -> None:
+    `whole`: no transaction is in between, so what was lost can be put back.
+    """
+
+    def __init__(self, me: Node, options: Options) -> None:
+        last = spare.last_sync() or LastSync(0, "")
         self.me = me
         self.options = options
-        self.tips = tips
+        self.tips = Tips()
         self.fetched = last.fetched
         self.heard = last.heard
         self.remotes = last.remotes
         self.commit = ""
+        self.whole = False
+
+    def begin(self) -> None:
+        """Have nothing cut short, and the policy in force. Raises WgmeshError or OSError."""
+        if not self.options.dry_run:
+            finish_cut_short()
+            self.whole = True
+            if self.options.retry:
+                records.write_quarantine(PLACES.state, ())
+            timers.settle(self.me.settings)
+        elif journal.read(PLACES.journal).phase is not Phase.IDLE:
+            raise WgmeshError("a change was cut short", "wgmesh recover comes first")
+        self.tips = node.tips(self.me)
 
     def record(self, outcome: str, reason: str) -> None:
-        """Write how the turn ended, and what `status` shows without root."""
+        """Write how the turn ended, put back what was lost, and write what `status` shows.
+
+        Raises WgmeshError, after all that, when the disk does not take it: the turn has failed
+        then. What was cut short and could not be finished is not for mending.
+        """
         if self.options.dry_run:
             return
         now = int(time.time())
         last = LastSync(now, outcome, reason, self.commit, self.fetched, self.heard, self.remotes)
-        records.write_last_sync(PLACES.state, last)
-        if outcome != "applied":
-            look.tick()
-        if mend.mend(look.refresh(self.me)):
-            look.refresh(self.me)
+
+        def failed(trouble: WgmeshError) -> LastSync:
+            said = f"{trouble.message} ({outcome}: {reason})"
+            return replace(last, outcome="failed", reason=said)
+
+        try:
+            spare.remember_sync(last, failed)
+        finally:
+            self.look_after(probed=outcome == "applied")
+
+    def look_after(self, *, probed: bool) -> None:
+        """Look at what runs, put back what was lost, and write what `status` shows."""
+        try:
+            if not probed:
+                look.tick()
+        except WgmeshError as error:
+            log.warning("%s", error.message)
+        with system_errors():
+            have = look.refresh(self.me)
+            if self.whole and mend.mend(have):
+                look.refresh(self.me)
 
     def stand(self, said: Sequence[Said], heads: Sequence[str]) -> None:
         """Note how the remotes stand."""
@@ -260,4 +296,10 @@ class _Turn:
         self.commit = tip
         if not self.options.dry_run:
             verdict = Verdict("refused", tip, error.message, error.hint, int(time.time()))
-            records.write_verdict(PLACES.state, replace(verdict, culprit=error.commit or tip))
+            verdict = replace(verdict, culprit=error.commit or tip)
+            try:
+                records.write_verdict(PLACES.state, verdict)
+            except OSError as trouble:
+                why = of_system(trouble)
+                said = f"{why.message} (refused: {error.message})"
+                raise WgmeshError(said, why.hint) from trouble

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import WgmeshError, of_system
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 """syslog(3) levels, as sd-daemon(3) wants them at the beginning of a line."""
@@ -96,8 +96,7 @@ def guard(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         code = 130
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        code = complain(WgmeshError(f"{where}{error.strerror or error}"))
+        code = complain(of_system(error))
     return _finish(code)
 
 

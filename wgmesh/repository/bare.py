@@ -299,9 +299,12 @@ class Repository:
     # ------------------------------------------------------------ git
 
     def _update_ref(self, ref: str, commit: str) -> None:
+        transfer.clear(self.path)  # who writes refs has wgmesh's own lock: git's are dead ones'
         outcome = self._git("update-ref", ref, full_id(commit))
         if outcome.status:
-            raise WgmeshError(f"cannot keep {commit[:12]}: {outcome.said}", "fetch again")
+            raise WgmeshError(
+                f"cannot keep {commit[:12]}: {outcome.said}", f"check the disk of {self.path}"
+            )
 
     def _resolve(self, name: str) -> str | None:
         outcome = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name)

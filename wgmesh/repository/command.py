@@ -1,6 +1,7 @@
 """How git is started: through GitPython, with an environment and configuration of our own."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,8 @@ _TOO_MUCH = (
 class Limits:
     """What a git command may take, that works on what a stranger has sent.
 
-    An object can be thousands of times as large as the pack that it comes in.
+    An object can be thousands of times as large as the pack that it comes in. What this process may
+    take is the most that git may: an admin's own limit holds, and cannot be raised without rights.
     """
 
     file_bytes: int
@@ -89,12 +91,17 @@ class Limits:
         """What goes in front of git: prlimit(1)."""
         return (
             "prlimit",
-            f"--as={self.memory_bytes}",
-            f"--cpu={self.cpu_seconds}",
-            f"--fsize={self.file_bytes}",
+            f"--as={_within(resource.RLIMIT_AS, self.memory_bytes)}",
+            f"--cpu={_within(resource.RLIMIT_CPU, self.cpu_seconds)}",
+            f"--fsize={_within(resource.RLIMIT_FSIZE, self.file_bytes)}",
             "--core=0",
             "--",
         )
+
+
+def _within(kind: int, wanted: int) -> int:
+    """Return `wanted`, or what this process has of that resource when it is less."""
+    return min([wanted, *(n for n in resource.getrlimit(kind) if n != resource.RLIM_INFINITY)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@
 make nodes differ. So it writes into a directory that goes away, and everything is spelled out.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +36,8 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
     """
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
+    import tempfile  # which a poll has no use for
+
     with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:
         outcome = command.run(
             git_dir,

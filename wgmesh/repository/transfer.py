@@ -110,7 +110,8 @@ def clear(git_dir: Path) -> None:
     process at a time works on the repository, so nobody misses them.
     """
     packs, refs = git_dir / "objects" / "pack", git_dir / "refs"
-    left = [*packs.glob("tmp_*"), *packs.glob("*.keep"), *git_dir.glob("*.lock")]
+    left = [*packs.glob("tmp_*"), *packs.glob("*.keep"), *packs.glob("*.lock")]
+    left += [*git_dir.glob("*.lock"), *(git_dir / "objects").glob("*.lock")]
     for path in (*left, *refs.rglob("*.lock")):
         with suppress(FileNotFoundError):
             path.unlink()

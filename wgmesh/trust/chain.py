@@ -68,16 +68,17 @@ def verify(
     found = line.find(walk, trusted, tip, branch)
     first = before = walk.commit(trusted)
     who: Signed | None = None
+    others = set[Signed]()
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
     for commit in walk.commits(found.commits[::-1]):
         clock = now if commit.id == tip else None
         who, kind = walk.steps.signed(commit, before, clock, join=join)
-        walk.steps.check(commit, before, who, kind, clock)
+        others = walk.steps.check(commit, before, who, kind, clock)
         before, join = commit, False
     _check_left(walk, first, before, now)
     assert who is not None  # a line is never empty
-    return _verified(before, who)
+    return _verified(before, who, others)
 
 
 def judge(
@@ -187,7 +188,8 @@ def describe(
 ) -> VerifiedCommit:
     """Return a commit that was accepted before, with its signer, for people.
 
-    Its signature must still be right. The signer's name comes from the files of its first parent,
+    Its signature must still be right, and so must those of others on whom it rests, as far as its
+    first parent shows that. The signer's name comes from the files of its first parent,
     else of another parent, else its own; an SSH key that none of them has, as after `join
     --signers`, is named by fingerprint. Raises RefusedError.
     """
@@ -267,12 +269,33 @@ def _described(walk: Walk, commit_id: str) -> VerifiedCommit:
         except RefusedError:  # a parent without trust files that can be read names nobody
             continue
     try:
-        return _verified(commit, walk.signatures.anybody(commit, policies))
+        who = walk.signatures.anybody(commit, policies)
     except RefusedError as error:
         raise walk.refused(commit, error.message, error.hint) from None
+    return _verified(commit, who, _others(walk, commit, who))
 
 
-def _verified(commit: Commit, who: Signed) -> VerifiedCommit:
+def _others(walk: Walk, commit: Commit, who: Signed) -> set[Signed]:
+    """Return on whom besides `who` it rests that a commit was accepted after its first parent.
+
+    Of a join, or a tip that a signers file admitted, nobody is known. Raises the refusal when
+    revocations have taken away what it rests on.
+    """
+    if len(commit.parents) < 2:
+        return set()
+    before = walk.commit(commit.parents[0])
+    before_revoking = Walk(walk.objects, walk.hint, gpg=walk.signatures.gpg)
+    try:
+        _, kind = before_revoking.steps.signed(commit, before, None, join=False)
+        found = before_revoking.steps.check(commit, before, who, kind, None)
+    except RefusedError:
+        return set()
+    if walk.signatures.revoked.intersection(each.fingerprint for each in found):
+        found = walk.steps.check(commit, before, who, kind, None)
+    return found
+
+
+def _verified(commit: Commit, who: Signed, others: Collection[Signed] = ()) -> VerifiedCommit:
     return VerifiedCommit(
         id=commit.id,
         tree=commit.tree,
@@ -281,4 +304,5 @@ def _verified(commit: Commit, who: Signed) -> VerifiedCommit:
         author=commit.author,
         subject=commit.subject,
         time=commit.time,
+        relies_on=tuple(sorted({each.fingerprint for each in others} - {who.fingerprint})),
     )

@@ -24,8 +24,8 @@ def check(
     sides: Sides,
     authorities: Authorities,
     refuse: Refuse,
-) -> None:
-    """Return when `commit`, signed by a forge, is a merge of what people under `base` signed.
+) -> set[Signed]:
+    """Return who signed what `commit`, signed by a forge, merges: each a person under `base`.
 
     `changed` are the trust files that it changes. With `clock`, who signed the tip of the merged
     branch must be valid then, and so must the admin who signed such a change. Raises the refusal
@@ -39,10 +39,9 @@ def check(
     if tip is None or commit.parents[0] != base.commit.id:
         rule = f"{forge}has {base.short} elsewhere than as first parent"
         raise refuse(commit, rule, f"an admin of {base.short} merges it by hand: git merge -S")
-    signed = [
-        sides.person(side, commit, base, clock if side.id == tip else None).name
-        for side in sides.brought(commit, base)
-    ]
+    signed = set[Signed]()
+    for side in sides.brought(commit, base):
+        signed.add(sides.person(side, commit, base, clock if side.id == tip else None))
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
     if changed and not _admin_signed(commit, tip, base, clock, sides, authorities):
@@ -51,6 +50,7 @@ def check(
         raise refuse(commit, rule, instead)
     if not sides.is_clean_merge(commit):
         raise refuse(commit, f"{forge}has a tree that merging its parents does not give", BUTTON)
+    return signed
 
 
 def _admin_signed(

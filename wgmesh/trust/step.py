@@ -72,17 +72,17 @@ class Steps:
 
     def check(
         self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float | None
-    ) -> None:
-        """Return when `commit`, signed by `who`, may follow `before`; see signed().
+    ) -> set[Signed]:
+        """Return on whom else it rests that `commit`, signed by `who`, may follow `before`.
 
-        With `clock` all who answer for it must be valid then. When it changes trust files, they
-        must leave people who can go on; that somebody's key expires, or is revoked on this node, is
-        no fault of a commit that does not. Raises RefusedError.
+        See signed(). With `clock` all who answer for it must be valid then. When it changes trust
+        files, they must leave people who can go on; that somebody's key expires, or is revoked on
+        this node, is no fault of a commit that does not. Raises RefusedError.
         """
         base = Base(before, self.authorities.policy(before))
         changed = self.authorities.changed(commit, before)
         if kind is Kind.FORGE_MERGE:
-            forge.check(
+            others = forge.check(
                 commit,
                 base,
                 who,
@@ -92,25 +92,33 @@ class Steps:
                 authorities=self.authorities,
                 refuse=self._refuse,
             )
-            self._check_approvals(commit, base, set(), clock)
+            others |= self._check_approvals(commit, base, None, clock)
         else:
             if base.policy.role(who.names) is not Role.ADMIN:
                 self._check_editor(commit, base, who, changed, join=kind is Kind.JOIN)
-            self._check_rules(commit, base, who, clock)
+            others = self._check_rules(commit, base, who, clock)
         if changed:
             self.usable(commit, None)
+        return others
 
-    def _check_rules(self, commit: Commit, base: Base, who: Signed, clock: float | None) -> None:
-        """Raise the refusal when `commit`, signed by a person, breaks a rule of trust.toml."""
+    def _check_rules(
+        self, commit: Commit, base: Base, who: Signed, clock: float | None
+    ) -> set[Signed]:
+        """Return on whom else `commit`, signed by a person, rests by the rules of trust.toml.
+
+        Raises the refusal when it breaks one.
+        """
         rules = base.policy.rules
         if rules.mainline is Mainline.MERGE and len(commit.parents) < 2:
             rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
-        if not self._takes_nothing(commit, base):
-            if rules.side_commits is SideCommits.SIGNED:
-                for side in self.sides.brought(commit, base):
-                    self.sides.person(side, commit, base, None)
-            self._check_approvals(commit, base, {base.policy.people[who.name]}, clock)
+        if self._takes_nothing(commit, base):
+            return set()
+        others = set[Signed]()
+        if rules.side_commits is SideCommits.SIGNED:
+            for side in self.sides.brought(commit, base):
+                others.add(self.sides.person(side, commit, base, None))
+        return others | self._check_approvals(commit, base, who, clock)
 
     def _check_editor(
         self, commit: Commit, base: Base, who: Signed, changed: list[str], *, join: bool
@@ -143,16 +151,21 @@ class Steps:
         )
 
     def _check_approvals(
-        self, commit: Commit, base: Base, people: set[str], clock: float | None
-    ) -> None:
-        """Raise the refusal unless `people` and those who signed what it brings are enough."""
+        self, commit: Commit, base: Base, who: Signed | None, clock: float | None
+    ) -> set[Signed]:
+        """Return who has approved what `commit` brings, where several people must have signed it.
+
+        `who` signed it, if a person did. Raises the refusal when they are not enough.
+        """
         wanted, tip = base.policy.rules.approvals, base.other(commit)
         if wanted == 1:
-            return
+            return set()
+        found = set[Signed]()
         if tip is not None:
             tree = self._read(tip).tree
-            found = self.sides.signers(commit, base, clock, lambda side: side.tree == tree)
-            people = people | {base.policy.people[who.name] for who in found}
+            found = set(self.sides.signers(commit, base, clock, lambda side: side.tree == tree))
+        everyone = found if who is None else {who, *found}
+        people = {base.policy.people[each.name] for each in everyone}
         asks = f"{FILE_NAME} of {base.short} says approvals = {wanted}, but "
         if len(people) < wanted:
             instead = (
@@ -164,3 +177,4 @@ class Steps:
         if not self.sides.is_clean_merge(commit):
             instead = f"merge main into the branch, sign that again, then: {BY_HAND}"
             raise self._refuse(commit, f"{asks}others signed other files than it has", instead)
+        return found

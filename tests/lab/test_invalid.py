@@ -164,7 +164,9 @@ def good(mesh: Mesh) -> dict[str, str]:
 def before(mesh: Mesh, good: dict[str, str]) -> tuple[str, ...]:
     """Return what the node of all cases was before the first."""
     assert good.keys() == {MESH, ALPHA, BRAVO}
-    return whole(mesh.world["alpha"], but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"})
+    return whole(
+        mesh.world["alpha"], but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}
+    )
 
 
 def spoilt(case: Bad, good: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,10 @@ unit: venv ## the tests that need neither root nor namespaces
 soak: venv ## the tests of signatures, many times as many of them (PYTEST="-k name -x" for some)
 	WGMESH_SOAK=1 $(PYTHON) -m pytest --numprocesses auto --timeout 7200 tests/unit/test_trust_*.py $(PYTEST)
 
+mutants: venv ## which changes of wgmesh/trust/ no test notices; hours (FILES="sshkey.py" for some)
+	$(PYTHON) -m pip --disable-pip-version-check install -q mutmut==3.8.1
+	$(PYTHON) -m tests.mutate $(FILES)
+
 fleet: venv checker ## booted Debian machines, as root (PYTEST="-k name -x" for some)
 	$(PYTHON) -m tests.fleet.roots
 	$(PYTHON) -m pytest tests/fleet $(PYTEST)
@@ -60,4 +64,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit soak fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean
+.PHONY: help demo test unit soak mutants fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

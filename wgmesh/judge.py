@@ -4,7 +4,7 @@ The rules are those of the page "Applying and rolling back". A peer counts only 
 up at baseline, and its tunnel works whichever plausible version of the inventory its end runs.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -136,10 +136,17 @@ def proven(peer: StrictPeer, echoed: frozenset[Address], life: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict and the sentence that goes with it."""
+    """A verdict and the sentence that goes with it; `lost` and `remote_lost` are what is missed."""
 
     verdict: Verdict
     reason: str = ""
+    lost: tuple[StrictPeer, ...] = ()
+    remote_lost: bool = False
+
+    @property
+    def suspects(self) -> bool:
+        """True when there is something to look at once the change is taken back."""
+        return bool(self.lost) or self.remote_lost
 
 
 def judge(
@@ -157,25 +164,31 @@ def judge(
     Echo peers and the remote are decided at `most_seconds`, silent peers at `silent_seconds`;
     a minority waits until `minority_seconds`, longer than a neighbour's own way back.
     """
-    missing = [peer for peer in strict if peer.public_key not in alive]
+    missing = tuple(peer for peer in strict if peer.public_key not in alive)
     remote_missing = remote_before and remote_now is not True
     if not missing and not remote_missing:
         return Judgement(Verdict.CONFIRM)
     if elapsed_seconds < windows.most_seconds:
         return Judgement(Verdict.WAIT)
     if remote_missing:
-        return Judgement(Verdict.UNDO, "the git remote is no longer reachable")
+        reason = "the git remote is no longer reachable"
+        return Judgement(Verdict.UNDO, reason, missing, remote_lost=True)
     decided = [
         peer
         for peer in missing
         if peer.proof is Proof.ECHO or elapsed_seconds >= windows.silent_seconds
     ]
-    names = ", ".join(peer.name for peer in missing[:5]) + (" …" if len(missing) > 5 else "")
     if decided and 2 * len(decided) >= len(strict):
-        return Judgement(
-            Verdict.UNDO, f"{len(decided)} of {len(strict)} tunnels that worked were lost: {names}"
-        )
+        return Judgement(Verdict.UNDO, _lost(len(decided), strict, missing), missing)
     if elapsed_seconds >= windows.minority_seconds:
-        lost = f"{len(missing)} of {len(strict)} tunnels that worked were lost: {names}"
-        return Judgement(Verdict.UNDO, lost)
+        return Judgement(Verdict.UNDO, _lost(len(missing), strict, missing), missing)
     return Judgement(Verdict.WAIT)
+
+
+def _lost(count: int, strict: Sequence[StrictPeer], missing: Sequence[StrictPeer]) -> str:
+    return f"{count} of {len(strict)} tunnels that worked were lost: {listed(missing)}"
+
+
+def listed(peers: Sequence[StrictPeer]) -> str:
+    """Return the names of `peers`, not more than five."""
+    return ", ".join(peer.name for peer in peers[:5]) + (" …" if len(peers) > 5 else "")

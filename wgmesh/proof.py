@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from wgmesh import linux, probe
@@ -28,7 +28,8 @@ class Trial:
     `fits` is asked about the peers whose tunnel the change alters, and of those about the ones
     whose preshared key it alters: after how many seconds do they work by themselves, None when they
     wait for the other end. `remote` asks the git remote and says whether it answered,
-    `remote_before` whether it did at baseline.
+    `remote_before` whether it did at baseline. `doubtful` were lost in an attempt before and did
+    not come back when that was undone: only a sign of life counts for them.
     """
 
     plan: NodePlan
@@ -36,13 +37,14 @@ class Trial:
     remote: Callable[[], bool]
     remote_before: bool
     windows: Windows
+    doubtful: frozenset[str] = frozenset()
 
 
-def measure(plan: NodePlan, observed: Observed) -> Health:
+def measure(plan: NodePlan, observed: Observed, doubtful: Collection[str] = ()) -> Health:
     """Return the health of the peers of `plan` that the device has now, within 6 s.
 
     A peer that does not echo is silent-but-alive when its counters moved meanwhile or its last
-    handshake is younger than a session can be.
+    handshake is younger than a session can be; the latter says nothing of the `doubtful` ones.
     """
     link = observed.state.link
     if link is None:
@@ -61,7 +63,7 @@ def measure(plan: NodePlan, observed: Observed) -> Health:
             rtt = min(answers[address] for address in echoed)
             peers[key] = PeerHealth(Proof.ECHO, rtt, echoed)
         elif shows_life(observed.counters.get(key), counters.get(key)) or (
-            0 <= now - latest < SESSION_SECONDS
+            key not in doubtful and 0 <= now - latest < SESSION_SECONDS
         ):
             peers[key] = PeerHealth(Proof.SILENT)
         else:
@@ -69,12 +71,45 @@ def measure(plan: NodePlan, observed: Observed) -> Health:
     return Health(peers)
 
 
-def look_again(plan: NodePlan, strict: Sequence[StrictPeer]) -> list[str]:
-    """Probe the strict peers once more, after the way back; return the names of those not heard."""
-    keys = {peer.public_key: peer.echoed for peer in strict if peer.echoed}
-    targets = {p.public_key: keys[p.public_key] for p in plan.peers if p.public_key in keys}
-    answers = probe.round_trips(plan.interface, targets, BASELINE_SECONDS)
-    return [peer.name for peer in strict if not peer.echoed <= answers.keys()]
+def speak_up(plan: NodePlan) -> None:
+    """Send every peer a packet, so that it learns the port that this node is found at now."""
+    with probe.Prober(plan.interface) as prober:
+        prober.send({address for peer in plan.peers for address in peer.addresses})
+
+
+def comes_back(
+    plan: NodePlan,
+    lost: Sequence[StrictPeer],
+    remote: Callable[[], bool] | None,
+    seconds: float,
+) -> bool:
+    """Return True as soon as anything that was lost is back, False after `seconds`.
+
+    To be asked once a change is undone: what stays away was not lost by it. `remote` is None when
+    that was not lost, `plan` has the addresses that were asked before.
+    """
+    interface = plan.interface
+    end = time.monotonic() + seconds
+    before = linux.counters(interface)
+    missing = {peer.public_key for peer in lost}
+    addresses = {a for peer in plan.peers if peer.public_key in missing for a in peer.addresses}
+    silent = [peer.public_key for peer in lost if peer.proof is Proof.SILENT]
+    asked = _Remote(remote) if remote is not None else None
+    with probe.Prober(interface) as prober:
+        while True:
+            prober.send(addresses)
+            if prober.receive(min(1.0, max(0.0, end - time.monotonic()))):
+                return True
+            now = linux.counters(interface) if silent else {}
+            if any(shows_life(before.get(key), now.get(key)) for key in silent):
+                return True
+            if asked is not None and asked.answer:
+                return True
+            if time.monotonic() >= end:
+                break
+    if asked is not None:
+        asked.stop()
+    return False
 
 
 def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Health]:

@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
@@ -17,7 +17,7 @@ from wgmesh.diff import diff, split
 from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
-from wgmesh.judge import Judgement, Roles, Verdict, roles
+from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
 from wgmesh.model import Health, KernelState, Proof
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
@@ -73,6 +73,9 @@ class Outcome:
     """How it ended; `reason` is empty when the change was confirmed.
 
     `device` is why no interface could be made: all is as it was, and the change not to blame.
+    `innocent`: what was lost did not come back either when the change was undone, so it was lost
+    for another reason: the peers `lost` by public key, or with `remote_lost` the git remote.
+    `handshakes` are the latest ones from before the change.
     """
 
     confirmed: bool
@@ -80,6 +83,10 @@ class Outcome:
     health: Health = field(default_factory=lambda: Health({}))
     roles: Roles = field(default_factory=Roles)
     device: DeviceError | None = None
+    innocent: bool = False
+    lost: frozenset[str] = frozenset()
+    remote_lost: bool = False
+    handshakes: Mapping[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -111,7 +118,7 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
         baseline = Health({})
         if trial is not None and observed.state.link is not None:
             log.info("looking which tunnels work now")
-            baseline = proof.measure(trial.plan, observed)
+            baseline = proof.measure(trial.plan, observed, trial.doubtful)
         target = proposal.target(observed.state)
         parts = _roles(trial, target, observed.state, baseline)
         record = journal.begin(
@@ -139,7 +146,8 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
             log.warning("%s: the watchdog ends by itself", error.message)
         if outcome.device is not None:
             raise outcome.device
-        return outcome
+        before = {key: seen.latest_handshake for key, seen in observed.counters.items()}
+        return replace(outcome, handshakes=before)
 
 
 def _roles(
@@ -202,11 +210,30 @@ def _attempt(
         except OSError as error:
             log.warning("the quarantine cannot be recorded: %s", error.strerror)
     _undo(places, record)
-    if trial is not None and strict:
-        silent = proof.look_again(trial.plan, strict)
-        if silent:
-            log.warning("back on the old configuration; not heard yet: %s", ", ".join(silent))
-    return Outcome(confirmed=False, reason=judgement.reason, roles=parts, device=device)
+    if trial is not None and device is None:
+        proof.speak_up(trial.plan)
+    lost = frozenset(peer.public_key for peer in judgement.lost)
+    return Outcome(
+        confirmed=False,
+        reason=judgement.reason,
+        roles=parts,
+        innocent=trial is not None and judgement.suspects and _is_innocent(trial, judgement),
+        lost=lost,
+        remote_lost=judgement.remote_lost,
+        device=device,
+    )
+
+
+def _is_innocent(trial: Trial, judgement: Judgement) -> bool:
+    """Return whether nothing of what was lost comes back now that the change is undone."""
+    remote = trial.remote if judgement.remote_lost else None
+    seconds = trial.windows.minority_seconds
+    if proof.comes_back(trial.plan, judgement.lost, remote, seconds):
+        return False
+    names = [listed(judgement.lost)] if judgement.lost else []
+    names += ["the git remote"] if judgement.remote_lost else []
+    log.warning("away without the change as well: %s", " and ".join(names))
+    return True
 
 
 def _settle(places: Places, record: Journal) -> None:

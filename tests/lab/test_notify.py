@@ -189,6 +189,22 @@ def test_a_program_that_hangs(mesh: Mesh, alpha: Machine) -> None:
     sync(alpha, 0)
 
 
+def test_a_program_that_says_too_much_and_leaves_something_behind(
+    mesh: Mesh, alpha: Machine
+) -> None:
+    """Nobody keeps what it says, and who waits for it does so no longer than it lives itself."""
+    policy(alpha, last="sleep 600 & yes | head -c 200000000")
+    before = len(told(alpha))
+    forge_a_commit(mesh, "chat")
+    argv = ["prlimit", "--as=500000000", "--", *alpha.wgmesh_argv, "sync"]
+    done = alpha.run(argv, check=False)
+    assert done.returncode == 4 and len(told(alpha)) == before + 1
+    assert "notify command failed" not in done.stderr and len(done.stderr) < 5000
+    wait_until(lambda: alpha.pids("sleep") == [], 5, "nothing is left")
+    take_back(mesh)
+    sync(alpha, 0)
+
+
 @pytest.mark.parametrize(
     ("last", "said"), [("echo no mail today >&2; exit 3", "no mail today"), ("kill $$", "failed")]
 )

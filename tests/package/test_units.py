@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from wgmesh.agent.messenger import SECONDS
+
 TREE = Path(__file__).parents[2]
 UNITS = sorted(
     path for path in (TREE / "systemd").iterdir() if path.suffix in (".service", ".timer")
@@ -42,6 +44,14 @@ def test_starts_what_the_package_has(unit: Path) -> None:
     started = [line for key in ("ExecStart", "ExecStop", "ExecReload") for line in lines(unit, key)]
     assert bool(started) == (unit.suffix == ".service")
     assert {line.split()[0] for line in started} <= PROGRAMS
+
+
+def test_the_command_has_its_time() -> None:
+    """What messenger.SECONDS says, and a little for Python; and then an end of all it started."""
+    unit = TREE / "systemd" / "wgmesh-notify.service"
+    (start,), (stop,) = lines(unit, "TimeoutStartSec"), lines(unit, "TimeoutStopSec")
+    assert SECONDS < int(start.removesuffix("s")) <= SECONDS + 2 and int(stop[:-1]) <= 2
+    assert not lines(unit, "KillMode") and not lines(unit, "RemainAfterExit")
 
 
 def test_drop_in_keeps_the_rest_of_wg_quick() -> None:

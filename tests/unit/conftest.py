@@ -1,7 +1,10 @@
 """Settings for the whole folder."""
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # How long one example takes says more about the machine's load than about the code; pytest-timeout
@@ -10,6 +13,19 @@ from hypothesis import settings
 if "WGMESH_SOAK" in os.environ:
     settings.register_profile("soak", deadline=None, max_examples=20_000)
     settings.load_profile("soak")
+elif "WGMESH_MUTANT" in os.environ:
+    settings.register_profile("mutant", deadline=None, derandomize=True, max_examples=30)
+    settings.load_profile("mutant")
 elif "CI" not in os.environ:
     settings.register_profile("wgmesh", deadline=None)
     settings.load_profile("wgmesh")
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """Undo what a command line run in this process did to the log."""
+    logger = logging.getLogger("wgmesh")
+    before = (logger.handlers, logger.level, logger.propagate, logging.raiseExceptions)
+    yield
+    logger.handlers, level, logger.propagate, logging.raiseExceptions = before
+    logger.setLevel(level)

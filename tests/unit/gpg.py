@@ -38,9 +38,9 @@ class GpgHome:
         return {"GNUPGHOME": str(self.path)}
 
     def gpg(self, *args: str, stdin: bytes = b"", at: str = "") -> bytes:
-        """Run gpg, at a made-up time if given, and return its output."""
+        """Run gpg, at a made-up time that stands still if given, and return its output."""
         argv = ["gpg", "--batch", "--quiet", "--yes", "--pinentry-mode", "loopback"]
-        argv += ["--passphrase", "", *(["--faked-system-time", at] if at else []), *args]
+        argv += ["--passphrase", "", *(["--faked-system-time", f"{at}!"] if at else []), *args]
         return run(argv, self.path, stdin=stdin, env=self.environment)
 
     def make(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.judge import (
+    Judgement,
     StrictPeer,
     Verdict,
     Windows,
@@ -128,6 +129,27 @@ def test_remote(before: bool, now: bool | None, seconds: float, expected: Verdic
 def test_a_remote_that_has_not_answered_by_16_s_is_lost() -> None:
     # A way that is cut swallows packets: the usual loss is no answer at all, not a refusal.
     assert verdict(ECHOES, 0, 16, before=True, now=None) is UNDO
+
+
+def test_what_is_missed_is_told_with_the_verdict() -> None:
+    def judged(lost: int, seconds: float, now: bool | None) -> Judgement:
+        alive = frozenset(peer.public_key for peer in ECHOES[lost:])
+        return judge(
+            ECHOES,
+            alive,
+            remote_before=True,
+            remote_now=now,
+            elapsed_seconds=seconds,
+            windows=Windows(),
+        )
+
+    most = judged(2, 16, True)
+    assert (most.lost, most.remote_lost, most.suspects) == (ECHOES[:2], False, True)
+    few = judged(1, 45, True)
+    assert (few.lost, few.remote_lost) == (ECHOES[:1], False)
+    remote = judged(0, 16, False)
+    assert (remote.lost, remote.remote_lost, remote.suspects) == ((), True, True)
+    assert not judged(0, 1, True).suspects and not Judgement(UNDO, "a command failed").suspects
 
 
 def test_a_lost_remote_outweighs_a_minority() -> None:

@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_written_is_told(
 ) -> None:
     (tmp_path / "wgmesh.prom").mkdir()
     write(tmp_path / "wgmesh.prom", WELL, assemble(WELL, NOW), NOW)
-    assert "cannot be written" in caplog.text
+    assert "wgmesh.prom is no plain file" in caplog.text
 
 
 # ---------------------------------------------------------------- dashboard and alerts

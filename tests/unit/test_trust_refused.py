@@ -366,6 +366,22 @@ def approved_by_the_forge(team: Team) -> str:
     return team.merge(by="ann")
 
 
+@scenario("says approvals = 2, but 1 signed it: ann@example.com", rules=TWO)
+def approved_by_an_expired_key(team: Team) -> str:
+    expired = team.keys.signers(*PEOPLE, "forge", bob='valid-before="20200101Z"')
+    team.branch("expiry")
+    team.commit("Bob has expired", {SIGNERS: expired})
+    team.approve("ann")
+    team.main()
+    team.merge("expiry", by="ops")
+    team.settle()
+    team.branch()
+    team.commit("Mine", {"x": "x"}, by="ann")
+    team.approve("bob")
+    team.main()
+    return team.merge(by="ann")
+
+
 @scenario("says approvals = 2, but 1 signed it: bob@example.com", rules=TWO)
 def forge_merge_with_one_approval(team: Team) -> str:
     team.branch()
@@ -576,6 +592,21 @@ def forge_merge_of_signers_changed_after_the_admin_signed(team: Team) -> str:
     team.branch()
     team.commit("One key less", {SIGNERS: team.keys.signers("ops", "ann", "forge")})
     team.commit("One key more", {SIGNERS: team.keys.signers(*PEOPLE, "forge", "eve")}, by="ann")
+    team.main()
+    return team.press_merge()
+
+
+@scenario(f"{VOUCHES}changes allowed_signers, which no admin signed on the branch")
+def forge_merge_of_an_expired_admins_change_of_signers(team: Team) -> str:
+    rules = ROLES.replace('"ops@example.com"', '"ops@example.com", "bob@example.com"')
+    expired = {"ops": 'valid-before="20200101Z"'}
+    signers = team.keys.signers(*PEOPLE, "forge", **expired)
+    team.commit("Bob decides too", {RULES: rules})
+    team.commit("Ops has expired", {SIGNERS: signers}, by="bob")
+    team.settle()
+    team.branch()
+    team.commit("Eve may", {SIGNERS: signers + team.keys.signers("eve")})
+    team.commit("And a node", {"x": "x"}, by="ann")
     team.main()
     return team.press_merge()
 

@@ -170,7 +170,7 @@ def test_what_nobody_can_run_does_not_count(
     broken = push(work, node, {"mesh.toml": "[mesh"})
     tip = push(work, node, {"mesh.toml": MESH} | nodes(entry(1), entry(2, 51820, "ssh_port = 1\n")))
     asked = change(node, tip, "e" * 40, old, broken, old, previous=old)
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, logger="wgmesh"):
         assert asked.fits(frozenset({two}), frozenset()) == {two: 0}
     assert broken in caplog.text and "e" * 40 in caplog.text
 

@@ -18,9 +18,12 @@ from wgmesh.model import Node as NodeEntry
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
-from wgmesh.transaction import Proposal, execute
+from wgmesh.transaction import Outcome, Proposal, execute
 
 log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+"""To apply a change: what else is lost meanwhile is no reason to go on for ever."""
 
 
 class Landing:
@@ -227,7 +230,7 @@ class Landing:
         log.info("applying %s as generation %d", self.short, manifest.number)
         counters = linux.counters(plan.interface)
         renamed = awaited.renamed_keys(previous, plan, counters, time.time())
-        outcome = execute(proposal, PLACES)
+        outcome = self.attempt(proposal)
         if not outcome.confirmed:
             raise RolledBackError(
                 f"{self.short} was applied, found harmful and rolled back: {outcome.reason}",
@@ -236,12 +239,39 @@ class Landing:
         look.remember_probe(outcome.health)
         waiting = (outcome.roles.coordinated | renamed) - outcome.health.peers.keys()
         self.expect(model, plan, waiting)
+        manifest = replace(manifest, number=generation.booted(PLACES.generations) or 0)
         self.applied(manifest)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
         if previous is None:
             adopt.hand_to_boot(plan.interface)
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"
         return Result("applied", text)
+
+    def attempt(self, proposal: Proposal) -> Outcome:
+        """Carry out `proposal`; again when what was lost by it turns out to be away without it.
+
+        Who was away then only counts when it shows life.
+        """
+        for left in reversed(range(_ATTEMPTS)):
+            known = records.read_quarantine(PLACES.state), records.read_verdict(PLACES.state)
+            outcome = execute(proposal, PLACES)
+            trial = proposal.trial
+            if outcome.confirmed or not outcome.innocent or trial is None or not left:
+                break
+            records.write_quarantine(PLACES.state, known[0])
+            records.write_verdict(PLACES.state, known[1])
+            log.warning("so the change is not to blame: it is applied again")
+            number = generation.next_number(PLACES.generations)
+            proposal = replace(
+                proposal,
+                manifest=replace(proposal.manifest, number=number),
+                trial=replace(
+                    trial,
+                    doubtful=trial.doubtful | outcome.lost,
+                    remote_before=trial.remote_before and not outcome.remote_lost,
+                ),
+            )
+        return outcome
 
     def expect(self, model: Inventory, plan: NodePlan, waiting: frozenset[str]) -> None:
         """Remember the peers whose tunnel waits until their end has changed as well."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from wgmesh import generation, journal, probe, records, settings, watchdog
+from wgmesh import generation, journal, proof, records, settings, watchdog
 from wgmesh.agent import adopt, look, node
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
@@ -217,8 +217,7 @@ def _speak_up() -> None:
     try:
         current = node.running()
         if current is not None and current.plan is not None:
-            with probe.Prober(current.plan.interface) as prober:
-                prober.send({each for peer in current.plan.peers for each in peer.addresses})
+            proof.speak_up(current.plan)
     except WgmeshError as error:
         log.warning("%s", error.message)
 

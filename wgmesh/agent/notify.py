@@ -4,24 +4,23 @@ Each event is told once, and again when it is another one: a record says which w
 the turn has given the lock back, so that nobody waits for it.
 """
 
-import json
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from wgmesh import generation, process, records, settings
+from wgmesh import generation, records, settings
 from wgmesh.agent import node, spare
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.records import LastSync, Quarantined, Verdict
+from wgmesh.trust.commit import plain
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10
 LOCK_FILE = settings.RUN_DIR / "notify.lock"
 
 REFUSED, ROLLED_BACK, STALE = "refused", "rolled-back", "stale"
@@ -63,7 +62,8 @@ def events(
     if last is not None and now - last.fetched > stale_after_seconds:
         since = timestamp(last.fetched) or "ever"
         reason = f"no remote has answered since {since}"
-        hint = last.reason or "wgmesh doctor looks at the way there"
+        reason += f"; the last turn: {last.reason}" if last.reason else ""
+        hint = "wgmesh doctor looks at the way there"
         found.append(Event(STALE, str(last.fetched), reason, hint, "", int(now)))
     return tuple(found)
 
@@ -127,19 +127,13 @@ def _tell(me: Node) -> None:
 
 
 def _run(me: Node, event: Event) -> None:
-    import shlex
+    from wgmesh.agent import messenger
 
-    argv = shlex.split(me.settings.notify)
-    facts = describe(me, event)
-    text = json.dumps(facts, indent=1) + "\n"
-    env = {
-        f"WGMESH_{name.upper()}": "" if value is None else str(value).replace("\0", "")
-        for name, value in facts.items()
-    }
     try:
-        process.run(argv, stdin=text.encode(), env=env, timeout_seconds=SECONDS)
+        messenger.deliver(me.settings.notify, describe(me, event))
     except WgmeshError as error:
-        log.warning("the notify command failed: %s", error.message)
+        hint = f" ({error.hint})" if error.hint else ""
+        log.warning("the notify command failed: %s%s", plain(error.message, 400), hint)
     else:
         log.info("told by the notify command: %s", event.kind)
 

@@ -17,7 +17,7 @@ from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import make_directory
 from wgmesh.handover import Answer, Request, Said
-from wgmesh.repository import MissingBaseError, Repository
+from wgmesh.repository import MissingBaseError, Repository, advice
 from wgmesh.trust.commit import plain
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 PROOF_SECONDS = 15  # within the first confirm window; a slower remote proves nothing
 UNIT_SECONDS = 370  # its TimeoutStartSec, and a little
 _TRIES = 3
+_SAYS = "the fetch says:"
 
 
 class Way(enum.Enum):
@@ -118,28 +119,32 @@ def news(answer: Answer, source: Source) -> News:
     """Return what an answer has of the remotes in `source`.
 
     Raises UnreachableError when there is no tip, RefusedError when a remote sent what git refuses,
-    WgmeshError when the fetch failed otherwise.
+    WgmeshError when the fetch failed otherwise. What it says is told as its words, and what to do
+    is root's own to say.
     """
+    hint = advice(answer.error)
     match answer.outcome:
         case "reached":
             return _news(answer, source)
         case "unreachable":
-            often = f" ({answer.failures} polls in a row: they ask less often now)"
-            raise UnreachableError(
-                answer.error + (often if answer.failures > 1 else ""), answer.hint
-            )
+            often = f"{answer.failures} polls in a row have failed, they are fewer now; "
+            before = often if answer.failures > 1 else ""
+            raise UnreachableError(f"{before}{_SAYS} {answer.error}", hint)
         case "refused":
-            raise RefusedError(answer.error, answer.hint, answer.refused)
+            raise RefusedError(f"{_SAYS} {answer.error}", hint, answer.refused)
         case _:
-            raise WgmeshError(f"the fetch failed: {answer.error}", answer.hint)
+            why = f"see why: journalctl -u {handover.UNIT}"
+            raise WgmeshError(f"the fetch has failed; {_SAYS} {answer.error}", why)
 
 
 def _news(answer: Answer, source: Source) -> News:
     known = {one.remote: one for one in answer.said}
+    unasked = Said("", reason="it was not asked")
     said = []
     for remote in source.remotes:
-        one = known.get(handover.shown(remote)) or Said("", reason="it was not asked")
-        said.append(replace(one, remote=remote))
+        one = known.get(handover.shown(remote), unasked)
+        reason = f"{_SAYS} {one.reason}" if answer.run and one is not unasked else one.reason
+        said.append(replace(one, remote=remote, reason=reason if one.reason else ""))
     if not any(one.commit for one in said):
         raise UnreachableError(
             "the fetch asked other remotes than node.toml names", "the next poll asks these"
@@ -230,7 +235,7 @@ def _fetch(source: Source, *, everything: bool = False, only_ask: bool = False) 
     finally:
         settings.REQUEST_FILE.unlink(missing_ok=True)
     raise WgmeshError(
-        "the fetch left no answer" + (f": {said}" if said else ""),
+        "the fetch left no answer" + (f"; {said}" if said else ""),
         f"see why: journalctl -u {handover.UNIT}",
     )
 
@@ -244,7 +249,8 @@ def _run(seconds: float) -> str:
     said = process.run_distrusted(
         as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
-    return plain(said.strip().partition(b"\n")[0], 200)
+    first = plain(said.strip().partition(b"\n")[0], 200)
+    return f"{_SAYS} {first}" if first else ""
 
 
 def as_user(argv: list[str]) -> list[str]:

@@ -104,6 +104,12 @@ def _fetch(_: Namespace) -> int:
     return 0
 
 
+def _notify(_: Namespace) -> int:
+    from wgmesh.agent import messenger
+
+    messenger.become()
+
+
 def _declare_status(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--watch", action="store_true", help="again every two seconds")
@@ -232,6 +238,14 @@ COMMANDS = (
         "wgmesh fetch",
         nothing,
         _fetch,
+        hidden=True,
+    ),
+    Command(
+        "notify",
+        "become the notify command, told the event that waits: what wgmesh-notify.service does",
+        "wgmesh notify",
+        nothing,
+        _notify,
         hidden=True,
     ),
     Command(

@@ -4,11 +4,12 @@ from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
 from wgmesh.repository.checkout import commit_id, files_at, trailer_words
 from wgmesh.repository.reader import full_id
-from wgmesh.repository.remote import check_branch, check_remote, ssh_host
+from wgmesh.repository.remote import advice, check_branch, check_remote, ssh_host
 
 __all__ = [
     "MissingBaseError",
     "Repository",
+    "advice",
     "check_branch",
     "check_remote",
     "commit_id",

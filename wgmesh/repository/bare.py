@@ -10,7 +10,7 @@ from wgmesh.repository import bundle, command, directory, merge, transfer
 from wgmesh.repository.command import Limits
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader, full_id
-from wgmesh.repository.remote import ACCESS, check_branch, check_remote
+from wgmesh.repository.remote import ACCESS, NOT_GIVEN, advice, check_branch, check_remote
 from wgmesh.trust.commit import plain
 from wgmesh.trust.objects import Entry, Stream
 
@@ -100,8 +100,8 @@ class Repository:
         self._fetch(remote, full_id(expected), timeout_seconds)
         if self._resolve(FETCHED_REF) != expected:
             raise UnreachableError(
-                f"{plain(remote, 200)} has {branch} at {expected[:12]} but did not give it",
-                "try again; if it stays so, the server is a shallow clone or contradicts itself",
+                f"{plain(remote, 200)} has {branch} at {expected[:12]} {NOT_GIVEN}",
+                advice(NOT_GIVEN),
             )
 
     def _fetch(self, remote: str, source: str, timeout_seconds: float) -> None:

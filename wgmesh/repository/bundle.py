@@ -15,6 +15,7 @@ from typing import BinaryIO
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.files import sync_directory
 from wgmesh.repository import command
+from wgmesh.repository.remote import MALFORMED, advice
 
 MAGIC = b"# v2 git bundle\n"
 _LARGEST_HEAD_BYTES = 64 << 10
@@ -157,10 +158,7 @@ def _git(
     if outcome.status == 0:
         return
     if "fsck error" in outcome.stderr:
-        raise RefusedError(
-            f"the remote sent an object that git refuses: {outcome.said}",
-            "push commits that git itself has written",
-        )
+        raise RefusedError(f"the remote {MALFORMED}: {outcome.said}", advice(MALFORMED))
     raise _broken(outcome.said)
 
 

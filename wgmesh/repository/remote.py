@@ -183,6 +183,29 @@ _TROUBLES = (
 )
 """What git, ssh or curl say, and what to do."""
 
+NO_BRANCH = "answers, but has no branch"
+NOT_GIVEN = "but did not give it"
+MALFORMED = "sent an object that git refuses"
+TOO_MUCH = "sent more than a node takes"
+_OWN_WORDS = (
+    (NO_BRANCH, "push the branch, or join with another --branch"),
+    (NOT_GIVEN, "try again; if it stays so, the server is a shallow clone or contradicts itself"),
+    (MALFORMED, "push commits that git itself has written"),
+    (
+        TOO_MUCH,
+        "an inventory with its history is far smaller: take large files out of the branch",
+    ),
+)
+"""What wgmesh says of a remote, and what to do."""
+
+
+def advice(said: str) -> str:
+    """Return what to do about a remote of which that is said: one of a fixed list, whoever says it.
+
+    What is told as advice to root must not come from somebody who may have been taken over.
+    """
+    return next((hint for sign, hint in (*_OWN_WORDS, *_TROUBLES) if sign in said), _CHECK)
+
 
 def unreachable(remote: str, outcome: Outcome) -> UnreachableError:
     """Return the error for a remote that did not do as asked."""

@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from wgmesh import process
-from wgmesh.errors import RefusedError, UnreachableError
+from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.repository import command
 from wgmesh.repository.command import Limits
-from wgmesh.repository.remote import unreachable
+from wgmesh.repository.remote import MALFORMED, NO_BRANCH, TOO_MUCH, advice, unreachable
 from wgmesh.trust.commit import plain
 
 LARGEST_PACK_BYTES = 512 << 20
@@ -19,6 +19,7 @@ LARGEST_REPOSITORY_BYTES = 2 << 30
 """What was refused stays until then, for it is judged at each poll."""
 
 _LARGEST_REFS_BYTES = 1 << 20
+_FULL = ("Out of diskspace", "No space left on device", "Disk quota exceeded")
 _SETTINGS = ("fetch.unpackLimit=1",)  # all in one file, whose size has a limit
 
 
@@ -56,10 +57,7 @@ def ask(
         commit, _, name = line.partition("\t")
         if name == ref and re.fullmatch(r"[0-9a-f]{40}", commit):
             return commit
-    raise UnreachableError(
-        f"{plain(remote, 200)} answers, but has no branch {branch}",
-        "push the branch, or join with another --branch",
-    )
+    raise UnreachableError(f"{plain(remote, 200)} {NO_BRANCH} {branch}", advice(NO_BRANCH))
 
 
 def fetch(
@@ -74,7 +72,8 @@ def fetch(
     """Fetch `source`, a full ref or id, with all its objects, and put `target` there.
 
     Raises UnreachableError when the remote does not give it in time, RefusedError when git finds an
-    object malformed or when what comes is larger than LARGEST_PACK_BYTES or needs too much memory.
+    object malformed or when what comes is larger than LARGEST_PACK_BYTES or needs too much memory,
+    WgmeshError when there is no room for it.
     """
     # No tidying up: what was fetched of another remote before has no ref yet.
     options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"]
@@ -92,15 +91,14 @@ def fetch(
         return
     clear(git_dir)
     if "fsck error" in outcome.stderr:
-        raise RefusedError(
-            f"{plain(remote, 200)} sent an object that git refuses: {outcome.said}",
-            "push commits that git itself has written",
-        )
+        raise RefusedError(f"{plain(remote, 200)} {MALFORMED}: {outcome.said}", advice(MALFORMED))
     if outcome.too_much:
-        raise RefusedError(
-            f"{plain(remote, 200)} sent more than a node takes: {outcome.said}",
-            f"an inventory with its history has far less than {LARGEST_PACK_BYTES >> 20} MiB: take"
-            " large files out of the branch",
+        raise RefusedError(f"{plain(remote, 200)} {TOO_MUCH}: {outcome.said}", advice(TOO_MUCH))
+    own = [line for line in outcome.stderr.splitlines() if not line.startswith("remote:")]
+    if any(sign in line for line in own for sign in _FULL):
+        raise WgmeshError(
+            f"what {plain(remote, 200)} has cannot be written to {git_dir}: {outcome.said}",
+            "df shows which file system is full: make room there",
         )
     raise unreachable(remote, outcome)
 

@@ -1,0 +1,1 @@
+"""Mutation testing of wgmesh/trust/: `make mutants`, by hand."""

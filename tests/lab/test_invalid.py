@@ -17,6 +17,9 @@ from wgmesh.cli.main import main
 
 MESH, ALPHA, BRAVO = "mesh.toml", "nodes/alpha.toml", "nodes/bravo.toml"
 CHARLIE, DELTA = "nodes/charlie.toml", "nodes/delta.toml"
+RECORDS = {"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml", "soak.toml"}
+"""What a turn remembers of any tip."""
+
 KEYS = [f"{letter * 42}A=" for letter in "cd"]
 EXIT = 'exit_nodes = ["alpha"]\n'
 STAR = 'topology = "star"\n'
@@ -164,9 +167,7 @@ def good(mesh: Mesh) -> dict[str, str]:
 def before(mesh: Mesh, good: dict[str, str]) -> tuple[str, ...]:
     """Return what the node of all cases was before the first."""
     assert good.keys() == {MESH, ALPHA, BRAVO}
-    return whole(
-        mesh.world["alpha"], but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}
-    )
+    return whole(mesh.world["alpha"], but=RECORDS)
 
 
 def spoilt(case: Bad, good: Mapping[str, str]) -> dict[str, str]:
@@ -252,7 +253,7 @@ def test_a_bad_inventory_is_refused(
     assert first["message"] in said[0] and said[1].strip()
     assert "Traceback" not in done.stderr
 
-    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}) == before
+    assert whole(alpha, but=RECORDS) == before
     status = json.loads(alpha.read("/run/wgmesh/status.json"))  # quicker than to ask again
     assert status["state"] == "invalid"
     assert status["candidate"]["id"] == commit
@@ -272,7 +273,7 @@ def test_a_good_commit_replaces_it(
     author.commit({**{f: t for f, t in extra.items() if f not in good}, **good}, "Good again")
     author.push()
     alpha.wgmesh("sync")
-    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}) == before
+    assert whole(alpha, but=RECORDS) == before
     status = mesh.status("alpha")
     assert (status["state"], status["reasons"]) == ("in-sync", [])
 

@@ -30,7 +30,7 @@ setsid sh -c 'trap "" TERM; sleep 654' &
 mv "$HOME/new" "$HOME/$WGMESH_EVENT"
 exec >&3 2>&3
 """
-CHATTY = 'yes "$WGMESH_REASON" | head -c 50000000\n'
+CHATTY = 'yes "$WGMESH_REASON" | head -c 5000000\n'
 HANGS = "sleep 654\n"
 
 

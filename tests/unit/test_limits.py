@@ -92,7 +92,7 @@ def test_a_hundred_thousand_unsigned_commits(node: Repository, work: Workshop) -
     oldest = work.git("rev-list", "--first-parent", "--max-count=1", f"--skip={COMMITS - 1}", tip)
     start = time.monotonic()
     found = verdict(node, work, trusted, tip)
-    assert time.monotonic() - start < SECONDS / 3
+    assert time.monotonic() - start < SECONDS
     assert found.error == "RefusedError"
     assert f"commit {oldest[:12]}" in found.message and "not signed" in found.message
     assert found.peak_bytes < MEMORY_BYTES
@@ -122,7 +122,7 @@ def test_a_file_of_gigabytes(node: Repository, work: Workshop, name: str) -> Non
     tip = with_large_file(work, name)
     start = time.monotonic()
     found = verdict(node, work, trusted, tip)
-    assert time.monotonic() - start < SECONDS / 3
+    assert time.monotonic() - start < SECONDS
     assert found.error == "RefusedError"
     assert f"has {BLOB_BYTES} bytes, more than {1 << 20}" in found.message
     assert found.peak_bytes < MEMORY_BYTES
@@ -171,7 +171,7 @@ def test_a_pack_bomb_from_a_server(node: Repository, bomb: Callable[[], bytes]) 
         pytest.raises(RefusedError, match="sent more than a node takes"),
     ):
         node.fetch(server.url, "main", TIP, timeout_seconds=SECONDS)
-    assert time.monotonic() - start < SECONDS / 3
+    assert time.monotonic() - start < SECONDS
     assert not left_behind(node)
 
 

@@ -211,6 +211,10 @@ class _Turn:
             observed = linux.observe(interface, ()).state
             linux.apply(diff(elsewhere(observed, moves), observed))
         self.moved = True
+        # what came meanwhile came from where the peer was before
+        there = glance.peers(interface)
+        fresh = {key: (there[key].handshake, there[key].rx_bytes) for key in moves if key in there}
+        self.memory = replace(self.memory, seen={**self.memory.seen, **fresh})
         for key, endpoint in moves.items():
             log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh.files import write_atomic
-from wgmesh.select import Watch
+from wgmesh.select import Life, Standing, Watch
 
 FAILOVER = "failover.json"
+EXITS = "exits.json"
 
 _JSON: dict[object, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,)}
 _KINDS = {each.name: _JSON.get(each.type, (list,)) for each in fields(Watch)}
@@ -76,11 +77,9 @@ def read_failover(directory: Path) -> Failover:
 
 
 def _watch(values: Mapping[str, Any]) -> Watch:
-    """Return a watch of plain values. Raises ValueError for one of another kind."""
-    for name, value in values.items():
-        if type(value) not in _KINDS[name]:
-            raise ValueError(f"{name} is something else")
-    return Watch(**{**values, "tried": tuple(map(str, values.get("tried", ())))})
+    """Return a watch of plain values. Raises ValueError or KeyError for one of another kind."""
+    plain = _typed(_KINDS, values)
+    return Watch(**plain | {"tried": tuple(map(str, values.get("tried", ())))})
 
 
 def write_failover(directory: Path, memory: Failover) -> None:
@@ -121,3 +120,98 @@ def followed(
     return replace(
         memory, generation=generation, interface=interface, watched=watched, watches=kept
     )
+
+
+# ---------------------------------------------------------------- exits
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """An exit to choose from; `address` is its first in the mesh.
+
+    `versions` are those of which it may carry the default route.
+    """
+
+    name: str
+    public_key: str
+    address: str
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """The exit selector's memory. A node that uses no exits has none.
+
+    `targets` are what is probed through an exit; `lives` are those of tunnels by name, and of
+    uplinks by `NAME/VERSION`. `holder` is the key of the peer that has the default routes of
+    `families`, by choice; `direct`: none works, and traffic leaves without one. `lent`: a probe may
+    have left a peer with a target. `kernel` is what the kernel said when all was in place,
+    `override` the exit that the admin last named.
+    """
+
+    generation: str = ""
+    interface: str = ""
+    exits: tuple[Exit, ...] = ()
+    primary: str = ""
+    manual: bool = False
+    block: bool = True
+    interval: int = 20
+    targets: tuple[str, ...] = ()
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
+    holder: str = ""
+    families: tuple[int, ...] = (4, 6)
+    direct: bool = False
+    lent: bool = False
+    measured_at: float = 0.0
+    retested_at: float = 0.0
+    kernel: str = ""
+    override: str = ""
+
+
+def read_exits(directory: Path) -> Steering:
+    """Return the exit selector's memory; an empty one when there is none."""
+    try:
+        table = json.loads((directory / EXITS).read_bytes())
+        values = _typed(_STEERING, table)
+        values["exits"] = tuple(
+            Exit(str(name), str(key), str(address), tuple(map(int, versions)))
+            for name, key, address, versions in table["exits"]
+        )
+        values["targets"] = tuple(map(str, table["targets"]))
+        values["families"] = tuple(map(int, table["families"]))
+        values["standing"] = Standing(**_typed(_STANDING, table["standing"]))
+        values["lives"] = {
+            str(name): Life(**_typed(_LIFE, each)) for name, each in table["lives"].items()
+        }
+        return Steering(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Steering()
+
+
+def write_exits(directory: Path, memory: Steering | None) -> None:
+    """Keep the exit selector's memory until the machine goes down; None takes it away."""
+    if memory is None:
+        (directory / EXITS).unlink(missing_ok=True)
+        return
+    table = {name: getattr(memory, name) for name in Steering.__slots__}
+    table["exits"] = [
+        (each.name, each.public_key, each.address, each.versions) for each in memory.exits
+    ]
+    table["standing"] = asdict(memory.standing)
+    table["lives"] = {name: asdict(life) for name, life in memory.lives.items()}
+    write_atomic(directory / EXITS, json.dumps(table).encode(), 0o644, durable=False)
+
+
+_KINDS_OF_JSON = _JSON | {bool: (bool,)}
+_STEERING = {each.name: _KINDS_OF_JSON.get(each.type, (list, dict)) for each in fields(Steering)}
+_STANDING = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Standing)}
+_LIFE = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Life)}
+
+
+def _typed(kinds: Mapping[str, tuple[type, ...]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values by name. Raises ValueError or KeyError for one of another kind."""
+    for name, value in values.items():
+        if type(value) not in kinds[name]:
+            raise ValueError(f"{name} is something else")
+    return dict(values)

@@ -26,6 +26,14 @@ ROUTE_PROTOCOL = 101
 NFT_TABLE = "wgmesh"
 """Our one nftables table: `inet wgmesh`."""
 
+EXIT_TABLE = 101
+"""The routing table that leads to the exit."""
+
+DIRECT_MARK = 0x101
+TUNNEL_MARK = 0x102
+MARK_MASK = 0xFFF
+"""What leaves by the uplink, WireGuard's own packets; Tailscale's bits, 0xff0000, stay clear."""
+
 DEFAULT_PORT = 51820
 DEFAULT_MTU = 1420
 MAIN_TABLE = 254
@@ -235,6 +243,33 @@ class Rule:
     source: Prefix | None = None
     destination: Prefix | None = None
     suppress_prefixlength: int | None = None
+    uid: int | None = None  # whose sockets; of packets made here
+    udp_source: int | None = None
+    udp_destination: int | None = None  # either port, or both, means UDP only
+
+
+@dataclass(frozen=True, slots=True)
+class Uplinks:
+    """What of this machine's own networks does not go through an exit, as it is at this moment.
+
+    `prefixes` are directly connected or routed by something narrower than a default; `addresses`
+    are those of the interfaces that lead to the internet.
+    """
+
+    prefixes: tuple[Prefix, ...] = ()
+    addresses: tuple[IPv4Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exempt:
+    """What of this machine leaves by the uplink although an exit is in use.
+
+    `fetch_uid` asks the git remote, `time_uids` keep the clock, `prefixes` are the admin's.
+    """
+
+    fetch_uid: int | None = None
+    time_uids: tuple[int, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,10 @@ def _up_to_date(memory: Failover) -> Failover | None:
         and (spelled := tuple(map(str, peer.endpoints)))
         and (len(spelled) > 1 or not peer.endpoints[0].literal)
     }
+    if running.plan.exits is not None:  # whose memory is what starts the exit selector's unit
+        from wgmesh.agent import exits
+
+        exits.up_to_date(history.read_exits(settings.RUN_DIR))
     fresh = history.followed(memory, confirmed, running.plan.interface, watched)
     history.write_failover(settings.RUN_DIR, fresh)
     return fresh
@@ -211,6 +215,10 @@ class _Turn:
             observed = linux.observe(interface, ()).state
             linux.apply(diff(elsewhere(observed, moves), observed))
         self.moved = True
+        # what came meanwhile came from where the peer was before
+        there = glance.peers(interface)
+        fresh = {key: (there[key].handshake, there[key].rx_bytes) for key in moves if key in there}
+        self.memory = replace(self.memory, seen={**self.memory.seen, **fresh})
         for key, endpoint in moves.items():
             log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
 

@@ -56,6 +56,7 @@ def gather(me: Node) -> Gathered:
         rtt_ms=tick.get("rtt_ms", {}),
         probed_at=tick.get("time", 0),
         failover=history.read_failover(settings.RUN_DIR),
+        steering=history.read_exits(settings.RUN_DIR),
         uptime=glance.clock(),
     )
 
@@ -108,6 +109,8 @@ def forget(me: Node) -> None:
     """Remove what tells of this node, and what was told: it is in no mesh any more."""
     settings.STATUS_FILE.unlink(missing_ok=True)
     records.write_told(PLACES.state, {})
+    for name in (history.FAILOVER, history.EXITS):
+        (settings.RUN_DIR / name).unlink(missing_ok=True)
     if me.settings.metrics:
         Path(me.settings.metrics).unlink(missing_ok=True)
 

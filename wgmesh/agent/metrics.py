@@ -242,4 +242,10 @@ def _ways(have: Gathered, report: Report) -> Iterator[Family]:
         live = link.peers.get(exit_node.public_key)
         carries = live is not None and any(not each.prefixlen for each in live.allowed_ips)
         samples.append(({"exit": exit_node.name}, int(carries)))
+    yield (
+        "exit_switches_total",
+        "counter",
+        "How often another exit, or none, came into use since the machine started.",
+        _number(have.steering.standing.switches),
+    )
     yield "exit_active", "gauge", "1 for the exit in use, 0 for the other candidates.", samples

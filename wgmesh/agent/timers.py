@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from wgmesh import linux
+from wgmesh.agent import node
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.settings import Settings
@@ -14,7 +15,8 @@ from wgmesh.settings import Settings
 log = logging.getLogger(__name__)
 
 FAILOVER = "wg-failover.timer"
-UNITS = ("wgmesh-sync.timer", FAILOVER)
+EXITS = "wg-exit-selector.timer"
+UNITS = ("wgmesh-sync.timer", FAILOVER, EXITS)
 DROP_IN = Path("/run/systemd/system/wgmesh-sync.timer.d/wgmesh.conf")
 
 
@@ -43,10 +45,18 @@ def disable() -> None:
 
 def enable_one(unit: str) -> None:
     """Start one timer, now and at each boot. Raises WgmeshError where there is none."""
+    node.require_root()
     if not (linux.systemd.running() and linux.systemd.exists(unit)):
         raise WgmeshError(f"{unit} is not installed here", "the package wgmesh brings it")
     linux.systemd.enable(unit)
     linux.systemd.start(unit)
+
+
+def disable_one(unit: str) -> None:
+    """Stop one timer, and have it started at no boot; none there is fine. Raises WgmeshError."""
+    node.require_root()
+    if linux.systemd.running() and linux.systemd.exists(unit):
+        linux.systemd.disable(unit)
 
 
 def drop_in(settings: Settings) -> str:

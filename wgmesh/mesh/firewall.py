@@ -30,14 +30,16 @@ def firewall(
     forwards: bool,
     relays: bool,
     nat_interfaces: Sequence[str],
+    guard: Sequence[Chain] = (),
 ) -> Firewall | None:
-    """Return the table for a node, or None when it neither forwards nor translates.
+    """Return the table for a node, or None when it neither forwards, translates nor uses exits.
 
     `forwards`: between the mesh and whatever lies behind the node; `relays`: from peer to peer
     only; `nat_interfaces`: mesh sources that leave there take the node's address (both families).
+    `guard` are the chains of a node that uses exits.
     """
     if not (forwards or relays or nat_interfaces):
-        return None
+        return from_chains(guard) if guard else None
     into, outof = f'oifname "{interface}"', f'iifname "{interface}"'
     # Hosts beyond the mesh think in 1500 bytes; not all of them hear "fragmentation needed".
     clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
@@ -62,7 +64,7 @@ def firewall(
             for cidr in mesh_cidr
         ]
         chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
-    return from_chains(chains)
+    return from_chains([*guard, *chains])
 
 
 def from_chains(chains: Iterable[Chain]) -> Firewall:
@@ -70,10 +72,28 @@ def from_chains(chains: Iterable[Chain]) -> Firewall:
     lines = [f"{TABLE} {{"]
     for name, hook, rules in chains:
         lines += [f"\tchain {name} {{", f"\t\t{hook}; policy accept;"]
-        lines += [f'\t\t{rule} comment "{tag(rule)}"' for rule in dict.fromkeys(rules)]
+        lines += map(_line, dict.fromkeys(rules))
         lines.append("\t}")
     text = "\n".join([*lines, "}", ""])
     return Firewall(firewall_tags(text), text)
+
+
+def altered(
+    firewall: Firewall, *, above: tuple[str, Sequence[str]] | None = None, without: str = ""
+) -> Firewall:
+    """Return the table with rules put in above one that it has, or without one."""
+    lines: list[str] = []
+    for line in firewall.text.split("\n"):
+        if above is not None and line == _line(above[0]):
+            lines += map(_line, above[1])
+        if not without or line != _line(without):
+            lines.append(line)
+    text = "\n".join(lines)
+    return Firewall(firewall_tags(text), text)
+
+
+def _line(rule: str) -> str:
+    return f'\t\t{rule} comment "{tag(rule)}"'
 
 
 def tag(rule: str) -> str:

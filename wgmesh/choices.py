@@ -14,12 +14,13 @@ from wgmesh.model import Endpoint, NodePlan, Peer, Prefix, Uplinks
 class Choices:
     """What is in force by choice; peers are named by public key, "" is as the plan has it.
 
-    `endpoints` were chosen by the failover. `exit` carries the default routes of `families`.
-    `direct`: no exit works, and the inventory wants traffic to leave without one. `lent` are
-    prefixes that a peer carries for the length of a probe.
+    `endpoints` were chosen by the failover, `hub` carries the rest of a star, `exit` the default
+    routes of `families`. `direct`: no exit works, and the inventory wants traffic to leave without
+    one. `lent` are prefixes that a peer carries for the length of a probe.
     """
 
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    hub: str = ""
     exit: str = ""
     families: tuple[int, ...] = (4, 6)
     direct: bool = False
@@ -31,7 +32,27 @@ def applied(plan: NodePlan, choices: Choices, uplinks: Uplinks) -> NodePlan:
 
     A choice that the plan does not know (any more) changes nothing.
     """
-    return plan if plan.exits is None else _steered(plan, choices, uplinks)
+    through = _through(plan, choices.hub)
+    return through if plan.exits is None else _steered(through, choices, uplinks)
+
+
+def _through(plan: NodePlan, hub: str) -> NodePlan:
+    """Return the plan of a spoke with `hub` in force; the other hubs carry what they own."""
+    if plan.hubs is None:
+        return plan
+    keys = {each.public_key for each in plan.hubs.candidates}
+    if hub not in keys:
+        return plan
+    carried = {*plan.hubs.carried}
+    peers = []
+    for peer in plan.peers:
+        if peer.public_key in keys:
+            prefixes = [prefix for prefix in peer.allowed_ips if prefix not in carried]
+            prefixes += plan.hubs.carried if peer.public_key == hub else ()
+            peers.append(replace(peer, allowed_ips=tuple(topology.sort(prefixes))))
+        else:
+            peers.append(peer)
+    return replace(plan, peers=tuple(peers))
 
 
 def _steered(plan: NodePlan, choices: Choices, uplinks: Uplinks) -> NodePlan:

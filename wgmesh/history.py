@@ -34,6 +34,37 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """An exit, or a hub, to choose from; `address` is its first in the mesh.
+
+    `versions` are those of which an exit may carry the default route.
+    """
+
+    name: str
+    public_key: str
+    address: str
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hubs:
+    """What a spoke remembers of its hubs; empty where there is no choice.
+
+    `holder` is the key of the one in force, `through` the life of what comes back through it from
+    `targets`; `muted` are those that did not forward, and since when.
+    """
+
+    hubs: tuple[Exit, ...] = ()
+    by_latency: bool = False
+    targets: tuple[str, ...] = ()
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    through: Life = field(default_factory=Life)
+    standing: Standing = field(default_factory=Standing)
+    holder: str = ""
+    muted: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """The failover's memory; mappings are by public key, but `resolved`: by endpoint.
 
@@ -49,6 +80,7 @@ class Failover:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resolved_at: float = 0.0
+    hubs: Hubs = field(default_factory=Hubs)
 
     def chosen(self) -> dict[str, str]:
         """Return the endpoints in force by our choice, by public key."""
@@ -71,6 +103,7 @@ def read_failover(directory: Path) -> Failover:
             seen={key: (int(one), int(two)) for key, (one, two) in table["seen"].items()},
             resolved={name: tuple(map(str, every)) for name, every in table["resolved"].items()},
             resolved_at=float(table["resolved_at"]),
+            hubs=_hubs(table["hubs"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Failover()
@@ -96,6 +129,7 @@ def write_failover(directory: Path, memory: Failover) -> None:
         "seen": dict(memory.seen),
         "resolved": dict(memory.resolved),
         "resolved_at": memory.resolved_at,
+        "hubs": _hubs_table(memory.hubs),
     }
     write_atomic(directory / FAILOVER, json.dumps(table).encode(), 0o644, durable=False)
 
@@ -123,19 +157,6 @@ def followed(
 
 
 # ---------------------------------------------------------------- exits
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """An exit to choose from; `address` is its first in the mesh.
-
-    `versions` are those of which it may carry the default route.
-    """
-
-    name: str
-    public_key: str
-    address: str
-    versions: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +195,11 @@ def read_exits(directory: Path) -> Steering:
     try:
         table = json.loads((directory / EXITS).read_bytes())
         values = _typed(_STEERING, table)
-        values["exits"] = tuple(
-            Exit(str(name), str(key), str(address), tuple(map(int, versions)))
-            for name, key, address, versions in table["exits"]
-        )
+        values["exits"] = _exits(table["exits"])
         values["targets"] = tuple(map(str, table["targets"]))
         values["families"] = tuple(map(int, table["families"]))
         values["standing"] = Standing(**_typed(_STANDING, table["standing"]))
-        values["lives"] = {
-            str(name): Life(**_typed(_LIFE, each)) for name, each in table["lives"].items()
-        }
+        values["lives"] = _lives(table["lives"])
         return Steering(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Steering()
@@ -195,16 +211,46 @@ def write_exits(directory: Path, memory: Steering | None) -> None:
         (directory / EXITS).unlink(missing_ok=True)
         return
     table = {name: getattr(memory, name) for name in Steering.__slots__}
-    table["exits"] = [
-        (each.name, each.public_key, each.address, each.versions) for each in memory.exits
-    ]
+    table["exits"] = _exit_rows(memory.exits)
     table["standing"] = asdict(memory.standing)
     table["lives"] = {name: asdict(life) for name, life in memory.lives.items()}
     write_atomic(directory / EXITS, json.dumps(table).encode(), 0o644, durable=False)
 
 
+def _exits(rows: list[Any]) -> tuple[Exit, ...]:
+    return tuple(
+        Exit(str(name), str(key), str(address), tuple(map(int, versions)))
+        for name, key, address, versions in rows
+    )
+
+
+def _exit_rows(exits: tuple[Exit, ...]) -> list[tuple[object, ...]]:
+    return [(each.name, each.public_key, each.address, each.versions) for each in exits]
+
+
+def _lives(table: Mapping[str, Any]) -> dict[str, Life]:
+    return {str(name): Life(**_typed(_LIFE, each)) for name, each in table.items()}
+
+
+def _hubs(table: Mapping[str, Any]) -> Hubs:
+    """Return the hubs' memory of plain values. Raises ValueError, KeyError or TypeError."""
+    values = _typed(_HUBS, table)
+    values["hubs"] = _exits(table["hubs"])
+    values["targets"] = tuple(map(str, table["targets"]))
+    values["lives"] = _lives(table["lives"])
+    values["through"] = Life(**_typed(_LIFE, table["through"]))
+    values["standing"] = Standing(**_typed(_STANDING, table["standing"]))
+    values["muted"] = {str(name): float(at) for name, at in table["muted"].items()}
+    return Hubs(**values)
+
+
+def _hubs_table(memory: Hubs) -> dict[str, Any]:
+    return asdict(memory) | {"hubs": _exit_rows(memory.hubs)}
+
+
 _KINDS_OF_JSON = _JSON | {bool: (bool,)}
 _STEERING = {each.name: _KINDS_OF_JSON.get(each.type, (list, dict)) for each in fields(Steering)}
+_HUBS = {each.name: _KINDS_OF_JSON.get(each.type, (list, dict)) for each in fields(Hubs)}
 _STANDING = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Standing)}
 _LIFE = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Life)}
 

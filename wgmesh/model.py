@@ -305,7 +305,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class ExitCandidate:
-    """A node through which others may reach the internet."""
+    """A node through which others may reach the internet, or as a hub one another."""
 
     name: str
     public_key: str
@@ -322,6 +322,20 @@ class ExitPlan:
     check_interval_seconds: int
     test_target: tuple[Address, ...]
     on_no_exit: OnNoExit
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlan:
+    """What a spoke of several hubs needs to choose one; `candidates` in the inventory's order.
+
+    `carried` is what the one in force carries beside what it owns; `targets` are other spokes: what
+    comes back from them has come through it.
+    """
+
+    candidates: tuple[ExitCandidate, ...]
+    selection: HubSelection
+    carried: tuple[Prefix, ...]
+    targets: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +358,7 @@ class NodePlan:
     post_up: str | None = None
     post_down: str | None = None
     exits: ExitPlan | None = None
+    hubs: HubPlan | None = None
 
 
 # ---------------------------------------------------------------- kernel

@@ -19,7 +19,7 @@ from wgmesh.history import Exit, Steering
 from wgmesh.select import Life, Standing, Way
 
 if TYPE_CHECKING:
-    from wgmesh.model import Address, Change, NodePlan
+    from wgmesh.model import Address, Change, KernelState, NodePlan
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,6 @@ VERIFY_SECONDS = 1.5
 MOST_SECONDS = 45.0
 RETEST_SECONDS = 30.0
 """How seldom an exit whose uplink was dead is lent a target again."""
-
-PATIENCE_SECONDS = 5.0
-"""How long a switch waits for another tick's hold of the lock; a change in flight takes longer."""
 
 _DEAD = Life(lost=select.LOST_PROBES)
 
@@ -122,7 +119,6 @@ class _Turn:
         self.memory = memory
         self.by_name = {each.name: each for each in memory.exits}
         self.holds = dict[str, tuple[int, ...]]()
-        self._plan: NodePlan | None = None
 
     def run(self) -> None:
         """Look until it is clear if the exit in use works, choose, and mend what is missing."""
@@ -287,7 +283,9 @@ class _Turn:
         for family, every in tested.items():
             passed = any(ip_address(target) in answers for target in every)
             key = f"{each.name}/{family}"
-            lives[key] = select.heard(self.life(key), None, now, works=True) if passed else _DEAD
+            lives[key] = select.heard(self.life(key), None, now, works=passed)
+            if not passed and (lent or not answers.keys() & {*map(ip_address, targets)}):
+                lives[key] = _DEAD
         if not targets and address not in answers:
             lives[each.name] = _DEAD
         self.memory = replace(self.memory, lives=lives)
@@ -341,15 +339,6 @@ class _Turn:
         else:
             log.warning("no exit works: internet traffic is blocked")
 
-    def plan(self) -> "NodePlan | None":
-        """Return the confirmed plan, unless it is another one by now."""
-        from wgmesh.agent import node
-
-        if self._plan is None:
-            running = node.running()
-            self._plan = running.plan if running is not None else None
-        return self._plan if confirmed_generation() == self.memory.generation else None
-
     def lend(self, lent: Mapping[str, str]) -> None:
         """Have peers carry the targets for as long as a probe takes; {} gives them back."""
         self.memory = replace(self.memory, lent=True)
@@ -359,27 +348,22 @@ class _Turn:
         """Bring the kernel to the confirmed plan with `wanted` in force, as far as exits go."""
         from ipaddress import ip_network
 
-        from wgmesh import journal, linux
-        from wgmesh.agent import node
-        from wgmesh.agent.node import PLACES
-        from wgmesh.diff import diff
+        from wgmesh.agent import node, steer
 
-        with locked(settings.LOCK_FILE, patience_seconds=PATIENCE_SECONDS):
-            plan = self.plan()
-            if plan is None or journal.read(PLACES.journal).phase is not journal.Phase.IDLE:
-                raise LockedError("a change is in flight", "the next tick looks anew")
-            choices = node.steered(wanted)
-            if lent:
-                choices = replace(choices, lent={ip_network(t): key for t, key in lent.items()})
-            seen = node.observe(plan).state
-            target = node.target_for(plan, plan, ask_resolver=False, choices=choices)(seen)
-            here = seen.link is not None
-            keys = {each.public_key for each in self.memory.exits}
-            changes = diff(target, seen)
-            linux.apply([each for each in changes if _concerns(each, keys, link=here)])
+        choices = node.steered(wanted)
+        if lent:
+            choices = replace(choices, lent={ip_network(t): key for t, key in lent.items()})
+        keys = {each.public_key for each in self.memory.exits}
+
+        def concerns(change: "Change", seen: "KernelState") -> bool:
+            return _concerns(change, keys, link=seen.link is not None)
+
+        def done() -> None:
             self.memory = wanted
             if not lent:  # at once: others ask what is in force
                 history.write_exits(settings.RUN_DIR, wanted)
+
+        steer.follow(self.memory.generation, choices, concerns, done)
 
     def mend(self) -> None:
         """Put back what others flushed, and follow what changed about the uplinks."""

@@ -213,9 +213,10 @@ def in_force() -> Choices:
 
 def steered(steering: Steering) -> Choices:
     """Return what the failover has chosen, and `steering` for the exits."""
-    moved = history.read_failover(settings.RUN_DIR).chosen()
+    moved = history.read_failover(settings.RUN_DIR)
     return Choices(
-        endpoints={key: _endpoint(text) for key, text in moved.items()},
+        endpoints={key: _endpoint(text) for key, text in moved.chosen().items()},
+        hub=moved.hubs.holder,
         exit=steering.holder,
         families=steering.families,
         direct=steering.direct,

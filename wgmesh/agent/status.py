@@ -241,6 +241,8 @@ def _hub(have: Gathered) -> str | None:
     plan = have.running.plan if have.running is not None else None
     if plan is None:
         return None
+    if plan.hubs is not None and have.failover.hubs.hubs:
+        return have.failover.hubs.standing.chosen or None
     routes = {route.prefix for route in plan.routes if route.prefix.prefixlen}
     for peer in plan.peers:
         wide = routes.intersection(peer.allowed_ips)
@@ -289,13 +291,14 @@ def assemble(have: Gathered, now: float) -> Report:
         "exit": _exit(have),
         "exit_since": _since(have, have.steering.standing.since if _exit(have) else 0, now),
         "hub": _hub(have),
+        "hub_since": _since(have, have.failover.hubs.standing.since if _hub(have) else 0, now),
     }
 
 
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
     names = ["node", "interface", "commit", "candidate", "generation", "last_sync"]
-    names += ["exit", "exit_since", "hub"]
+    names += ["exit", "exit_since", "hub", "hub_since"]
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
     return {"state": "not-joined"} | dict.fromkeys(names) | empty

@@ -30,12 +30,16 @@ def firewall(
     forwards: bool,
     relays: bool,
     nat_interfaces: Sequence[str],
+    shares: bool = False,
     guard: Sequence[Chain] = (),
 ) -> Firewall | None:
     """Return the table for a node, or None when it neither forwards, translates nor uses exits.
 
     `forwards`: between the mesh and whatever lies behind the node; `relays`: from peer to peer
     only; `nat_interfaces`: mesh sources that leave there take the node's address (both families).
+    `shares`: there are other hubs, and a spoke drops what comes through one that it does not use.
+    Who uses this one is seen from what it sends through it, its probes at the least; packets to all
+    others take the hub's own address, which every spoke takes from it.
     `guard` are the chains of a node that uses exits.
     """
     if not (forwards or relays or nat_interfaces):
@@ -56,20 +60,33 @@ def firewall(
                 f'{outof} oifname "{name}" accept',
                 f'iifname "{name}" {into} ct state established,related accept',
             ]
+    mesh_cidr = tuple(mesh_cidr)
+    sets: list[str] = []
+    masquerade: list[str] = []
+    if shares:
+        for cidr in mesh_cidr:
+            word = "ip" if cidr.version == 4 else "ip6"
+            name = f"users{cidr.version}"
+            sets.append(f"set {name} {{ type ipv{cidr.version}_addr; flags dynamic,timeout; }}")
+            seen = f"ct direction original {word} saddr {cidr}"
+            rules.insert(0, f"{outof} {into} {seen} update @{name} {{ {word} saddr timeout 30s }}")
+            elsewhere = f"{word} daddr {cidr} {word} daddr != @{name}"
+            masquerade.append(f"{outof} {into} {elsewhere} masquerade")
     chains: list[Chain] = [("forward", "type filter hook forward priority filter", rules)]
     if nat_interfaces:
-        masquerade = [
+        masquerade += [
             f'{"ip" if cidr.version == 4 else "ip6"} saddr {cidr} oifname "{name}" masquerade'
             for name in nat_interfaces
             for cidr in mesh_cidr
         ]
+    if masquerade:
         chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
-    return from_chains([*guard, *chains])
+    return from_chains([*guard, *chains], tuple(dict.fromkeys(sets)))
 
 
-def from_chains(chains: Iterable[Chain]) -> Firewall:
+def from_chains(chains: Iterable[Chain], sets: Iterable[str] = ()) -> Firewall:
     """Return the table of `chains`, each rule with its tag; chains accept what no rule decides."""
-    lines = [f"{TABLE} {{"]
+    lines = [f"{TABLE} {{", *(f"\t{each}" for each in sets)]
     for name, hook, rules in chains:
         lines += [f"\tchain {name} {{", f"\t\t{hook}; policy accept;"]
         lines += map(_line, dict.fromkeys(rules))

@@ -15,6 +15,7 @@ from wgmesh.model import (
     Exempt,
     ExitCandidate,
     ExitPlan,
+    HubPlan,
     Interface,
     Inventory,
     Mesh,
@@ -26,6 +27,9 @@ from wgmesh.model import (
 )
 
 _NOTHING = Exempt()
+
+_HUB_TARGETS = 3
+"""How many spokes have to be off at the same time to make a hub look as if it did not forward."""
 
 _OTHER_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+.@-]{1,15}")
 """Names that neither nft (a trailing `*`) nor a sysctl's path (`/`) reads as something else."""
@@ -85,6 +89,7 @@ def plan(
             layout.mesh_cidr,
             forwards=node.forwarding,
             relays=node.name in layout.hubs,
+            shares=node.name in layout.hubs and len(layout.hubs) > 1,
             nat_interfaces=outward,
             guard=guard,
         ),
@@ -97,6 +102,7 @@ def plan(
         post_up=_hook(node.post_up, mesh.interface) if allow_hooks else None,
         post_down=_hook(node.post_down, mesh.interface) if allow_hooks else None,
         exits=use,
+        hubs=_hubs(mesh, layout, node, peers),
     )
 
 
@@ -195,6 +201,35 @@ def _sysctls(
 
 def _hook(command: str | None, interface: str) -> str | None:
     return None if command is None else command.replace("%i", interface)
+
+
+def _hubs(mesh: Mesh, layout: Layout, node: Node, peers: tuple[Peer, ...]) -> HubPlan | None:
+    """Return what a spoke needs to choose its hub, where there is a choice."""
+    if not topology.is_spoke(layout, node) or len(layout.hubs) < 2:
+        return None
+    by_name = {peer.name: peer for peer in peers}
+    return HubPlan(
+        candidates=tuple(
+            ExitCandidate(name, by_name[name].public_key, by_name[name].addresses)
+            for name in layout.hubs
+            if name in by_name
+        ),
+        selection=mesh.hub_selection,
+        carried=tuple(topology.sort(topology.carried(layout, node))),
+        targets=tuple(_beyond(layout, node)),
+    )
+
+
+def _beyond(layout: Layout, node: Node) -> Iterator[Address]:
+    """Yield the addresses of the next few spokes after `node` that are there day and night."""
+    names = [each.name for each in layout.nodes.values() if topology.is_spoke(layout, each)]
+    start = names.index(node.name)
+    found = 0
+    for name in [*names[start + 1 :], *names[:start]]:
+        other = layout.nodes[name]
+        if other.managed and not other.intermittent and other.address and found < _HUB_TARGETS:
+            found += 1
+            yield other.address[0].ip
 
 
 def _exits(mesh: Mesh, node: Node, peers: tuple[Peer, ...]) -> ExitPlan | None:

@@ -1,10 +1,13 @@
 """`wg-exit-selector`: one tick of the exit selector; or which exits there are, and how they do."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wgmesh.cli import helper
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def status() -> int:
@@ -24,7 +27,7 @@ def status() -> int:
     return 0
 
 
-def run_status(_: Namespace) -> int:
+def run_status(_: "Namespace") -> int:
     """Run `wgmesh exit-status`."""
     return status()
 

@@ -1,4 +1,4 @@
-"""A glance at the device: what a tick asks of every peer, at a third of the cost of observing.
+"""A glance at the device: what a tick asks of every peer, for less than observing costs.
 
 Nothing is parsed that a tick does not read, and no model is loaded: it runs every few seconds.
 """

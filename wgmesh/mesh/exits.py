@@ -7,6 +7,7 @@ Neither depends on the mesh's interface. Traps and measurements: the page "Exits
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
+from wgmesh.mesh.firewall import PRIVATE4, PRIVATE6, Chain
 from wgmesh.model import (
     DIRECT_MARK,
     EXIT_TABLE,
@@ -21,18 +22,8 @@ from wgmesh.model import (
     Uplinks,
 )
 
-Chain = tuple[str, str, Sequence[str]]
-
-PRIVATE = tuple(
-    map(
-        ip_network,
-        ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
-    )
-)
-"""RFC 1918, shared address space (RFC 6598), link-local: never by an exit."""
-
-_DIRECT4 = (*PRIVATE, ip_network("224.0.0.0/3"))
-_DIRECT6 = tuple(map(ip_network, ("fc00::/7", "fe80::/10", "ff00::/8")))
+_DIRECT4 = (*PRIVATE4, ip_network("224.0.0.0/3"))
+_DIRECT6 = (*PRIVATE6, ip_network("ff00::/8"))
 _RULED = {4: _DIRECT4, 6: (ip_network("fc00::/7"),)}
 
 _WORST = 2**32 - 1

@@ -7,10 +7,20 @@ statements".
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 
 from wgmesh.model import NFT_TABLE, Firewall, Prefix
+
+PRIVATE4 = tuple(
+    map(
+        IPv4Network,
+        ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    )
+)
+PRIVATE6 = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
+"""RFC 1918, shared address space (RFC 6598), link-local; RFC 4193: never by an exit."""
 
 TABLE = f"table inet {NFT_TABLE}"
 
@@ -30,6 +40,7 @@ def firewall(
     forwards: bool,
     relays: bool,
     nat_interfaces: Sequence[str],
+    exit_only: Mapping[str, Sequence[Prefix]] | None = None,
     shares: bool = False,
     guard: Sequence[Chain] = (),
 ) -> Firewall | None:
@@ -37,6 +48,8 @@ def firewall(
 
     `forwards`: between the mesh and whatever lies behind the node; `relays`: from peer to peer
     only; `nat_interfaces`: mesh sources that leave there take the node's address (both families).
+    `exit_only` are those of them that lead to the internet alone, with the prefixes that are to be
+    reached there all the same: an exit's own private networks are not the mesh's business.
     `shares`: there are other hubs, and a spoke drops what comes through one that it does not use.
     Who uses this one is seen from what it sends through it, its probes at the least; packets to all
     others take the hub's own address, which every spoke takes from it.
@@ -56,6 +69,8 @@ def firewall(
         if relays:
             rules.append(f"{outof} {into} accept")
         for name in nat_interfaces:
+            if exit_only is not None and name in exit_only:
+                rules += _no_private(f'{outof} oifname "{name}"', exit_only[name])
             rules += [
                 f'{outof} oifname "{name}" accept',
                 f'iifname "{name}" {into} ct state established,related accept',
@@ -82,6 +97,14 @@ def firewall(
     if masquerade:
         chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
     return from_chains([*guard, *chains], tuple(dict.fromkeys(sets)))
+
+
+def _no_private(way: str, reached: Iterable[Prefix]) -> Iterator[str]:
+    """Yield the rules that keep a `way` from private networks, `reached` excepted."""
+    for prefix in reached:
+        yield f"{way} {'ip' if prefix.version == 4 else 'ip6'} daddr {prefix} accept"
+    for word, private in (("ip", PRIVATE4), ("ip6", PRIVATE6)):
+        yield f"{way} {word} daddr {{ {', '.join(map(str, private))} }} counter drop"
 
 
 def from_chains(chains: Iterable[Chain], sets: Iterable[str] = ()) -> Firewall:

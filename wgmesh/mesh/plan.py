@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from wgmesh.errors import WgmeshError
 from wgmesh.mesh import exits, topology
-from wgmesh.mesh.firewall import firewall
+from wgmesh.mesh.firewall import Chain, firewall
 from wgmesh.mesh.topology import Layout
 from wgmesh.model import (
     TUNNEL_MARK,
@@ -65,7 +65,7 @@ def plan(
     peers = tuple(_peer(layout, node, other) for other in topology.peers(layout, node))
     routes = tuple(_routes(layout, node, mesh.interface, peers))
     use = _exits(mesh, node, peers)
-    guard: list[exits.Chain] = []
+    guard: list[Chain] = []
     if use is not None:
         reached = tuple(route.prefix for route in routes)
         guard = exits.chains(mesh.interface, reached, exempt)
@@ -89,6 +89,7 @@ def plan(
             layout.mesh_cidr,
             forwards=node.forwarding,
             relays=node.name in layout.hubs,
+            exit_only=_exit_only(mesh, node),
             shares=node.name in layout.hubs and len(layout.hubs) > 1,
             nat_interfaces=outward,
             guard=guard,
@@ -179,6 +180,14 @@ def _outward(mesh: Mesh, node: Node) -> tuple[str, ...]:
                 "nat_iface and exit_out_iface are names as `ip link` shows them",
             )
     return outward
+
+
+def _exit_only(mesh: Mesh, node: Node) -> dict[str, tuple[Prefix, ...]]:
+    """Return the interface of an exit that is not, by its admin, for the networks there as well."""
+    name = node.exit_out_iface
+    if name is None or not _is_exit(mesh, node) or name == node.nat_iface:
+        return {}
+    return {name: node.allowed_ips}
 
 
 def _sysctls(

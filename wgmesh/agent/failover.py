@@ -71,10 +71,10 @@ def _up_to_date(memory: Failover) -> Failover | None:
         and (spelled := tuple(map(str, peer.endpoints)))
         and (len(spelled) > 1 or not peer.endpoints[0].literal)
     }
-    if running.plan.exits is not None:  # whose memory is what starts the exit selector's unit
-        from wgmesh.agent import exits
+    from wgmesh.agent import exits, timers
 
-        exits.up_to_date(history.read_exits(settings.RUN_DIR))
+    exits.up_to_date(history.read_exits(settings.RUN_DIR))  # which starts its unit, or does not
+    timers.fetch_past_exits(used=running.plan.exits is not None)
     fresh = replace(
         history.followed(memory, confirmed, running.plan.interface, watched),
         hubs=hubs.begun(running.plan, memory.hubs),

@@ -12,9 +12,11 @@ LOST_PROBES = 3
 """Down: as many probes lost, and nothing received for so long."""
 
 TRY_SECONDS = 10.0
+INSIST_SECONDS = 5.0
 PATIENT_TRY_SECONDS = 60.0
 IMPATIENT_ROUNDS = 2
-"""How long a candidate has to show life; after some rounds of them without any, how long then."""
+"""How long a candidate has to show life; for how long a trial of the primary that the peer undoes
+is repeated; after how many rounds of all candidates each has how long."""
 
 FAILBACK_SECONDS = 600.0
 MOST_DOUBLINGS = 7
@@ -170,6 +172,8 @@ def _trial(watch: Watch, look: Look, now: float) -> Step:
         return Step(replace(done, returned=now, well=now))
     failed = replace(watch, back="", failures=watch.failures + 1, well=0.0)
     if not there:
+        if now - watch.since < INSIST_SECONDS:  # a packet that was under way has undone it
+            return Step(watch, watch.endpoint, pending=True)
         return Step(replace(failed, endpoint=look.endpoint, since=now))
     if now - watch.since >= TRY_SECONDS:
         return _moved(failed, watch.back, now, pending=False)

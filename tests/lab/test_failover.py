@@ -196,8 +196,9 @@ def test_the_primary_is_returned_to_and_a_dead_one_is_left_again(
     tick(alpha)
     older(alpha, key(bravo))
     assert "tried again" not in tick(alpha), "the second trial waits for twice as long"
-    older(alpha, key(bravo), by=1300)
-    assert "tried again" in tick(alpha)
+    if endpoint(alpha, bravo) == chosen:  # else bravo has called from there by itself
+        older(alpha, key(bravo), by=1300)
+        assert "tried again" in tick(alpha)
     assert endpoint(alpha, bravo) == primary
     assert "endpoint" not in memory(alpha)["watches"][key(bravo)]
     assert mesh.pings("alpha", "bravo")

@@ -11,6 +11,7 @@ from wgmesh.select import (
     BETTER_SECONDS,
     DWELL_SECONDS,
     FAILBACK_SECONDS,
+    INSIST_SECONDS,
     LOST_PROBES,
     PATIENT_TRY_SECONDS,
     SILENT_SECONDS,
@@ -145,10 +146,12 @@ def test_a_trial_that_the_peer_itself_ends_needs_no_undoing() -> None:
     peer.spend(30, OTHER, wait=1)
     while peer.endpoint != PRIMARY:
         peer.look(OTHER, wait=10)
-    peer.endpoint = OTHER
-    moves = len(peer.moves)
-    peer.look(OTHER)
-    assert len(peer.moves) == moves
+    began = peer.now
+    while peer.watch.back:
+        peer.endpoint = OTHER
+        peer.look(OTHER)
+    assert peer.now - began == INSIST_SECONDS
+    assert peer.endpoint == OTHER
     assert (peer.watch.failures, peer.watch.endpoint, peer.watch.back) == (1, OTHER, "")
 
 

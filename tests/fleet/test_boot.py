@@ -62,6 +62,11 @@ def test_who_leaves_after_a_reboot_leaves_nothing_behind(mesh: TimedMesh, gone: 
     if gone:
         alpha.run(["systemctl", "start", "wg-quick@wg0.service"])
         alpha.run(["systemctl", "stop", "wgmesh-sync.timer"])
+        wait_until(
+            lambda: alpha.unit("wgmesh-net@wg0.service", "ActiveState") == "active",
+            20,
+            "wgmesh-net@wg0 has done its part",
+        )
         alpha.run(["ip", "link", "del", "wg0"])
     else:
         alpha.reboot()

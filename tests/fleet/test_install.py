@@ -12,6 +12,7 @@ from tests.fleet.mesh import TimedMesh, everywhere
 from tests.fleet.roots import SUITES
 from tests.fleet.software import Repository, version
 from tests.lab.state import state
+from tests.lab.wait import wait_until
 
 UNITS = ["wgmesh-*.service", "wgmesh-*.timer", "wg-failover.*", "wg-exit-selector.*"]
 
@@ -37,6 +38,7 @@ def test_it_is_there_and_quiet(fresh: list[BootedMachine]) -> None:
         listed = machine.run(["systemctl", "list-units", "--all", "--no-legend", "--plain", *UNITS])
         assert not [x for x in listed.stdout.splitlines() if " active " in x or " failed " in x]
         assert machine.unit("wgmesh-sync.timer", "UnitFileState") == "enabled"
+        assert nftables_is_stock(machine)
         assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
 
 
@@ -62,10 +64,12 @@ def test_a_join_starts_the_timer_at_its_usual_pace(
     argv = ["join", mesh.url, "--introduction", mesh.introduction]
     done = machine.wgmesh(*argv)
     assert "public_key = " in done.stdout
+    wait_until(lambda: not mesh.turning(machine.name), 30, "the first turn is over")
     assert machine.wgmesh(*argv).stdout == done.stdout
     assert machine.wgmesh("join").stdout == done.stdout
     assert machine.wgmesh("status").returncode == 0
     assert machine.unit("wgmesh-sync.timer", "ActiveState") == "active"
+    assert not nftables_is_stock(machine)
     assert "OnUnitInactiveUSec=1min" in machine.unit("wgmesh-sync.timer", "TimersMonotonic")
     assert machine.unit("wgmesh-sync.timer", "RandomizedDelayUSec") == "15s"
     assert machine.run(["systemctl", "is-system-running"]).stdout == "running\n"
@@ -104,3 +108,11 @@ def test_leave_gives_the_machine_back(fresh: list[BootedMachine], mesh: TimedMes
     machine.wgmesh("leave", "--restore")
     assert machine.wgmesh("status", check=False).returncode == 8
     assert machine.unit("wgmesh-sync.timer", "ActiveState") == "inactive"
+    assert nftables_is_stock(machine)
+
+
+def nftables_is_stock(machine: BootedMachine) -> bool:
+    """Return whether nftables.service runs Debian's own commands, as systemd has it now."""
+    started = machine.unit("nftables.service", "ExecStart")
+    assert "/usr/sbin/nft -f /etc/nftables.conf" in started or "wgmesh-net nftables" in started
+    return "wgmesh" not in started

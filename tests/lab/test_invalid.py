@@ -164,7 +164,9 @@ def good(mesh: Mesh) -> dict[str, str]:
 def before(mesh: Mesh, good: dict[str, str]) -> tuple[str, ...]:
     """Return what the node of all cases was before the first."""
     assert good.keys() == {MESH, ALPHA, BRAVO}
-    return whole(mesh.world["alpha"], but={"last-sync.toml", "verdict.toml", "tips.toml"})
+    return whole(
+        mesh.world["alpha"], but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}
+    )
 
 
 def spoilt(case: Bad, good: Mapping[str, str]) -> dict[str, str]:
@@ -250,7 +252,7 @@ def test_a_bad_inventory_is_refused(
     assert first["message"] in said[0] and said[1].strip()
     assert "Traceback" not in done.stderr
 
-    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml"}) == before
+    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}) == before
     status = json.loads(alpha.read("/run/wgmesh/status.json"))  # quicker than to ask again
     assert status["state"] == "invalid"
     assert status["candidate"]["id"] == commit
@@ -270,7 +272,7 @@ def test_a_good_commit_replaces_it(
     author.commit({**{f: t for f, t in extra.items() if f not in good}, **good}, "Good again")
     author.push()
     alpha.wgmesh("sync")
-    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml"}) == before
+    assert whole(alpha, but={"last-sync.toml", "verdict.toml", "tips.toml", "seen.toml"}) == before
     status = mesh.status("alpha")
     assert (status["state"], status["reasons"]) == ("in-sync", [])
 

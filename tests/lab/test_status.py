@@ -110,8 +110,8 @@ def test_status_has_exactly_the_promised_keys(mesh: Mesh, alpha: Machine) -> Non
     assert shown["last_sync"].keys() == {"time", "outcome", "reason", "commit"}
     (peer,) = shown["peers"]
     assert list(peer) == [
-        *("name", "public_key", "endpoint", "endpoint_source", "handshake_age_seconds"),
-        *("rx_bytes", "tx_bytes", "rtt_ms", "state"),
+        *("name", "public_key", "endpoint", "endpoint_source", "endpoint_since"),
+        *("handshake_age_seconds", "rx_bytes", "tx_bytes", "rtt_ms", "state"),
     ]
     assert (peer["name"], peer["state"]) == ("bravo", "up")
     assert peer["endpoint_source"] in ("inventory", "alternative", "roamed")

@@ -110,6 +110,7 @@ def test_wgmesh_manual(words: tuple[str, ...], manual: str) -> None:
     entry = rf"^\.TP\nwgmesh {name}\b(.*?)(?=^\.TP\nwgmesh |^\.SH )"
     section = re.search(entry, manual, re.M | re.S)
     assert section is not None
+    assert len(re.findall(rf"^\.TP\nwgmesh {name}(?= |$)", manual, re.M)) == 1, "described once"
     common = options(main.parser())
     for option in options(parser) - common:
         assert re.search(rf"^{option}\b", section[1], re.M), option

@@ -23,6 +23,8 @@ def leave(*, restore: bool) -> Result:
         for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
             (PLACES.state / name).unlink(missing_ok=True)
         look.forget(me)
+        if restore and linux.systemd.running():
+            linux.systemd.reload_units()  # for nftables.service, which has its own commands again
     what = "the machine is as it was before" if restore else "the tunnel stays as it is"
     return Result(
         "left", f"this machine has left the mesh; {what}; its key stays at {me.enrolment.key_path}"
@@ -38,13 +40,12 @@ def _restore(me: Node) -> None:
     before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
     unit = f"wg-quick@{interface}.service" if linux.systemd.running() else ""
     with undisturbed():
-        if (
-            unit and before.link is None
-        ):  # it takes the interface down, for which that must be there
+        if unit and before.link is None:  # it can take down only an interface that is there
             linux.systemd.stop(unit)
         converge(before, interface, keys | frozenset(before.sysctls), adopt=True)
     generation.unlink_files(PLACES.generations, PLACES.wireguard, interface)
     if unit and before.link is None:
-        linux.systemd.forget_failure(unit)  # somebody had taken the interface away
+        # somebody had taken the interface away
+        linux.systemd.forget_failures(unit, f"wgmesh-net@{interface}.service")
     if unit and not zero:
         linux.systemd.disable(unit)

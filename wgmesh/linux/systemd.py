@@ -55,9 +55,10 @@ def stop(unit: str) -> None:
         raise process.CommandError(argv, done.returncode, done.stderr.decode(errors="replace"))
 
 
-def forget_failure(unit: str) -> None:
-    """Have systemd forget that `unit` has failed; one that is not loaded is fine."""
-    process.run(["systemctl", "--quiet", "reset-failed", unit], check=False)
+def forget_failures(*units: str) -> None:
+    """Have systemd forget that `units` have failed; one that is not loaded is fine."""
+    for unit in units:
+        process.run(["systemctl", "--quiet", "reset-failed", unit], check=False)
 
 
 def systemd_run(argv: Sequence[str], unit: str) -> None:

@@ -475,6 +475,32 @@ def test_a_signers_file_given_by_hand(
         chain.admit(objects, bare, given, now=NOW)
 
 
+def test_a_signers_file_with_the_forges_key_admits_nothing_of_the_forge(
+    objects: Repository, work: Workshop, keys: Keys
+) -> None:
+    files: dict[str, str | None] = {SIGNERS: keys.signers("ops", "forge")}
+    work.commit("Begin", files | {"trust.toml": '[roles]\nmerge = ["forge@example.com"]\n'})
+    tip = work.commit("Squashed (#1)", sign="forge")
+    given = keys.signers("ops", "forge").encode()
+    with pytest.raises(RefusedError, match="a forge's key that vouches for nothing") as caught:
+        chain.admit(objects, tip, given, now=NOW)
+    assert "--introduction" in caught.value.hint
+    assert chain.introduce(objects, tip, fingerprint=None, now=NOW).signer == "forge@example.com"
+
+
+def test_what_a_beginning_leaves_must_be_usable(
+    objects: Repository, work: Workshop, keys: Keys
+) -> None:
+    files: dict[str, str | None] = {SIGNERS: keys.signers("ops", ops='valid-before="20200101Z"')}
+    tip = work.commit("Begin", files, sign="eve")
+    with pytest.raises(RefusedError, match="leave nobody who could sign"):
+        chain.admit(objects, tip, keys.signers("eve").encode(), now=NOW)
+    rules = 'approvals = 2\n[roles]\nmerge = ["forge@example.com"]\n'
+    tip = work.commit("Robots", {SIGNERS: keys.signers("ops", "forge"), "trust.toml": rules})
+    with pytest.raises(RefusedError, match="approvals = 2, but leaves 1 who can sign"):
+        chain.introduce(objects, tip, fingerprint=None, now=None)
+
+
 # ---------------------------------------------------------------- verdicts, for people
 
 

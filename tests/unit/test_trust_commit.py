@@ -82,6 +82,62 @@ def test_hostile_texts_become_harmless() -> None:
     assert plain("x" * 11, 10) == "x" * 9 + "…"
 
 
+def test_times_and_texts_at_their_limits() -> None:
+    for digits, seconds in ((b"9" * 15, 10**15 - 1), (b"9" * 16, LAST_SECOND), (b"0", 0)):
+        assert parse(ID, RAW.replace(b"1700000001", digits)).time == seconds
+    for length, end in ((100, "yy"), (101, "y…")):
+        subject = parse(ID, RAW.replace(b"Subject", b"y" * length)).subject
+        assert len(subject) == 100 and subject.endswith(end)
+    for length, end in ((120 - len(" <ada@example.com>"), ">"), (121, "…")):
+        author = parse(ID, RAW.replace(b"author Ada", b"author " + b"A" * length)).author
+        assert len(author) == 120 and author.endswith(end)
+    assert plain(b"\xff" * 9 + b"abc", 100) == "\ufffd" * 9 + "abc"
+    assert plain(b"\n" * 79 + b"a", 10) == "a" and plain(b"\n" * 80 + b"a", 10) == ""
+    assert plain("\n" * 79 + "a", 10) == "a" and plain("\n" * 80 + "a", 10) == ""
+    for raw, subject in ((b"\n\r Subject", "Subject"), (b"", ""), (b"\n\nBody", "Body")):
+        assert parse(ID, HEAD + b"\n" + raw).subject == subject
+    assert parse(ID, RAW).short == ID[:12]
+
+
+def test_headers() -> None:
+    good = HEAD + b"encoding UTF-8\nmergetag object x\n type commit\n gpgsig x\n" + SIGNATURE
+    good += b"\nSubject\n\ngpgsig in the body\n"
+    assert parse(ID, good).subject == "Subject"
+    payload, armor = split_signature(good)
+    assert payload == good.replace(SIGNATURE, b"")
+    assert armor.startswith(b"-----BEGIN SSH") and b"gpgsig x" not in armor
+    assert parents(HEAD.replace(b"parent", b"parents")) == ()
+    for number in range(3):
+        lines = HEAD.split(b"\n")[:1] + [b"parent " + b"cd" * 20] * number + HEAD.split(b"\n")[3:]
+        assert len(parse(ID, b"\n".join(lines) + b"\nx").parents) == number
+    for raw in (
+        HEAD.replace(b"tree ab", b"tree ag"),
+        HEAD.replace(b"tree " + b"ab" * 20, b"tree " + b"ab" * 20 + b"0"),
+        HEAD.replace(b"parent " + b"ef" * 20, b"parent " + b"ef" * 19),
+        HEAD.replace(b"Ada <ada@example.com> 1700000000 +0100", b"Ada"),
+        HEAD.replace(b"1700000000 +0100", b"1700000000"),
+        HEAD.replace(b"1700000000 +0100", b"1700000000 0100"),
+        HEAD.replace(b"1700000001 +0000", b"1700000001 +"),
+        HEAD.replace(b"committer", b"committee"),
+        HEAD + b"tree " + b"ab" * 20 + b"\n",
+        HEAD + b"author Ada <a> 1 +0\n",
+        HEAD + b"committer Ada <a> 1 +0\n",
+        HEAD + b" continued\n",
+        HEAD + b"\tcontinued\n",
+        HEAD + b"h\xe9ader x\n",
+        HEAD + b"header\n",
+        HEAD[: HEAD.index(b"author")],
+        HEAD[: HEAD.index(b"committer")],
+    ):
+        with pytest.raises(RefusedError, match="malformed"):
+            parse(ID, raw + b"\nSubject\n")
+    with pytest.raises(RefusedError, match="no end of its headers"):
+        parse(ID, HEAD)
+    for header in (b"gpgsig\n x\n", b"gpgsig-sha1 x\n", b"gpgsig2 x\n"):
+        with pytest.raises(RefusedError, match="unknown form"):
+            split_signature(HEAD + header + b"\nSubject\n")
+
+
 def test_trees() -> None:
     raw = b"100644 a\0" + b"\x01" * 20 + b"40000 nodes\0" + b"\x02" * 20
     entries = parse_tree(raw)

@@ -1,6 +1,7 @@
 """OpenPGP by bytes: certificates, armor, packets, and what gpgv's status lines are worth."""
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -214,6 +215,43 @@ def test_a_revocation_of_version_3_is_seen(ada: str, certificate: bytes) -> None
     assert not openpgp.parse({f"{ada}.asc": armored(data, "PUBLIC KEY BLOCK")}).revoked
 
 
+def test_limits_of_a_keyring(ada: str, certificate: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{ada}.asc"
+    room = openpgp.LARGEST_BYTES - len(certificate) - len(b"Comment:\n")
+    for more, fits in ((0, True), (1, False)):
+        comment = b"-----\nComment:" + b"x" * (room + more) + b"\n\n"
+        text = certificate.replace(b"-----\n\n", comment, 1)
+        assert (len(text) <= openpgp.LARGEST_BYTES) is fits
+        if fits:
+            assert openpgp.parse({name: text}).packets == inside(certificate)
+        else:
+            assert "bytes" in refusal_of({name: text})
+    monkeypatch.setattr(openpgp, "MOST_CERTIFICATES", 1)
+    assert openpgp.parse({name: certificate}).certificates
+    assert "more than 1 files" in refusal_of({name: certificate, "x": b""})
+
+
+def key_body(algorithm: int, bits: int, version: int = 4) -> bytes:
+    return bytes([version, 0, 0, 0, 0, algorithm]) + bits.to_bytes(2, "big") + bytes(9)
+
+
+def test_fingerprints_and_sizes_of_keys() -> None:
+    for algorithm in (1, 2, 3):
+        assert packets.fingerprint(key_body(algorithm, 2048))
+        with pytest.raises(RefusedError, match="2047 bits, fewer than 2048"):
+            packets.fingerprint(key_body(algorithm, 2047))
+    for algorithm in (0, 4, 16, 17, 18, 19, 22):  # the first number says nothing of their strength
+        assert packets.fingerprint(key_body(algorithm, 9))
+    body = key_body(22, 0)
+    digest = hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest()
+    assert packets.fingerprint(body) == digest.upper()
+    assert packets.fingerprint(body[:8])
+    for other in (body[:7], b"", key_body(22, 0, 3), key_body(22, 0, 5), body + bytes(1 << 16)):
+        with pytest.raises(RefusedError, match="version"):
+            packets.fingerprint(other)
+    assert packets.fingerprint(body[:8] + bytes((1 << 16) - 9))
+
+
 # ---------------------------------------------------------------- the armor of a signature
 
 
@@ -243,7 +281,10 @@ def test_a_signature(armor: bytes) -> None:
         armor[:-20],
     ):
         assert "not exactly one armored PGP SIGNATURE" in signature_refusal(other)
-    assert "more than 16384 bytes" in signature_refusal(armored(bytes(13_000), "SIGNATURE"))
+    frame = len(armored(b"x", "SIGNATURE")) - 5
+    text = armored(b"x", "SIGNATURE").replace(b"eA==", b"A" * (16_384 - frame - 1))
+    assert len(text) == 16_384 and "no packet" in signature_refusal(text)
+    assert "more than 16384 bytes" in signature_refusal(text.replace(b"AAAA", b"AAAAA", 1))
 
 
 def test_packets_of_a_signature(armor: bytes) -> None:

@@ -96,6 +96,86 @@ def test_refused_files(text: str, reason: str) -> None:
         signers.parse(text.encode("latin-1"))
 
 
+def test_the_largest_file() -> None:
+    line = f"ops {key(1)}\n"
+    largest = line + "#" * (signers.LARGEST_BYTES - len(line))
+    assert len(signers.parse(largest.encode())) == 1
+    with pytest.raises(RefusedError, match="more than 1048576 bytes"):
+        signers.parse(f"{largest}#".encode())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ('namespaces="git"', (("git",), None, None)),
+        ('NameSpaces="git"', (("git",), None, None)),
+        ('valid-after="20240102"', (None, 1_704_153_600, None)),
+        ('valid-before="20240102Z"', (None, None, 1_704_153_600)),
+        (
+            'valid-after="20240102000000Z",valid-before="20240102000001z"',
+            (None, 1_704_153_600, 1_704_153_601),
+        ),
+        ('valid-before="20240102UTC"', (None, None, 1_704_153_600)),
+        ('valid-before="20240102utc",namespaces="a"', (("a",), None, 1_704_153_600)),
+    ],
+)
+def test_options(options: str, expected: tuple[object, ...]) -> None:
+    for blank in (" ", "\t", " \t "):
+        signer = only(f"a{blank}{options}{blank}{key(1)}")
+        assert (signer.namespaces, signer.valid_after, signer.valid_before) == expected
+        assert signer.usable == (expected[0] is None or "git" in (signer.namespaces or ()))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"a valid-after=20240102 {key(1)}", "cannot be read"),
+        (f'a valid-after="20240102 {key(1)}', "cannot be read"),
+        (f'a valid-after="2024\\"0102" {key(1)}', "cannot be read"),
+        (f'a valid-after="20240102"x {key(1)}', "cannot be read"),
+        (f'a valid-after="20240102", {key(1)}', "cannot be read|unknown option"),
+        (f'a ,valid-after="20240102" {key(1)}', "cannot be read"),
+        ('a valid-after="20240102"', "no key"),
+        (f"a valid-after {key(1)}", "unknown option"),
+        (f'a valid-after="" {key(1)}', "no time"),
+        (f'a valid-after="2024010" {key(1)}', "no time"),
+        (f'a valid-after="202401020" {key(1)}', "no time"),
+        (f'a valid-after="2024010203" {key(1)}', "no time"),
+        (f'a valid-after="2024010203040" {key(1)}', "no time"),
+        (f'a valid-after="20240230" {key(1)}', "no time"),
+        (f'a valid-after="202401022460" {key(1)}', "no time"),
+        (f'a valid-after="20240102+1" {key(1)}', "no time"),
+        (f'a valid-after=" 20240102" {key(1)}', "no time"),
+        (f'a valid-after="20240102ZZ" {key(1)}', "no time"),
+        (f'a valid-after="\uff12\uff10240102" {key(1)}', "no time"),
+        (f'a valid-after="20240101",valid-after="20240101" {key(1)}', "twice"),
+        (f'a valid-after="20240101",VALID-AFTER="20240101" {key(1)}', "twice"),
+        (f'a valid-after="20240101",valid-before="20240101" {key(1)}', "never valid"),
+        (f'a namespaces="" {key(1)}', "wildcard among its namespaces"),
+        (f'a namespaces="git," {key(1)}', "wildcard among its namespaces"),
+        (f'a namespaces="git,?" {key(1)}', "wildcard among its namespaces"),
+        (f'a namespaces="!git" {key(1)}', "wildcard among its namespaces"),
+        (f"a,b* {key(1)}", "wildcard or quote"),
+        (f"a? {key(1)}", "wildcard or quote"),
+        (f"'a' {key(1)}", "wildcard or quote"),
+        (f"a\\ {key(1)}", "wildcard or quote"),
+        (f",a {key(1)}", "empty principal"),
+        (f"a, {key(1)}", "empty principal"),
+        (f"a CERT-AUTHORITY {key(1)}", "cert-authority"),
+        (f'a cert-authority="x" {key(1)}', "cert-authority"),
+        (f"a {key(1).split()[1]}", "options that cannot be read"),
+        (f"a ssh-ed25519 {key(1)}", "cannot be used"),
+        (f"a {key(1)} \x7f", "control"),
+        (f"a\u200b {key(1)}", "control"),
+        (f"a {key(1)}\n\n# x\n b {key(1)}", "allowed_signers:4 has the key of line 1"),
+    ],
+)
+def test_more_refused_files(text: str, reason: str) -> None:
+    with pytest.raises(RefusedError, match=reason) as caught:
+        signers.parse(text.encode())
+    assert caught.value.message.isprintable() and caught.value.hint
+
+
 LINES = st.lists(
     st.sampled_from(
         ["a", " ", ",", "\n", "#", "=", '"', 'valid-after="2024', 'namespaces="git"', key(1)]

@@ -176,6 +176,141 @@ def test_bytes_that_nothing_covers_are_refused(keys: Keys) -> None:
             sshsig.parse(armored(other))
 
 
+def test_names_that_are_no_text() -> None:
+    """Bytes that are no ASCII anywhere a name belongs: a refusal, no crash."""
+    key = soft_keys.make("ssh-ed25519")
+    good = key.parts(MESSAGE)
+    for number, reason in ((1, "namespace 'git'"), (3, "neither SHA-256 nor SHA-512")):
+        for name in (b"\xff", b"", good[number] + b"\xe9", good[number].upper()):
+            parts = [*good[:number], name, *good[number + 1 :]]
+            assert reason in refusal(armored(soft_keys.joined(parts)))
+    kind = soft_keys.string(b"ssh-ed2551\xb9")
+    assert "unknown kind" in refusal(armored(soft_keys.joined([kind + good[0][15:], *good[1:]])))
+    assert "another kind" in refusal(armored(soft_keys.joined([*good[:4], kind + good[4][15:]])))
+
+
+def test_the_head_of_an_sshsig() -> None:
+    key = soft_keys.make("ssh-ed25519")
+    good = key.parts(MESSAGE)
+    data = soft_keys.joined(good)
+    for at in range(10):
+        changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        assert "not an SSHSIG of version 1" in refusal(armored(changed))
+    for end in range(1, len(data)):
+        reason = "not an SSHSIG" if end < 10 else "cut short"
+        assert reason in refusal(armored(data[:end]))
+    assert "trailing" in refusal(armored(soft_keys.joined([*good, b""])))
+
+
+def test_the_longest_armor() -> None:
+    """What is longer is not looked at, whatever is in it."""
+    short = armored(b"x" * 3)
+    armor = short.replace(b"eHh4", b"A" * (16_384 - len(short) + 4))
+    assert len(armor) == 16_384
+    assert "base64" in refusal(armor)
+    assert "not exactly one" in refusal(armor.replace(b"\n-----END", b"A\n-----END"))
+
+
+def changed_field(blob: bytes, number: int, value: bytes) -> bytes:
+    fields, rest = sshkey.leading_strings(blob, blob_fields(blob))
+    assert not rest
+    fields[number] = value
+    return b"".join(map(soft_keys.string, fields))
+
+
+def blob_fields(blob: bytes) -> int:
+    count = 0
+    while blob:
+        blob = blob[4 + int.from_bytes(blob[:4], "big") :]
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("kind", soft_keys.KINDS)
+def test_keys_have_one_encoding(kind: str) -> None:
+    blob = soft_keys.make(kind).blob
+    key = sshkey.parse_key(blob)
+    assert (key.kind, key.blob) == (kind, blob)
+    count = blob_fields(blob)
+    assert len(key.fields) == count - 1
+    fields, _ = sshkey.leading_strings(blob, count)
+    assert list(key.fields) == fields[1:]
+    bad = [blob + b"\0", blob + soft_keys.string(b""), blob[:-1], b"", blob[:4]]
+    bad += [changed_field(blob, 0, kind.encode() + end) for end in (b"\0", b" ", b"x" * 60)]
+    last = count - 1 if kind.startswith("sk-") else count
+    for number in range(1, last):
+        value = fields[number]
+        bad += [changed_field(blob, number, each) for each in (b"", b"\0" + value, value[1:])]
+        bad += [changed_field(blob, number, value + b"\0")] if kind != "ssh-rsa" else []
+    for each in bad:
+        with pytest.raises(RefusedError):
+            sshkey.parse_key(each)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in soft_keys.KINDS if "ecdsa" in kind])
+def test_ecdsa_points(kind: str) -> None:
+    blob = soft_keys.make(kind).blob
+    (_, curve, point), _ = sshkey.leading_strings(blob, 3)
+    for first in (0, 2, 3, 5, 6):
+        with pytest.raises(RefusedError, match="no point"):
+            sshkey.parse_key(changed_field(blob, 2, bytes([first]) + point[1:]))
+    half = (len(point) - 1) // 2
+    with pytest.raises(RefusedError, match="no point"):
+        sshkey.parse_key(changed_field(blob, 2, b"\2" + point[1 : 1 + half]))
+    for other in (b"nistp256", b"nistp384", b"nistp521", b"nistp25\xb6", curve.upper()):
+        if other != curve:
+            with pytest.raises(RefusedError, match="another curve"):
+                sshkey.parse_key(changed_field(blob, 1, other))
+
+
+def test_a_point_that_is_not_on_its_curve() -> None:
+    key = soft_keys.make("ecdsa-sha2-nistp256")
+    parts = key.parts(MESSAGE)
+    parts[0] = changed_field(key.blob, 2, b"\4" + bytes(64))
+    assert "does not match" in refusal(armored(soft_keys.joined(parts)))
+
+
+def test_ecdsa_numbers_have_one_spelling() -> None:
+    key = soft_keys.make("ecdsa-sha2-nistp256")
+    *head, signature = key.parts(MESSAGE)
+    (kind, value), _ = sshkey.leading_strings(signature, 2)
+    (r, s), _ = sshkey.leading_strings(value, 2)
+    string = soft_keys.string
+
+    def said(*numbers: bytes) -> str:
+        made = string(kind) + string(b"".join(map(string, numbers)))
+        return refusal(armored(soft_keys.joined([*head, made])))
+
+    for number in (b"", b"\0", b"\0" + r, b"\x80" + bytes(31), b"\1" + bytes(33), b"\0" * 40):
+        assert "ecdsa signature is malformed" in said(number, s)
+        assert "ecdsa signature is malformed" in said(r, number)
+    assert "does not match" in said(b"\x7f" + b"\xff" * 31, s)
+    assert "does not match" in said(b"\0" + b"\xff" * 32, s)
+    assert "does not match" in said(s, r)
+    assert "cut short" in said(r)
+    assert "trailing" in said(r, s, b"")
+
+
+def test_strings() -> None:
+    assert sshkey.leading_strings(b"", 0) == ([], b"")
+    assert sshkey.leading_strings(b"\0\0\0\0", 1) == ([b""], b"")
+    assert sshkey.leading_strings(b"\0\0\0\1ab", 1) == ([b"a"], b"b")
+    assert sshkey.strings(b"\0\0\0\1a\0\0\0\0", 2) == [b"a", b""]
+    for data in (b"", b"\0\0\0", b"\0\0\0\1", b"\0\0\0\2a", b"\1\0\0\0a"):
+        with pytest.raises(RefusedError, match="cut short"):
+            sshkey.leading_strings(data, 1)
+    with pytest.raises(RefusedError, match="trailing"):
+        sshkey.strings(b"\0\0\0\0x", 1)
+
+
+def test_base64_has_one_spelling() -> None:
+    assert sshkey.decode_base64(b"") == b""
+    assert sshkey.decode_base64(b"YQ==") == b"a"
+    for text in (b"YQ", b"YQ=", b"YR==", b"Y Q==", b"YQ==\n", b"YQ==YQ==", b"_w==", b"\xff", b"Y"):
+        with pytest.raises(RefusedError, match="base64"):
+            sshkey.decode_base64(text)
+
+
 @given(st.binary(max_size=300) | st.binary(max_size=300).map(armored))
 def test_any_bytes_are_refused_at_most(data: bytes) -> None:
     for parse in (sshsig.parse, sshkey.parse_key, sshkey.decode_base64):

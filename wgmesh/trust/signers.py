@@ -19,7 +19,7 @@ Signers = Mapping[bytes, "Signer"]
 """A signers file: signers by the SSH encoding of their key."""
 
 _OPTION = re.compile(r'([A-Za-z-]+)(?:="([^"\\]*)")?(,|[ \t]+|$)')
-_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(?:Z|UTC)?", re.IGNORECASE)
+_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(?:Z|UTC)?", re.I | re.A)
 _KNOWN = "namespaces, valid-after, valid-before"
 
 

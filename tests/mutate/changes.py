@@ -90,14 +90,11 @@ class Finder(cst.CSTVisitor):
         """Return whether `node` is text for people, a type, or an import."""
         if isinstance(node, _SILENT):
             return True
-        parent = self.get_metadata(ParentNodeProvider, node, None)
         if isinstance(node, cst.Expr) and isinstance(node.value, cst.BaseString):
             return True
         if isinstance(node, cst.BaseString | cst.FormattedString | cst.ConcatenatedString):
             return self._is_message(node)
-        return isinstance(parent, cst.If) and "TYPE_CHECKING" in self.tree.code_for_node(
-            parent.test
-        )
+        return isinstance(node, cst.If) and self.tree.code_for_node(node.test) == "TYPE_CHECKING"
 
     def _is_message(self, node: cst.CSTNode) -> bool:
         at: cst.CSTNode | None = node

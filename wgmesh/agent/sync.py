@@ -170,8 +170,9 @@ class _Turn:
     def look_after(self, *, probed: bool) -> None:
         """Look at what runs, put back what was lost, and write what `status` shows."""
         try:
-            if not probed:
-                look.tick()
+            with system_errors():
+                if not probed:
+                    look.tick()
         except WgmeshError as error:
             log.warning("%s", error.message)
         with system_errors():

@@ -15,7 +15,7 @@ UNIT = "wgmesh-notify.service"
 PROGRAM = "/usr/local/sbin/tell me"
 HOME = "/var/lib/wgmesh/notify"
 TOLD = f"{HOME}/refused"
-FORBIDDEN = ("/root/told", "/etc/told", "/run/told", "/var/lib/wgmesh/told", "/etc/wireguard/told")
+FORBIDDEN = ("/root/told", "/etc/told", "/run/told", "/dev/shm/told", "/var/lib/wgmesh/told")
 NOTE = f"""#!/bin/sh
 exec 3>&1 >"$HOME/new"
 printf '%s\\n' "$*"

@@ -1,10 +1,11 @@
 """What a change of the inventory does to each node: pure, for `wgmesh plan`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from wgmesh.mesh import topology
 from wgmesh.mesh.plan import plan
-from wgmesh.model import Inventory, NodePlan, Peer
+from wgmesh.model import Inventory, Node, NodePlan, Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +17,62 @@ class NodeImpact:
     lines: tuple[str, ...]
 
 
-def impact(old: Inventory, new: Inventory) -> tuple[NodeImpact, ...]:
-    """Return the nodes that a change from `old` to `new` concerns, by name."""
-    before = {node.name for node in old.nodes}
-    after = {node.name for node in new.nodes}
+def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> tuple[NodeImpact, ...]:
+    """Return the nodes that a change from `old` to `new` concerns, by name.
+
+    Costs O(nodes x changed nodes) where the change has few of them, else (or when not to `narrow`
+    it so) O(nodes x nodes); the answer is the same.
+    """
+    before = {node.name: node for node in old.nodes}
+    after = {node.name: node for node in new.nodes}
+    few = _few(old, new) if narrow else None
     found = []
-    for name in sorted(before | after):
+    for name in sorted(before.keys() | after.keys()):
         if name not in before:
             found.append(NodeImpact(name, "added", tuple(_whole(plan(new, name)))))
         elif name not in after:
             found.append(NodeImpact(name, "removed", ("keeps its last state until it leaves",)))
         else:
-            was, will = plan(old, name), plan(new, name)
-            lines = tuple(_changed(was, will))
+            one, other = old, new
+            if few is not None and name not in few:
+                one = _part(old, before, (name, *few))
+                other = _part(new, after, (name, *few))
+            lines = tuple(_changed(plan(one, name), plan(other, name)))
             if lines:
                 found.append(NodeImpact(name, "changed", lines))
     return tuple(found)
+
+
+def _few(old: Inventory, new: Inventory) -> frozenset[str] | None:
+    """Return the nodes out of which follows what the change does to all others; None: all are.
+
+    They are those that change and those that carry the traffic of others.
+    """
+    before = {node.name: node for node in old.nodes}
+    after = {node.name: node for node in new.nodes}
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    carry = set()
+    for inventory in (old, new):
+        of = topology.layout(inventory)
+        carry |= {*of.hubs, *([of.relay.name] if of.relay is not None else [])}
+    versions = {prefix.version for prefix in old.mesh.mesh_cidr}
+    stray = any(
+        prefix.version not in versions
+        for inventory in (old, new)
+        for node in inventory.nodes
+        for prefix in node.allowed_ips
+    )  # then whether a node forwards a family depends on all of its peers
+    same = replace(old.mesh, enable_exit_for_nodes=()) == replace(
+        new.mesh, enable_exit_for_nodes=()
+    )
+    if not same or stray or changed & carry:
+        return None
+    return frozenset(changed | carry)
+
+
+def _part(inventory: Inventory, nodes: Mapping[str, Node], names: Iterable[str]) -> Inventory:
+    kept = sorted(name for name in names if name in nodes)
+    return replace(inventory, nodes=tuple(nodes[name] for name in kept))
 
 
 def whole(inventory: Inventory) -> tuple[NodeImpact, ...]:

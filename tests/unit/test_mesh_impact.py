@@ -1,0 +1,47 @@
+"""What a change does to each node: the quick way and the long way say the same."""
+
+import time
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node, star
+from tests.unit.test_mesh_plan import big
+from wgmesh.mesh.impact import impact
+from wgmesh.model import Endpoint, Inventory
+
+
+@given(inventories(), inventories(), st.integers(0, 2), st.booleans(), st.booleans())
+def test_the_quick_way_says_the_same(
+    old: Inventory, another: Inventory, changed: int, dropped: bool, grown: bool
+) -> None:
+    mixed = {own.name: own for own in another.nodes[:changed]}
+    nodes = {own.name: mixed.get(own.name, own) for own in old.nodes}
+    if grown:
+        nodes |= {own.name: nodes.get(own.name, own) for own in another.nodes[-1:]}
+    if dropped and len(nodes) > 1:
+        nodes.pop(max(nodes))
+    new = replace(old, nodes=tuple(nodes[name] for name in sorted(nodes)))
+    assert impact(old, new) == impact(old, new, narrow=False)
+
+
+def test_a_change_of_one_node_is_told_on_all_others() -> None:
+    nodes = [node(name) for name in NAMES]
+    moved = replace(node("bravo"), endpoint=Endpoint("192.0.2.99", 1))
+    for make in (inventory, star):
+        old, new = make(*nodes), make(*[moved if n.name == "bravo" else n for n in nodes])
+        found = {each.node: each.lines for each in impact(old, new)}
+        told = {name for name in NAMES if name != "bravo"} if make is inventory else {"alpha"}
+        assert found.keys() == told
+        assert all("bravo: endpoint" in lines[0] for lines in found.values())
+
+
+def test_cost_of_a_small_change_of_a_large_mesh() -> None:
+    old = big(1000)
+    moved = [replace(own, public_key=key("zulu")) if own.name == "n5" else own for own in old.nodes]
+    new = replace(old, nodes=tuple(moved))
+    impact(old, replace(old, nodes=old.nodes[:2]))
+    start = time.process_time()
+    assert len(impact(old, new)) == 1000
+    assert time.process_time() - start < 4

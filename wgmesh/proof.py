@@ -112,6 +112,28 @@ def comes_back(
     return False
 
 
+def unheard(plan: NodePlan, handshakes: Mapping[str, int], seconds: float) -> frozenset[str]:
+    """Return the peers of which nothing is heard within `seconds`: no echo, no new handshake.
+
+    `handshakes` are their latest ones so far, by public key.
+    """
+    end = time.monotonic() + seconds
+    addresses = {peer.public_key: peer.addresses for peer in plan.peers}
+    left = set(handshakes) & addresses.keys()
+    with probe.Prober(plan.interface) as prober:
+        while left and time.monotonic() < end:
+            targets = {address for key in left for address in addresses[key]}
+            prober.send(targets)
+            answers = prober.receive(1.0, targets)
+            counters = linux.counters(plan.interface)
+            for key in tuple(left):
+                seen = counters.get(key)
+                shaken = seen is not None and seen.latest_handshake not in (0, handshakes[key])
+                if shaken or not answers.keys().isdisjoint(addresses[key]):
+                    left.discard(key)
+    return frozenset(left)
+
+
 def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Health]:
     """Probe once a second until the change is confirmed or condemned; return why, and what came.
 

@@ -153,6 +153,21 @@ class Hold:
     time: int
 
 
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """A confirmed generation that is to be looked at again, and the one to go back to.
+
+    `due_seconds` is since boot; `handshakes` are the latest ones from before the change, of the
+    peers that must have shaken hands again by then.
+    """
+
+    generation: int
+    digest: str
+    back_to: int
+    due_seconds: float
+    handshakes: Mapping[str, int]
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -296,6 +311,20 @@ def read_soak(directory: Path) -> Soak | None:
 def write_soak(directory: Path, soak: Soak) -> None:
     """Remember the wait of a commit; not fsynced: a power cut begins it anew in any case."""
     _write(directory / "soak.toml", asdict(soak), durable=False)
+
+
+def read_second(directory: Path) -> SecondLook | None:
+    """Return the generation that is to be looked at again, or None."""
+    found = _one(SecondLook, _read(directory / "second-look.toml"))
+    shaken = found.handshakes if found is not None else None
+    if not isinstance(shaken, dict) or not all(type(each) is int for each in shaken.values()):
+        return None
+    return found
+
+
+def write_second(directory: Path, record: SecondLook | None) -> None:
+    """Remember the generation that is to be looked at again; None forgets it."""
+    _replace(directory / "second-look.toml", None if record is None else asdict(record))
 
 
 def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[Seen, ...]:

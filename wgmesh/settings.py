@@ -36,6 +36,7 @@ class Settings:
     confirm_most_seconds: int = 16  # half or more of the strict peers lost, or the remote
     confirm_silent_seconds: int = 26  # peers that drop ICMP are decided here
     confirm_minority_seconds: int = 45  # a minority lost
+    confirm_again_seconds: int = 200  # a second look; no session is older than 180 s
     allow_hooks: bool = False
     drift: str = "report"
     firewall: str = "auto"
@@ -56,6 +57,7 @@ _MAXIMUM = {
     "confirm_most_seconds": _WINDOW_SECONDS,
     "confirm_silent_seconds": _WINDOW_SECONDS,
     "confirm_minority_seconds": _WINDOW_SECONDS,
+    "confirm_again_seconds": 3600,
     "keep_generations": 1000,
 }
 

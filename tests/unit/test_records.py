@@ -19,6 +19,7 @@ from wgmesh.records import (
     LastSync,
     Quarantined,
     RemoteState,
+    SecondLook,
     Seen,
     Soak,
     Tips,
@@ -191,6 +192,18 @@ def test_awaited(tmp_path: Path) -> None:
     records.write_awaited(tmp_path, value)
     assert records.read_awaited(tmp_path) == value
     records.write_awaited(tmp_path, ())
+    assert files_in(tmp_path) == []
+
+
+def test_second_look(tmp_path: Path) -> None:
+    assert records.read_second(tmp_path) is None
+    value = SecondLook(7, "d", 5, 300.5, {"bravo=": 0, "charlie=": NOW})
+    records.write_second(tmp_path, value)
+    assert records.read_second(tmp_path) == value
+    path = tmp_path / "second-look.toml"
+    path.write_text(path.read_text().replace(f"= {NOW}", '= "now"'))
+    assert records.read_second(tmp_path) is None
+    records.write_second(tmp_path, None)
     assert files_in(tmp_path) == []
 
 

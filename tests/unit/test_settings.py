@@ -34,6 +34,7 @@ def test_defaults_are_the_contracts(tmp_path: Path) -> None:
         found.confirm_silent_seconds,
         found.confirm_minority_seconds,
     ) == (16, 26, 45)
+    assert found.confirm_again_seconds == 200
     assert found.allow_hooks is False
     assert found.drift == "report"
     assert found.firewall == "auto"

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, soak, versions
+from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, second, soak, versions
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
 from wgmesh.agent.versions import Versions
@@ -241,6 +241,8 @@ class Landing:
         self.expect(model, plan, waiting)
         manifest = replace(manifest, number=generation.booted(PLACES.generations) or 0)
         self.applied(manifest)
+        back_to = before.manifest.number if before is not None else None
+        second.expect(self.me, back_to, manifest.number, manifest.digest, outcome)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
         if previous is None:
             adopt.hand_to_boot(plan.interface)

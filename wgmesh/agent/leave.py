@@ -1,12 +1,23 @@
 """Leaving a mesh."""
 
-from wgmesh import generation, linux, settings
+from wgmesh import generation, linux, records, settings
 from wgmesh.agent import adopt, look, node, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
 from wgmesh.model import KernelState
 from wgmesh.transaction import converge, undisturbed
+
+_RECORDS = (
+    "awaited.toml",
+    "hold.toml",
+    "last-sync.toml",
+    "quarantine.toml",
+    "seen.toml",
+    "soak.toml",
+    "tips.toml",
+    "verdict.toml",
+)
 
 
 def leave(*, restore: bool) -> Result:
@@ -20,8 +31,9 @@ def leave(*, restore: bool) -> Result:
         timers.disable()
         timers.forget()
         settings.remove_enrolment()
-        for name in ("tips.toml", "verdict.toml", "hold.toml", "last-sync.toml", "quarantine.toml"):
+        for name in _RECORDS:
             (PLACES.state / name).unlink(missing_ok=True)
+        records.write_second(PLACES.run, None)
         look.forget(me)
         if restore and linux.systemd.running():
             linux.systemd.reload_units()  # for nftables.service, which has its own commands again

@@ -39,7 +39,7 @@ def _earlier(current: int) -> int:
     left = {entry.digest for entry in records.read_quarantine(PLACES.state)}
     for number in reversed(generation.numbers(PLACES.generations)):
         try:
-            if number < current and _whole(number).manifest.digest not in left:
+            if number < current and whole(number).manifest.digest not in left:
                 return number
         except WgmeshError as error:
             log.warning("%s", error.message)
@@ -49,7 +49,7 @@ def _earlier(current: int) -> int:
     )
 
 
-def _whole(number: int) -> Running:
+def whole(number: int) -> Running:
     """Return generation `number`. Raises WgmeshError when it cannot be gone back to."""
     found = node.at_generation(number)
     if found.plan is None and number != 0:
@@ -76,19 +76,20 @@ def rollback(number: int | None, *, hold: bool) -> Result:
         wanted = _earlier(current.manifest.number) if number is None else number
         if wanted == current.manifest.number:
             return Result("in-sync", f"generation {wanted} already runs")
-        goal = _whole(wanted)
+        goal = whole(wanted)
         if goal.pristine is not None:
             generation.restore(PLACES.generations, wanted, goal.pristine)
         before = records.read_quarantine(PLACES.state), records.read_hold(PLACES.state)
         # First, so that a kill on the way cannot leave the node free to apply it again.
         _leave_behind(current, goal, hold=hold)
         try:
-            _go(current, goal)
+            go(current, goal)
         except (WgmeshError, OSError):
             records.write_quarantine(PLACES.state, before[0])
             records.write_hold(PLACES.state, before[1])
             raise
         records.write_awaited(PLACES.state, ())
+        records.write_second(PLACES.run, None)
         tips = records.read_tips(PLACES.state)
         tips = replace(tips, applied=goal.manifest.commit, digest=goal.manifest.digest)
         records.write_tips(PLACES.state, tips)
@@ -101,7 +102,7 @@ def rollback(number: int | None, *, hold: bool) -> Result:
         return Result("rolled-back", f"generation {wanted} runs again{held}")
 
 
-def _go(current: Running, goal: Running) -> None:
+def go(current: Running, goal: Running) -> None:
     """Converge from one confirmed generation to another, boot link included."""
     if goal.plan is None:
         saved = adopt.before_wgmesh()

@@ -36,7 +36,8 @@ class Gathered:
 
     `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
     is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
-    what the last tick measured, `failover` what the failover remembers.
+    what the last tick measured, `failover` what the failover remembers. `soaks` says of a newer
+    tip that it waits for others to go first.
     """
 
     me: Node

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wgmesh import generation, journal, records, settings
+from wgmesh import generation, glance, journal, records, settings
 from wgmesh.agent import fetch, look, mend, node, notify, remote, soak, spare, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
@@ -143,6 +143,11 @@ class _Turn:
             if self.options.retry:
                 records.write_quarantine(PLACES.state, ())
             timers.settle(self.me.settings)
+            later = records.read_second(PLACES.run)
+            if later is not None and glance.clock() >= later.due_seconds:
+                from wgmesh.agent import second
+
+                second.at_due_time(self.me)
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
         self.tips = node.tips(self.me)

@@ -110,6 +110,12 @@ def _notify(_: Namespace) -> int:
     messenger.become()
 
 
+def _look_again(_: Namespace) -> int:
+    from wgmesh.agent import second
+
+    return _say(second.look_again())
+
+
 def _declare_status(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--watch", action="store_true", help="again every two seconds")
@@ -246,6 +252,14 @@ COMMANDS = (
         "wgmesh notify",
         nothing,
         _notify,
+        hidden=True,
+    ),
+    Command(
+        "look-again",
+        "take a confirmed change back when a tunnel did not outlive its session",
+        "wgmesh look-again",
+        nothing,
+        _look_again,
         hidden=True,
     ),
     Command(

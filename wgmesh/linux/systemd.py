@@ -61,14 +61,15 @@ def forget_failures(*units: str) -> None:
         process.run(["systemctl", "--quiet", "reset-failed", unit], check=False)
 
 
-def systemd_run(argv: Sequence[str], unit: str) -> None:
+def systemd_run(argv: Sequence[str], unit: str, *, after_seconds: int = 0) -> None:
     """Have systemd run `argv` as the transient service `unit` and return at once.
 
-    The unit leaves nothing behind when it ends, not even failed. Raises WgmeshError.
+    With `after_seconds` a transient timer of that name starts it then. The units leave nothing
+    behind when they end, not even failed. Raises WgmeshError.
     """
-    process.run(
-        ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--no-block", "--", *argv]
-    )
+    later = [f"--on-active={after_seconds}s", "--timer-property=AccuracySec=1s"]
+    words = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--no-block"]
+    process.run([*words, *(later if after_seconds else []), "--", *argv])
 
 
 def scope(argv: Sequence[str], unit: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Leaving a mesh."""
 
-from wgmesh import generation, linux, records, settings
-from wgmesh.agent import adopt, look, node, timers
+from wgmesh import generation, linux, settings
+from wgmesh.agent import adopt, look, node, second, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
@@ -33,7 +33,7 @@ def leave(*, restore: bool) -> Result:
         settings.remove_enrolment()
         for name in _RECORDS:
             (PLACES.state / name).unlink(missing_ok=True)
-        records.write_second(PLACES.run, None)
+        second.forget()
         look.forget(me)
         if restore and linux.systemd.running():
             linux.systemd.reload_units()  # for nftables.service, which has its own commands again

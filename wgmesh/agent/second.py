@@ -24,6 +24,7 @@ from wgmesh.transaction import Outcome
 
 log = logging.getLogger(__name__)
 
+UNIT = "wgmesh-look-again"
 COMMAND = (sys.executable, "-P", "-m", "wgmesh", "look-again")
 
 
@@ -48,9 +49,16 @@ def expect(me: Node, previous: int | None, number: int, digest: str, outcome: Ou
     records.write_second(PLACES.run, record)
     if linux.systemd.running():
         try:
-            linux.systemd.systemd_run(COMMAND, f"wgmesh-look-again-{number}", after_seconds=seconds)
+            linux.systemd.systemd_run(COMMAND, f"{UNIT}-{number}", after_seconds=seconds)
         except WgmeshError as error:
             log.warning("the second look is left to the polls: %s", error.message)
+
+
+def forget() -> None:
+    """Have no second look at anything: this machine leaves. Raises WgmeshError."""
+    records.write_second(PLACES.run, None)
+    if linux.systemd.running():
+        linux.systemd.stop(f"{UNIT}-*.timer")
 
 
 def unproven(handshakes: Mapping[str, int], counters: Mapping[str, PeerCounters]) -> dict[str, int]:

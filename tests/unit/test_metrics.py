@@ -314,7 +314,15 @@ tests:
       - {series: 'wgmesh_peer_may_be_down{instance="a",peer="c"}', values: '1+0x66'}
       - {series: 'wgmesh_state{instance="a",state="refused"}', values: '0+0x20 1+0x40'}
       - {series: 'wgmesh_last_sync_timestamp_seconds{instance="a"}', values: '0+60x30 1800+0x30'}
+      - {series: 'wgmesh_candidate{instance="a"}', values: '1+0x66'}
+      - {series: 'wgmesh_held{instance="a"}', values: '0+0x66'}
+      - {series: 'wgmesh_last_sync_outcome{instance="a",outcome="waiting"}', values: '1+0x10 0x50'}
+      - {series: 'wgmesh_last_sync_outcome{instance="a",outcome="held"}', values: '0+0x66'}
     alert_rule_test:
+      - {eval_time: 35m, alertname: WgmeshBehind, exp_alerts: []}
+      - eval_time: 45m
+        alertname: WgmeshBehind
+        exp_alerts: [{exp_labels: {severity: warning, instance: a}}]
       - {eval_time: 15m, alertname: WgmeshPeerDown, exp_alerts: []}
       - eval_time: 17m
         alertname: WgmeshPeerDown

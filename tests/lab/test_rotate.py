@@ -1,0 +1,110 @@
+"""A key that changes without a gap: no packet is lost, and nobody does more than merge commits."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.lab import kernel
+from tests.lab.conftest import WorldFactory
+from tests.lab.mesh import Mesh
+from tests.lab.pings import Pings
+from tests.lab.rotation import merge, public_key
+from tests.lab.state import unfinished
+
+THREE = ("alpha", "bravo", "charlie")
+KEYS = "/etc/wireguard/keys"
+
+
+@pytest.fixture(scope="module")
+def mesh(module_world_factory: WorldFactory) -> Mesh:
+    made = Mesh(module_world_factory(THREE))
+    made.enrol(*THREE)
+    made.sync()
+    made.wait_for_tunnels()
+    for name in THREE:
+        made.policy(name, most=6, silent=7, minority=8)
+    return made
+
+
+@contextmanager
+def no_packet_lost(mesh: Mesh) -> Iterator[None]:
+    """Ping between all nodes each 5 ms meanwhile, both ways."""
+    pairs = [(one, other) for one in THREE for other in THREE if one != other]
+    with ExitStack() as stack:
+        pings = {
+            pair: stack.enter_context(Pings(mesh.world[pair[0]], mesh.address(pair[1])))
+            for pair in pairs
+        }
+        yield
+        lost = {pair: each.stop().lost for pair, each in pings.items()}
+    assert lost == dict.fromkeys(pairs, 0)
+
+
+def second(mesh: Mesh, name: str) -> bool:
+    """Return whether the machine holds two keys."""
+    shown = mesh.world[name].run(["ip", "link", "show", "wgmesh-2nd"], check=False)
+    return shown.returncode == 0
+
+
+def test_a_key_changes_and_no_packet_is_lost(mesh: Mesh) -> None:
+    alpha, old = mesh.world["alpha"], public_key(mesh, "alpha")
+    before = kernel.foreign(alpha)
+    with no_packet_lost(mesh):
+        merge(mesh, "alpha")
+        mesh.sync("alpha", "bravo")
+        done = alpha.wgmesh("sync")
+        assert "the next key waits for charlie" in done.stderr
+        assert public_key(mesh, "alpha") == old and not second(mesh, "alpha")
+        assert mesh.status("alpha")["rotation"]["waiting"] == ["charlie"]
+        mesh.sync("charlie")
+        assert "proof from 2 peers" in alpha.wgmesh("sync").stderr
+        assert public_key(mesh, "alpha") != old and second(mesh, "alpha")
+        mesh.sync("bravo", "alpha")
+        assert mesh.status("alpha")["rotation"]["behind"] == ["charlie"]
+        assert mesh.world["alpha"].wgmesh("rotate-key").stdout == "", "charlie has yet to follow"
+        mesh.sync("charlie", "alpha")
+        assert mesh.status("alpha")["rotation"]["over"] and not second(mesh, "alpha")
+        assert {mesh.status(name)["state"] for name in THREE} == {"in-sync"}
+        merge(mesh, "alpha")
+        mesh.sync()
+    for name in ("bravo", "charlie"):
+        peers = set(kernel.dump(mesh.world[name]))
+        assert old not in peers and public_key(mesh, "alpha") in peers
+    assert mesh.status("alpha")["rotation"] is None
+    assert kernel.foreign(alpha) == before and unfinished(alpha) == ""
+
+
+def test_the_private_keys_are_on_the_node_alone(mesh: Mesh) -> None:
+    alpha = mesh.world["alpha"]
+    printed = alpha.wgmesh("rotate-key", "--verbose")
+    names = alpha.run(["ls", KEYS]).stdout.split()
+    modes = alpha.run(["stat", "-c", "%a", KEYS, *(f"{KEYS}/{name}" for name in names)]).stdout
+    assert modes.split() == ["700", *["600"] * len(names)]
+    for name in names:
+        secret = alpha.read(f"{KEYS}/{name}").strip()
+        assert secret not in printed.stdout + printed.stderr
+    again = alpha.wgmesh("rotate-key")
+    assert again.stdout == printed.stdout, "the same key until it is merged"
+    assert public_key(mesh, "alpha") in printed.stdout or "next_public_key" in printed.stdout
+
+
+def test_a_reboot_pairs_the_key_with_its_configuration(mesh: Mesh) -> None:
+    alpha, old = mesh.world["alpha"], public_key(mesh, "alpha")
+    merge(mesh, "alpha")
+    mesh.sync("alpha", "bravo", "charlie", "alpha")
+    new = public_key(mesh, "alpha")
+    assert new != old and second(mesh, "alpha")
+    alpha.wgmesh("rollback", "--no-hold")
+    assert public_key(mesh, "alpha") == old
+    assert alpha.read("/etc/wireguard/wg0.key") == alpha.read(key_file(mesh, old))
+
+
+def key_file(mesh: Mesh, public: str) -> str:
+    """Return the file of a public key of alpha."""
+    alpha = mesh.world["alpha"]
+    for name in alpha.run(["ls", KEYS]).stdout.split():
+        private = alpha.read(f"{KEYS}/{name}")
+        if alpha.run(["wg", "pubkey"], stdin=private).stdout.strip() == public:
+            return f"{KEYS}/{name}"
+    raise AssertionError(f"alpha has no file of {public}")

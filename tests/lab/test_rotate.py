@@ -1,5 +1,6 @@
 """A key that changes without a gap: no packet is lost, and nobody does more than merge commits."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -7,13 +8,16 @@ import pytest
 
 from tests.lab import kernel
 from tests.lab.conftest import WorldFactory
+from tests.lab.machine import CHECKOUT
 from tests.lab.mesh import Mesh
 from tests.lab.pings import Pings
 from tests.lab.rotation import merge, public_key
-from tests.lab.state import unfinished
+from tests.lab.state import FLIP, KILLER, unfinished
+from tests.lab.test_boot import up
 
 THREE = ("alpha", "bravo", "charlie")
 KEYS = "/etc/wireguard/keys"
+JOURNAL = "os.rename /var/lib/wgmesh/journal.toml"
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +93,56 @@ def test_the_private_keys_are_on_the_node_alone(mesh: Mesh) -> None:
     assert public_key(mesh, "alpha") in printed.stdout or "next_public_key" in printed.stdout
 
 
-def test_a_reboot_pairs_the_key_with_its_configuration(mesh: Mesh) -> None:
+def test_killed_anywhere_the_key_is_the_old_or_the_new_one(mesh: Mesh) -> None:
+    """Right before: the second device, its key, the first device's, the mirror, and the flip."""
     alpha, old = mesh.world["alpha"], public_key(mesh, "alpha")
     merge(mesh, "alpha")
-    mesh.sync("alpha", "bravo", "charlie", "alpha")
+    mesh.sync("alpha", "bravo", "charlie")
+    second_key = "wg set wgmesh-2nd"
+    for when in (JOURNAL, "run tc qdisc add", second_key, "run nft -f -", "run wg set wg0", FLIP):
+        killed(mesh, when)
+        alpha.wgmesh("recover", check=False)
+        at_rest(mesh, old)
+    killed(mesh, "os.rename /etc/wireguard/wg0.key")
+    alpha.wgmesh("recover")
     new = public_key(mesh, "alpha")
-    assert new != old and second(mesh, "alpha")
+    assert new != old and second(mesh, "alpha"), "it was confirmed"
+    mesh.sync("bravo", "charlie", "alpha")
+    at_rest(mesh, new)
+
+
+def killed(mesh: Mesh, when: str) -> None:
+    """Let alpha sync, and be killed right before an operation."""
+    log = mesh.world.directory / "operations"
+    env = {"PYTHONPATH": f"{KILLER}:{CHECKOUT}", "WGLAB_KILL": f"{when}|agent|{log}"}
+    done = mesh.world["alpha"].wgmesh("sync", "--retry", check=False, env=env)
+    assert done.returncode == -signal.SIGKILL, (when, done)
+
+
+def at_rest(mesh: Mesh, public: str) -> None:
+    """Require that alpha has this key in its kernel and for its boot, no second one, and peers."""
+    alpha = mesh.world["alpha"]
+    assert public_key(mesh, "alpha") == public and not second(mesh, "alpha")
+    conf = alpha.read("/etc/wireguard/wg0.conf")
+    assert f"# PublicKey = {public}\n" in conf and key_file(mesh, public) in conf
+    assert unfinished(alpha) == "" and "wgmesh_keys" not in kernel.firewall(alpha)
+    mesh.wait_for_tunnels()
+
+
+def test_a_reboot_pairs_the_key_with_its_configuration(mesh: Mesh) -> None:
+    """Both ways: of the new key, which peers use, and after a rollback of the old one."""
+    alpha, new = mesh.world["alpha"], public_key(mesh, "alpha")
+    alpha.reboot()
+    up(alpha)
+    at_rest(mesh, new)
     alpha.wgmesh("rollback", "--no-hold")
-    assert public_key(mesh, "alpha") == old
+    old = public_key(mesh, "alpha")
+    assert old != new and second(mesh, "alpha")
+    mesh.wait_for_tunnels()
     assert alpha.read("/etc/wireguard/wg0.key") == alpha.read(key_file(mesh, old))
+    alpha.reboot()
+    up(alpha)
+    assert public_key(mesh, "alpha") == old and not second(mesh, "alpha")
 
 
 def key_file(mesh: Mesh, public: str) -> str:

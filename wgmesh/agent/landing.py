@@ -167,6 +167,7 @@ class Landing:
         if not rotation.note(own, plan.public_key, remember=remember) or not remember:
             return None
         if records.read_hold(PLACES.state) is not None:
+            rotation.waits(records.read_rotation(PLACES.state), ("wgmesh resume",))
             return None
         follows = node.share(self.me, model, own, own.next_public_key)
         digest = render.digest(render.files(follows))

@@ -255,7 +255,9 @@ class _Turn:
     def goes_over(self) -> bool:
         """Return whether this node is about to run its next key, as the inventory says."""
         record = records.read_rotation(PLACES.state)
-        return record is not None and bool(record.staged) and not record.switched
+        if record is None or not record.staged or record.switched:
+            return False
+        return node.holds(record.next_public_key)
 
     def soaks(self, wait: Soak, tip: VerifiedCommit) -> bool:
         """Return whether `tip` was looked at before, and waits for others to go first."""

@@ -155,8 +155,8 @@ def main() -> None:
                 time.sleep(QUIET_SECONDS)
                 rows = [Row("nothing changes", QUIET_SECONDS, counted(running))]
             for name in names:
-                rows.append(rotate(mesh, name, names, at_once=arguments.at_once))
                 print(" ".join(rows[-1].cells()), *wrong, flush=True)
+                rows.append(rotate(mesh, name, names, at_once=arguments.at_once))
     print("| node | seconds | pings | lost | lost in the worst tunnel | longest gap ms |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:

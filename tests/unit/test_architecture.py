@@ -14,6 +14,7 @@ CORE = {
     "inventory",
     "mesh",
     "render",
+    "rotation",
     "diff",
     "describe",
     "doctor",
@@ -26,7 +27,7 @@ CORE = {
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
-SHELL |= {"glance", "history"}
+SHELL |= {"glance", "history", "keys"}
 SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import assert_never
 
-from wgmesh.linux import iproute, link, nftables, route, rtnetlink, sysctl, wireguard
+from wgmesh.linux import bridge, iproute, link, nftables, route, rtnetlink, sysctl, wireguard
 from wgmesh.model import (
     AddressAdd,
     AddressRemove,
@@ -31,7 +31,7 @@ from wgmesh.model import (
     SysctlSet,
 )
 
-__all__ = ["apply", "counters", "observe"]
+__all__ = ["apply", "bridge", "counters", "observe"]
 
 
 def observe(interface: str, sysctl_keys: Collection[str]) -> Observed:

@@ -91,6 +91,13 @@ class _Lines:
             return True
         return False
 
+    def next_section(self, comment: str) -> bool:
+        """Take an empty line, `[Peer]` and `comment`, when exactly these come next."""
+        wanted = ["", "[Peer]", comment]
+        found = self._lines[self._at : self._at + len(wanted)] == wanted
+        self._at += len(wanted) if found else 0
+        return found
+
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """Take `key = value` when it comes next, and return the value."""
         start = key + " = "
@@ -252,9 +259,16 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
         public_key = lines.value("PublicKey", words.key)
         allowed_ips = lines.listed("AllowedIPs", words.prefix)
         known = endpoints.pop((name, public_key), ())
-        if known:
-            lines.line(f"{'' if known[0].literal else '# '}Endpoint = {known[0]}")
+        endpoint = f"{'' if known[0].literal else '# '}Endpoint = {known[0]}" if known else ""
+        if endpoint:
+            lines.line(endpoint)
         keepalive = lines.maybe("PersistentKeepalive", lambda text: words.number(text, 1, 65535))
+        next_public_key = None
+        if lines.next_section(f"# Next key of = {name}"):
+            next_public_key = lines.value("PublicKey", words.key)
+            for line in (endpoint, f"PersistentKeepalive = {keepalive}") if keepalive else ():
+                if line:
+                    lines.line(line)
         yield Peer(
             name=name,
             public_key=public_key,
@@ -265,6 +279,7 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
             preshared_key_path=preshared_key_path,
             intermittent=intermittent,
             managed=not unmanaged,
+            next_public_key=next_public_key,
         )
 
 
@@ -275,11 +290,6 @@ def _private_key_path(lines: _Lines, post_up: str, peers: tuple[Peer, ...]) -> s
         path = words.path(post_up.removeprefix(start).partition(" ")[0])
     except ValueError as error:
         lines.fail(f"PostUp: {error}")
-    preshared = (
-        (peer.public_key, peer.preshared_key_path)
-        for peer in peers
-        if peer.preshared_key_path is not None
-    )
-    if post_up != words.private_key_words(path, preshared):
+    if post_up != words.private_key_words(path, words.preshared(peers)):
         lines.fail("PostUp does not set the keys that the peers name")
     return path

@@ -6,14 +6,17 @@ so that the log of a soak that was cut short still has what was found: `--from L
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 Item = TypeVar("Item")
+Lab = TypeVar("Lab")
 Record = dict[str, Any]
 
 LABS = 2
@@ -36,14 +39,16 @@ def records(
 ) -> list[Record]:
     """Return what `work` yields for `items`, which are dealt out to the laboratories.
 
-    In a child it never returns. Raises SystemExit when a child fails.
+    `options.broken` then has what went wrong with a laboratory itself. In a child it never returns.
     """
+    signal.signal(signal.SIGTERM, _stop)  # a soak that is ended leaves nothing behind
     if options.part is not None:
         for record in work(items[options.part :: options.labs]):
             print(json.dumps(record), flush=True)
         sys.exit(0)
     if options.logs:
-        return [each for log in options.logs for each in _read(log.read_text().splitlines())]
+        lines = (line for log in options.logs for line in log.read_text().splitlines())
+        return _sound(_read(lines), options)
     argv = [sys.executable, "-m", options.module, *sys.argv[1:]]
     parts = range(min(options.labs, len(items)))
     children = [
@@ -61,13 +66,48 @@ def records(
     threads = [
         threading.Thread(target=listen, args=each) for each in zip(children, found, strict=True)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if any(child.wait() for child in children):
-        raise SystemExit("a laboratory broke down; see above")
-    return [each for part in found for each in part]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        for child in children:
+            child.terminate()  # harmless for one that has ended
+    every = [each for part in found for each in part]
+    every += [{"broke": "see above"} for child in children if child.wait()]
+    return _sound(every, options)
+
+
+def throughout(
+    items: Iterable[Item],
+    laboratory: Callable[[], AbstractContextManager[Lab]],
+    do: Callable[[Lab, Item], Iterable[Record]],
+) -> Iterator[Record]:
+    """Do every item in one laboratory, or the rest in a new one when one breaks down."""
+    left = list(items)
+    while left:
+        with laboratory() as lab:
+            try:
+                while left:
+                    yield from do(lab, left.pop(0))
+            except AssertionError as error:  # tunnels that do not come back: a failure to report
+                yield {"broke": str(error)}
+
+
+def _sound(every: Iterable[Record], options: argparse.Namespace) -> list[Record]:
+    found, options.broken = [], []
+    for record in every:
+        if "broke" in record:
+            options.broken.append(record["broke"])
+            print(f"a laboratory broke down: {record['broke']}", file=sys.stderr)
+        else:
+            found.append(record)
+    return found
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _read(lines: Iterable[str]) -> Iterator[Record]:

@@ -117,6 +117,7 @@ class Stage:
     """alpha, which is harmed, and its peers."""
 
     of: Fleet
+    policy: str
     harms: dict[str, Harm] = field(default_factory=dict)
 
     @property
@@ -127,7 +128,7 @@ class Stage:
         """Put there what the harms use, and let a provider filter the port."""
         self.alpha.write(NFT, RULE)
         self.alpha.write(OTHER_KEY, self.alpha.run(["wg", "genkey"]).stdout, 0o600)
-        self.alpha.write("/etc/wgmesh/wgmesh.toml", "allow_hooks = true\n")
+        self.alpha.write("/etc/wgmesh/wgmesh.toml", self.policy)
         self.of.mesh.world.internet.block_udp_port("alpha", FILTERED)
         self.harms = harms(self.of)
 
@@ -205,10 +206,10 @@ class Stage:
 
 
 @contextmanager
-def laboratory() -> Iterator[Stage]:
-    """Make a node that can be harmed, and its peers."""
-    with fleet(FIVE) as of:
-        stage = Stage(of)
+def laboratory(names: Sequence[str] = FIVE, policy: str = "") -> Iterator[Stage]:
+    """Make a node that can be harmed, with this in its wgmesh.toml, and its peers."""
+    with fleet(names) as of:
+        stage = Stage(of, f"allow_hooks = true\n{policy}")
         stage.set_up()
         yield stage
 

@@ -28,7 +28,17 @@ NODES = 1000
 RUNS = 5
 HOME = "192.168.60.0/24"
 PLAIN = "/etc/wireguard/plain"
-TRACE = ("strace", "-f", "-qq", "-s", "10000000", "-e", "trace=write,writev,sendto,sendmsg", "-o")
+TRACE = (
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-qq",
+    "-s",
+    "10000000",
+    "-e",
+    "trace=write,writev,sendto,sendmsg",
+    "-o",
+)
 TRACED = "/run/traced"
 _PEER = re.compile(r"public_key=([0-9a-f]{64})")
 _ROUTE = re.compile(r"nlmsg_type=(?:RTM_(?:NEW|DEL)ROUTE|0x1[89] )")
@@ -175,7 +185,10 @@ def main() -> int:
     options = parser.parse_args()
     with World(("alpha", "bravo")) as world:
         of = large(world, options.nodes)
-        rows = [row(name, of, make, options.runs) for name, make in WAYS.items()]
+        rows = []
+        for name, make in WAYS.items():
+            rows.append(row(name, of, make, options.runs))
+            print(*rows[-1], file=sys.stderr, flush=True)
     print(f"Median of {options.runs} runs, {options.nodes:,} nodes.\n")
     head = ("program", "peers written", "routes written", "seconds", "peak MiB", "pings lost")
     sys.stdout.write(table(head, rows))

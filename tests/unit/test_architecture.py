@@ -17,6 +17,7 @@ CORE = {
     "diff",
     "describe",
     "doctor",
+    "choices",
     "desired",
     "judge",
     "shape",

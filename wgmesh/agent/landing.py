@@ -104,6 +104,7 @@ class Landing:
             own.name,
             allow_hooks=self.me.settings.allow_hooks,
             private_key_path=str(self.me.enrolment.key_path),
+            exempt=node.exempt(self.me),
         )
         files = render.files(plan)
         digest = render.digest(files)

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 
 from wgmesh import (
@@ -18,17 +19,21 @@ from wgmesh import (
     resolve,
     settings,
 )
+from wgmesh.choices import Choices, applied
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
+from wgmesh.history import Steering
 from wgmesh.model import (
     Change,
     Endpoint,
+    Exempt,
     KernelState,
     NodePlan,
     Observed,
     Secret,
+    Uplinks,
 )
 from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
@@ -45,6 +50,8 @@ PLACES = Places(
 ENDPOINTS_FILE = settings.GENERATIONS_DIR / "endpoints"
 SESSION_SECONDS = 180
 _KEY_BYTES = 32
+_TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
+"""Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,7 @@ def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
             own.name,
             allow_hooks=me.settings.allow_hooks,
             private_key_path=str(me.enrolment.key_path),
+            exempt=exempt(me),
         )
     except WgmeshError as error:
         log.debug("generation %d cannot be made again: %s", manifest.number, error.message)
@@ -145,7 +153,26 @@ def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
 
 def context(me: Node) -> str:
     """Return what a plan depends on beside the inventory: another one asks for a new look."""
-    return f"wgmesh {__version__}, allow_hooks {me.settings.allow_hooks}"
+    known = f"wgmesh {__version__}, allow_hooks {me.settings.allow_hooks}"
+    return f"{known}, {exempt(me)}"
+
+
+def exempt(me: Node) -> Exempt:
+    """Return what of this machine leaves by its uplink even where an exit is in use."""
+    return Exempt(
+        fetch_uid=_uid(settings.FETCH_USER),
+        time_uids=tuple(uid for name in _TIME_USERS if (uid := _uid(name)) is not None),
+        prefixes=tuple(map(ip_network, me.settings.exempt)),
+    )
+
+
+def _uid(name: str) -> int | None:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 def _read_secret(path: str) -> Secret:
@@ -178,10 +205,12 @@ def target_for(
     *,
     reset: Collection[str] = (),
     ask_resolver: bool = True,
+    choices: Choices | None = None,
 ) -> Callable[[KernelState], KernelState]:
     """Return the function that turns what is observed into what `plan` asks for.
 
-    Reads keys; resolves names unless told not to. Raises WgmeshError when a key file is missing.
+    Reads keys; resolves names unless told not to. `choices` are those in force unless given. Raises
+    WgmeshError when a key file is missing.
     """
     private_key = _read_secret(plan.private_key_path)
     preshared = {
@@ -191,14 +220,12 @@ def target_for(
     }
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
-    chosen = {
-        key: _endpoint(text)
-        for key, text in history.read_failover(settings.RUN_DIR).chosen().items()
-    }
+    chosen = choices or in_force()
 
     def target(observed: KernelState) -> KernelState:
+        uplinks = linux.route.uplinks(plan.interface) if plan.exits is not None else Uplinks()
         return desired(
-            plan,
+            applied(plan, chosen, uplinks),
             private_key=private_key,
             preshared_keys=preshared,
             observed=observed,
@@ -206,10 +233,27 @@ def target_for(
             resolved=resolved,
             reset=reset,
             former_sysctls=former,
-            chosen=chosen,
+            chosen=chosen.endpoints,
         )
 
     return target
+
+
+def in_force() -> Choices:
+    """Return what the ticks have chosen, as long as the machine is up."""
+    return steered(history.read_exits(settings.RUN_DIR))
+
+
+def steered(steering: Steering) -> Choices:
+    """Return what the failover has chosen, and `steering` for the exits."""
+    moved = history.read_failover(settings.RUN_DIR)
+    return Choices(
+        endpoints={key: _endpoint(text) for key, text in moved.chosen().items()},
+        hub=moved.hubs.holder,
+        exit=steering.holder,
+        families=steering.families,
+        direct=steering.direct,
+    )
 
 
 def _endpoint(text: str) -> Endpoint:

@@ -7,7 +7,7 @@ from typing import Any
 
 from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
-from wgmesh.history import Failover
+from wgmesh.history import Failover, Steering
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
 from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
 
@@ -36,8 +36,9 @@ class Gathered:
 
     `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
     is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
-    what the last tick measured, `failover` what the failover remembers. `soaks` says of a newer
-    tip that it waits for others to go first.
+    what the last tick measured, `failover` and `steering` what the failover and the exit selector
+    remember, `uptime` their clock now. `soaks` says of a newer tip that it waits for others to go
+    first.
     """
 
     me: Node
@@ -56,6 +57,7 @@ class Gathered:
     awaited: tuple[Awaited, ...] = ()
     soaks: str = ""
     failover: Failover = field(default_factory=Failover)
+    steering: Steering = field(default_factory=Steering)
     uptime: float = 0.0
 
 
@@ -182,7 +184,12 @@ def _chosen_since(have: Gathered, peer: Peer, endpoint: Endpoint | None, now: fl
     watch = have.failover.watches.get(peer.public_key)
     if watch is None or endpoint is None or watch.endpoint != str(endpoint):
         return None
-    return timestamp(int(now - (have.uptime - watch.since)))
+    return _since(have, watch.since, now)
+
+
+def _since(have: Gathered, moment: float, now: float) -> str | None:
+    """Return a moment of the ticks' clock as a time for people; None for 0."""
+    return timestamp(int(now - (have.uptime - moment))) if moment else None
 
 
 def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
@@ -202,6 +209,9 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
     found += _late(have, peers, now)
     if have.drift:
         found.append(("degraded", f"changed by hand: {'; '.join(have.drift)}"))
+    lost = _no_exit(have)
+    if lost:
+        found.append(("degraded", lost))
     if have.last is not None and stale(have, now):
         since = timestamp(have.last.fetched) or "ever"
         found.append(("degraded", f"stale: no remote has answered since {since}"))
@@ -249,12 +259,38 @@ def stale(have: Gathered, now: float) -> bool:
     return have.last is not None and now - have.last.fetched > limit
 
 
+def _exit(have: Gathered) -> str | None:
+    """Return the exit in use: what the selector chose, or before it ran, who has the default."""
+    plan = have.running.plan if have.running is not None else None
+    if plan is None or plan.exits is None:
+        return None
+    if have.steering.generation:
+        return have.steering.standing.chosen or None
+    link = have.seen.state.link if have.seen is not None else None
+    for each in plan.exits.candidates:
+        live = link.peers.get(each.public_key) if link is not None else None
+        if live is not None and any(not prefix.prefixlen for prefix in live.allowed_ips):
+            return each.name
+    return None
+
+
+def _no_exit(have: Gathered) -> str:
+    """Return the sentence for a node that wants an exit and has none; "" for any other."""
+    plan = have.running.plan if have.running is not None else None
+    if plan is None or plan.exits is None or _exit(have) is not None:
+        return ""
+    what = "leaves directly" if have.steering.direct else "is blocked"
+    return f"no exit works: internet traffic {what}"
+
+
 def _hub(have: Gathered) -> str | None:
     """Return the peer that carries the mesh's own prefixes, None in a full mesh."""
     plan = have.running.plan if have.running is not None else None
     if plan is None:
         return None
-    routes = {route.prefix for route in plan.routes}
+    if plan.hubs is not None and have.failover.hubs.hubs:
+        return have.failover.hubs.standing.chosen or None
+    routes = {route.prefix for route in plan.routes if route.prefix.prefixlen}
     for peer in plan.peers:
         wide = routes.intersection(peer.allowed_ips)
         if any(address in prefix for prefix in wide for address in peer.addresses):
@@ -299,14 +335,17 @@ def assemble(have: Gathered, now: float) -> Report:
         ],
         "drift": list(have.drift),
         "peers": peers,
-        "exit": None,
+        "exit": _exit(have),
+        "exit_since": _since(have, have.steering.standing.since if _exit(have) else 0, now),
         "hub": _hub(have),
+        "hub_since": _since(have, have.failover.hubs.standing.since if _hub(have) else 0, now),
     }
 
 
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
-    names = ("node", "interface", "commit", "candidate", "generation", "last_sync", "exit", "hub")
+    names = ["node", "interface", "commit", "candidate", "generation", "last_sync"]
+    names += ["exit", "exit_since", "hub", "hub_since"]
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
     return {"state": "not-joined"} | dict.fromkeys(names) | empty

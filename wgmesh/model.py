@@ -288,6 +288,17 @@ class Firewall:
 
 
 @dataclass(frozen=True, slots=True)
+class Accept:
+    """An accept of ours in a chain of iptables that drops forwarded packets; None is any."""
+
+    family: int
+    chain: str
+    iif: str | None
+    oif: str | None
+    established: bool = False  # only what answers
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One peer as the plan wants it.
 
@@ -404,6 +415,7 @@ class KernelState:
     rules: frozenset[Rule] = frozenset()
     firewall: Firewall | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    accepts: frozenset[Accept] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,6 +549,20 @@ class FirewallSet:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptAdd:
+    """Put an accept into a chain of iptables."""
+
+    accept: Accept
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRemove:
+    """Take an accept of ours out of a chain of iptables."""
+
+    accept: Accept
+
+
+@dataclass(frozen=True, slots=True)
 class SysctlSet:
     """Set one sysctl, dotted name."""
 
@@ -559,6 +585,8 @@ Change = (
     | RuleAdd
     | RuleRemove
     | FirewallSet
+    | AcceptAdd
+    | AcceptRemove
     | SysctlSet
 )
 

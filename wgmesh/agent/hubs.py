@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 FORGIVEN_SECONDS = 600.0
 """After so long a hub that did not forward is as good as any other."""
 
+SETTLING_SECONDS = 15.0
+"""How much longer a hub that was just chosen has to show that it forwards: for 20 seconds it may
+yet believe that others use it who have left it."""
+
 
 def begun(plan: "NodePlan", before: Hubs) -> Hubs:
     """Return the memory for `plan`, with what is known already; an empty one without a choice."""
@@ -99,7 +103,7 @@ def decided(memory: Hubs, now: float) -> Hubs:
             by_order=not memory.by_latency,
         )
     holder = next((h.public_key for h in memory.hubs if h.name == standing.chosen), memory.holder)
-    through = memory.through if holder == memory.holder else Life(alive=now)
+    through = memory.through if holder == memory.holder else Life(alive=now + SETTLING_SECONDS)
     return replace(memory, standing=standing, holder=holder, muted=muted, through=through)
 
 

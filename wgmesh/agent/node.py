@@ -224,6 +224,7 @@ def target_for(
 
     def target(observed: KernelState) -> KernelState:
         uplinks = linux.route.uplinks(plan.interface) if plan.exits is not None else Uplinks()
+        forwards = any(key in linux.FORWARDING for key, _ in plan.sysctls)
         return desired(
             applied(plan, chosen, uplinks),
             private_key=private_key,
@@ -234,6 +235,7 @@ def target_for(
             reset=reset,
             former_sysctls=former,
             chosen=chosen.endpoints,
+            dropping=linux.iptables.observe()[1] if forwards else {},
         )
 
     return target

@@ -24,6 +24,10 @@ PRIVATE6 = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
 
 TABLE = f"table inet {NFT_TABLE}"
 
+_WAY = re.compile(
+    r'\t\t(?:iifname "([^"]+)" ?)?(?:oifname "([^"]+)" ?)?(ct state established,related )?'
+    r'accept comment "wgmesh:\w+"'
+)
 _COMMENT = re.compile(r'\bcomment "([^"]*)"(?: # handle \d+)?$')
 _QUOTED = re.compile(r'"[^"]*"')
 _CHAIN = re.compile(r"chain (\S+) \{")
@@ -84,7 +88,7 @@ def firewall(
             name = f"users{cidr.version}"
             sets.append(f"set {name} {{ type ipv{cidr.version}_addr; flags dynamic,timeout; }}")
             seen = f"ct direction original {word} saddr {cidr}"
-            rules.insert(0, f"{outof} {into} {seen} update @{name} {{ {word} saddr timeout 30s }}")
+            rules.insert(0, f"{outof} {into} {seen} update @{name} {{ {word} saddr timeout 20s }}")
             elsewhere = f"{word} daddr {cidr} {word} daddr != @{name}"
             masquerade.append(f"{outof} {into} {elsewhere} masquerade")
     chains: list[Chain] = [("forward", "type filter hook forward priority filter", rules)]
@@ -116,6 +120,13 @@ def from_chains(chains: Iterable[Chain], sets: Iterable[str] = ()) -> Firewall:
         lines.append("\t}")
     text = "\n".join([*lines, "}", ""])
     return Firewall(firewall_tags(text), text)
+
+
+def ways(firewall: Firewall | None) -> Iterator[tuple[str | None, str | None, bool]]:
+    """Yield what the table lets through as (from, to, answers only); None is any interface."""
+    for line in firewall.text.split("\n") if firewall is not None else ():
+        if found := _WAY.fullmatch(line):
+            yield found[1], found[2], found[3] is not None
 
 
 def altered(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_address
 
-from wgmesh.agent.hubs import FORGIVEN_SECONDS, decided, in_doubt, looked
+from wgmesh.agent.hubs import FORGIVEN_SECONDS, SETTLING_SECONDS, decided, in_doubt, looked
 from wgmesh.history import Exit, Hubs
 from wgmesh.select import SILENT_SECONDS, Life, Standing
 
@@ -56,6 +56,17 @@ def test_a_hub_that_answers_but_does_not_forward_is_left_too() -> None:
     assert spoke.spend(int(SILENT_SECONDS) + 1, ALPHA, BRAVO, through="bravo") == "bravo"
     assert spoke.spend(500, ALPHA, BRAVO, through="bravo") == "bravo"
     assert set(spoke.memory.muted) == {"alpha"}
+
+
+def test_a_hub_just_chosen_has_longer_to_show_that_it_forwards() -> None:
+    """It may believe yet that the others use it, as they did before."""
+    spoke = Spoke()
+    spoke.spend(5, ALPHA, BRAVO, through="alpha")
+    assert spoke.spend(int(SILENT_SECONDS), BRAVO) == "bravo"
+    late = int(SETTLING_SECONDS + SILENT_SECONDS) - 1
+    assert spoke.spend(late, ALPHA, BRAVO) == "bravo"
+    assert "bravo" not in spoke.memory.muted
+    assert spoke.spend(100, ALPHA, BRAVO, through="bravo") == "bravo"
 
 
 def test_it_is_returned_to_when_it_is_forgiven_and_proves_itself() -> None:

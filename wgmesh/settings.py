@@ -8,7 +8,6 @@ from typing import Any
 from wgmesh import shape
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
-from wgmesh.model import MOST_REMOTES
 from wgmesh.trust.fingerprint import fingerprint
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
@@ -205,6 +204,8 @@ def _check_command(path: Path, command: str) -> None:
 
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     """Return this machine's enrolment. Raises NotJoinedError when there is none."""
+    from wgmesh.model import MOST_REMOTES  # late: a tick loads no model
+
     try:
         table = _table(path)
     except FileNotFoundError:

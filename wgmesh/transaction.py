@@ -27,7 +27,7 @@ from wgmesh.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 APPLY_SECONDS = 90  # what the watchdog grants beyond the confirm window
-BRIDGE_SECONDS = 5  # for handshakes of all peers with the second device
+BRIDGE_SECONDS = 15  # for handshakes of all peers that are up with the second device
 BACK_SECONDS = 1
 
 
@@ -241,14 +241,24 @@ def _attempt(
 
 
 def _keep_old_key(wanted: Bridge, observed: Observed) -> None:
-    """Let the key that the interface has go on beside the one that it gets, if that is `wanted`."""
+    """Let the key that the interface has go on beside the one that it gets, if that is `wanted`.
+
+    Raises DeviceError when it is needed and cannot be.
+    """
     if wanted is Bridge.NONE or observed.state.link is None:
         return
     try:
-        linux.bridge.build(observed.state.link, seconds=BRIDGE_SECONDS)
+        now = time.time()
+        alive = {
+            key
+            for key, seen in observed.counters.items()
+            if 0 <= now - seen.latest_handshake < proof.SESSION_SECONDS
+        }
+        linux.bridge.build(observed.state.link, alive, seconds=BRIDGE_SECONDS)
     except WgmeshError as error:
-        if wanted is Bridge.NEEDED:
-            raise
+        if wanted is Bridge.NEEDED:  # no fault of the change: the next turn tries again
+            said = f"the old key cannot go on beside the new one: {error.message}"
+            raise DeviceError(said, error.hint) from error
         log.warning("peers wait until they know the new key: %s", error.message)
 
 

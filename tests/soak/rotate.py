@@ -1,9 +1,9 @@
 """`python -m tests.soak.rotate`: every key of a mesh changes, one after the other, under pings.
 
 Each node polls by itself. All that the harness does, as an operator would, is to merge what
-`wgmesh rotate-key` prints. Meanwhile both ends of every tunnel of the node whose key changes ping
-one another each 5 ms. First the same pings run while nothing changes: what is lost then is the
-laboratory's. `--at-once` changes the key in one commit instead, for comparison.
+`wgmesh rotate-key` prints. Meanwhile every other node pings the one whose key changes each 5 ms,
+and two others ping one another: what these lose is the laboratory's, as is what is lost at first,
+while nothing changes. `--at-once` changes the key in one commit instead, for comparison.
 """
 
 import argparse
@@ -28,24 +28,27 @@ QUIET_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One node's change: how long it took, and what the pings over each of its tunnels say."""
+    """One node's change: how long it took, and what the pings say.
+
+    Those over each of its tunnels, and last those over one that the change does not concern.
+    """
 
     name: str
     seconds: float
-    tunnels: tuple[tuple[PingCount, ...], ...]
+    pings: tuple[PingCount, ...]
 
     def cells(self) -> list[str]:
         """Return the row of the table."""
-        every = [each for tunnel in self.tunnels for each in tunnel]
-        worst = max(sum(each.lost for each in tunnel) for tunnel in self.tunnels)
-        gap = max(each.longest_gap_seconds for each in every)
+        *own, other = self.pings
         return [
             self.name,
             f"{self.seconds:.0f}",
-            str(sum(each.sent for each in every)),
-            str(sum(each.lost for each in every)),
-            str(worst),
-            f"{gap * 1000:.0f}",
+            str(sum(each.sent for each in own)),
+            str(sum(each.lost for each in own)),
+            str(max(each.lost for each in own)),
+            f"{max(each.longest_gap_seconds for each in own) * 1000:.0f}",
+            f"{other.lost} of {other.sent}",
+            f"{other.longest_gap_seconds * 1000:.0f}",
         ]
 
 
@@ -77,21 +80,16 @@ def polling(mesh: Mesh, names: Sequence[str], poll_seconds: float) -> Iterator[l
             thread.join()
 
 
-def pinged(mesh: Mesh, name: str, names: Sequence[str], stack: ExitStack) -> list[list[Pings]]:
-    """Start the pings over each tunnel of `name`, both ways."""
-    return [
-        [
-            stack.enter_context(Pings(mesh.world[one], mesh.address(two)))
-            for one, two in ((name, other), (other, name))
-        ]
-        for other in names
-        if other != name
-    ]
+def pinged(mesh: Mesh, name: str, names: Sequence[str], stack: ExitStack) -> list[Pings]:
+    """Start the pings over each tunnel of `name`, and over one of two others."""
+    others = [other for other in names if other != name]
+    pairs = [(other, name) for other in others] + [(others[0], others[1])]
+    return [stack.enter_context(Pings(mesh.world[one], mesh.address(two))) for one, two in pairs]
 
 
-def counted(running: Sequence[Sequence[Pings]]) -> tuple[tuple[PingCount, ...], ...]:
-    """Stop the pings and return what came of them, by tunnel."""
-    return tuple(tuple(each.stop() for each in tunnel) for tunnel in running)
+def counted(running: Sequence[Pings]) -> tuple[PingCount, ...]:
+    """Stop the pings and return what came of them."""
+    return tuple(each.stop() for each in running)
 
 
 def asked(mesh: Mesh, name: str) -> bool:
@@ -157,8 +155,11 @@ def main() -> None:
             for name in names:
                 print(" ".join(rows[-1].cells()), *wrong, flush=True)
                 rows.append(rotate(mesh, name, names, at_once=arguments.at_once))
-    print("| node | seconds | pings | lost | lost in the worst tunnel | longest gap ms |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+                for each in rows[-1].pings:
+                    print("lost at", [round(at, 2) for at in each.lost_at], flush=True)
+    head = "node", "seconds", "pings", "lost", "lost in the worst tunnel", "longest gap ms"
+    print(f"| {' | '.join((*head, 'lost in another tunnel', 'longest gap there ms'))} |")
+    print(f"| --- |{' ---: |' * 7}")
     for row in rows:
         print(f"| {' | '.join(row.cells())} |")
     for line in wrong:

@@ -30,7 +30,6 @@ from wgmesh.model import Node as NodeEntry
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
-from wgmesh.rotation import in_force
 from wgmesh.transaction import Outcome, Proposal, execute
 
 log = logging.getLogger(__name__)
@@ -245,7 +244,7 @@ class Landing:
             sysctl_keys=node.sysctl_keys(plan, previous),
             files=files,
             trial=Trial(
-                plan=in_force(plan, linux.observe(plan.interface, ()).state.link),
+                plan=rotation.as_used(plan),
                 fits=rotation.certain(
                     Versions(self.me, self.runs, previous, model, plan, others).fits, self.knows
                 ),

@@ -167,9 +167,9 @@ def _resume(_: Namespace) -> int:
 
 
 def _rotate_key(_: Namespace) -> int:
-    from wgmesh.agent import rotation
+    from wgmesh.agent import walk
 
-    patch, said = rotation.walk()
+    patch, said = walk.walk()
     print(patch, end="")
     print(said, file=sys.stderr)
     return 0

@@ -33,11 +33,11 @@ def present() -> bool:
     return wireguard.present(SECOND)
 
 
-def build(first: LinkState, *, seconds: float) -> None:
+def build(first: LinkState, alive: Collection[str], *, seconds: float) -> None:
     """Let the key of `first` go on beside the one that the interface is about to get.
 
-    Waits at most `seconds` for the sessions of the peers in `first`. Raises WgmeshError, and then
-    nothing is left of it.
+    Waits at most `seconds` for sessions with those of its peers that are `alive`, by public key.
+    Raises WgmeshError, and then nothing is left of it.
     """
     remove()
     if first.private_key is None:
@@ -51,7 +51,10 @@ def build(first: LinkState, *, seconds: float) -> None:
             if peer.endpoint is not None
         ]
         wireguard.add(SECOND, peers)
-        shaken(SECOND, {peer.public_key for peer in peers if peer.allowed_ips}, seconds)
+        used = {peer.public_key for peer in peers if peer.allowed_ips}
+        late = (used & set(alive)) - shaken(SECOND, used & set(alive), seconds)
+        if late:
+            raise WgmeshError(f"{len(late)} peers begin no session with the second device")
         _feed(_mirror(first.name))
     except BaseException:
         remove()

@@ -74,7 +74,7 @@ class Large:
         for number in range(1, self.nodes + 1):
             name = {1: "alpha", 2: "bravo"}.get(number, f"node-{number:04}")
             address = [f"10.40.{number >> 8}.{number & 255}/32", f"fd40::{number:x}/128"]
-            host = f"198.18.{1 + (number >> 8)}.{number & 255}"
+            host = f"100.64.{number >> 8}.{number & 255}"  # beyond the router, where nobody is
             if name in self.keys:
                 host = self.mesh.world[name].ipv4
             absent = b64encode(sha256(name.encode()).digest()).decode()
@@ -93,6 +93,7 @@ class Large:
 def large(world: World, nodes: int = NODES) -> Large:
     """Return a mesh of `nodes`, which alpha and bravo have joined and run."""
     mesh = Mesh(world)
+    world.internet.hub.run(["ip", "route", "add", "blackhole", "100.64.0.0/10"])
     made = Large(mesh, {name: mesh.join(name) for name in ("alpha", "bravo")}, nodes)
     mesh.commit({"mesh.toml": made.text()}, "Many")
     for name in ("alpha", "bravo"):

@@ -22,7 +22,7 @@ from tests.mutate.trials import Judge, judged, memory
 
 ROOT = Path(__file__).parents[2]
 LISTED = Path(__file__).with_name("survivors.md")
-CHAIN = ("trust_chain", "trust_accepted", "trust_refused", "trust_gpg", "trust_policy")
+CHAIN = ("trust_signature", "trust_chain", "trust_accepted", "trust_refused", "trust_gpg")
 TESTS = {
     "sshsig": ("trust_sshsig", "trust_differential"),
     "sshkey": ("trust_sshsig", "trust_signers", "trust_differential"),

@@ -22,7 +22,14 @@ from tests.mutate.trials import Judge, judged, memory
 
 ROOT = Path(__file__).parents[2]
 LISTED = Path(__file__).with_name("survivors.md")
-CHAIN = ("trust_signature", "trust_chain", "trust_accepted", "trust_refused", "trust_gpg")
+CHAIN = (
+    "trust_signature",
+    "trust_rules",
+    "trust_chain",
+    "trust_accepted",
+    "trust_refused",
+    "trust_gpg",
+)
 TESTS = {
     "sshsig": ("trust_sshsig", "trust_differential"),
     "sshkey": ("trust_sshsig", "trust_signers", "trust_differential"),
@@ -80,6 +87,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", help="as sshkey.py; all when left out")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--most", type=int, default=1 << 20, help="tests for one mutant, at most")
+    parser.add_argument("--tests", help="as trust_commit,gpgv; those that are there for the files")
     parser.add_argument("--only", type=Path, help="a file with the mutants to try, as printed")
     parser.add_argument("--log", type=Path, help="write down what noticed each mutant")
     parser.add_argument("--list", action="store_true", help="only say which mutants there are")
@@ -113,6 +121,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-", dir=memory()) as directory:
         judge = Judge(then)
         tests = {test for name in names for test in TESTS[name.removesuffix(".py")]}
+        if arguments.tests:
+            tests = set(arguments.tests.split(","))
         files = [f"tests/unit/test_{test}.py" for test in sorted(tests)]
         pytest.main(
             ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={directory}/once", *files],

@@ -1,12 +1,14 @@
 """Who signed a commit, without a repository: which key counts, for what, and when."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust import signers
+from wgmesh.gpgv import Gpgv
+from wgmesh.trust import openpgp, signers
 from wgmesh.trust.commit import Commit, parse
 from wgmesh.trust.openpgp import Keyring
 from wgmesh.trust.policy import Policy, Rules, make
@@ -14,6 +16,7 @@ from wgmesh.trust.side import Base
 from wgmesh.trust.signature import Signatures, Signed
 
 from . import soft_keys
+from .gpg import GpgHome
 from .soft_keys import SoftKey
 from .test_trust_commit import HEAD
 
@@ -146,6 +149,59 @@ def test_openpgp_needs_a_certificate_and_gpgv() -> None:
     ):
         with pytest.raises(RefusedError, match=reason):
             signatures.anybody(commit(PGP), policies)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """An OpenPGP key: its fingerprint, file, and a commit that it signed."""
+
+    fingerprint: str
+    files: Mapping[str, bytes]
+    commit: Commit
+
+
+@pytest.fixture(scope="module")
+def certificates() -> list[Certificate]:
+    """Make a key, and one that has expired since it was last used."""
+    made = []
+    with GpgHome() as home:
+        for name, expires in (("ada", "never"), ("fred", "2020-06-01")):
+            key = home.make(name, expires=expires)
+            armor = home.sign(key, HEAD + SUBJECT)
+            made.append(Certificate(key, home.files(key), commit(armor)))
+    return made
+
+
+def test_openpgp(certificates: list[Certificate]) -> None:
+    ada, fred = certificates
+    found, other = (
+        make(policy().signers, openpgp.parse(each.files), Rules()) for each in certificates
+    )
+    signatures = Signatures(Gpgv(), ())
+    for clock in (None, YEAR_2020):
+        who = signatures.by(ada.commit, found, "{}", clock)
+        assert who == Signed((ada.fingerprint,), ada.fingerprint)
+    for policies in ([found], [policy(), found], [other, found]):
+        assert signatures.anybody(ada.commit, policies) == who
+    for policies in ([other], [found, other]):
+        assert signatures.anybody(fred.commit, policies).fingerprint == fred.fingerprint
+    assert signatures.by(fred.commit, other, "{}", None).names == (fred.fingerprint,)
+    with pytest.raises(RefusedError, match="expired; by this node's clock it is 2020-01-01T"):
+        signatures.by(fred.commit, other, "{}", YEAR_2020)
+    with pytest.raises(RefusedError, match="openpgp/ does not have"):
+        signatures.anybody(ada.commit, [other])
+    another = parse(ada.commit.id, ada.commit.raw.replace(b"Subject", b"Another"))
+    with pytest.raises(RefusedError, match="does not match"):
+        signatures.by(another, found, "{}", None)
+    with pytest.raises(RefusedError, match="does not match"):
+        signatures.anybody(another, [found])
+    spaced = " ".join(ada.fingerprint[at : at + 4] for at in range(0, 40, 4)).lower()
+    for revoked in (ada.fingerprint, spaced):
+        signatures = Signatures(Gpgv(), [revoked])
+        with pytest.raises(RefusedError, match="revoked on this node"):
+            signatures.by(ada.commit, found, "{}", None)
+        with pytest.raises(RefusedError, match="revoked on this node"):
+            signatures.anybody(ada.commit, [found])
 
 
 def test_the_other_parent() -> None:

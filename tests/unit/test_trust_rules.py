@@ -175,8 +175,7 @@ def test_signed_side_commits(objects: Repository, git: SoftGit) -> None:
         tip = mesh.commit(first, by_ann, bad, by=OPS, mesh_toml="b")
         mesh.refuses(tip, at=bad)
         # Merged away by a step that shows that it takes nothing, or by one that does not.
-        away = mesh.commit(first, bad, by=ANN)
-        assert chain.verify(objects, first, away, now=NOW).id == away
+        mesh.accepts(mesh.commit(first, bad, by=ANN))
         mesh.refuses(mesh.commit(first, bad, by_ann, by=ANN), at=bad)
         same = mesh.commit(bad, by=ANN)
         mesh.refuses(mesh.commit(first, same, by=ANN), at=bad)

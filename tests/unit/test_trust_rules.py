@@ -215,6 +215,10 @@ def test_approvals(objects: Repository, git: SoftGit) -> None:
     mesh.refuses(mesh.commit(first, after, by=OPS, mesh_toml="b"), f"{asks}1 signed it: ops@x")
     three = mesh.commit(first, before, mesh.commit(first, by=ANN, mesh_toml="b"), by=OPS)
     mesh.refuses(three, f"{asks}1 signed it: ops@x")
+    changed = mesh.commit(mesh.commit(first, by=ANN, mesh_toml="b"), by=None, mesh_toml="c")
+    back = mesh.commit(changed, by=None, mesh_toml="b")
+    found = mesh.accepts(mesh.commit(first, back, by=OPS, mesh_toml="b"))
+    assert found.relies_on == (ANN.fingerprint,)
     # What the forge merges, people approve; its own signature is nobody's.
     mesh.refuses(merged(ANN, by=FORGE), f"{asks}1 signed it: ann@x")
     mesh.refuses(merged(ANN, EVE, by=FORGE), f"{asks}1 signed it: ann@x")
@@ -389,6 +393,32 @@ def test_whose_keys_are_over_by_now(mesh: Case) -> None:
     by_ann = mesh.git.commit(mesh.files | {SIGNERS: soon}, one, by=ANN)
     mesh.refuses(by_ann, "ann@x signed it, whose key is not valid after 2020-01-01T00:00:00Z")
     mesh.accepts(mesh.git.commit(mesh.files | {SIGNERS: soon}, by_ann, by=BOB))
+
+
+def test_a_key_that_is_revoked_here_is_no_fault_of_a_step(mesh: Case) -> None:
+    revoked = [OPS.fingerprint]
+    step = mesh.commit(mesh.first, by=ANN, mesh_toml="b")
+    tip = mesh.commit(step, by=BOB, mesh_toml="c")
+    found = chain.verify(mesh.objects, mesh.first, tip, now=NOW, revoked=revoked)
+    assert found.signer == "bob@x"
+    found_each = list(chain.judge(mesh.objects, mesh.first, tip, now=NOW, revoked=revoked))
+    assert [each.problem for each in found_each] == [None, None]
+    by_ops = mesh.commit(step, by=OPS)
+    with pytest.raises(RefusedError, match="revoked on this node") as caught:
+        chain.verify(mesh.objects, mesh.first, by_ops, now=NOW, revoked=revoked)
+    assert caught.value.commit == by_ops
+    lines = mesh.files | {RULES: '[roles]\nadmin = ["ops@x", "ann@x"]\n'}
+    two = mesh.git.commit(lines, by=OPS)
+    for names, said in ((("ops", "bob"), "no usable admin"), (("ann", "ops"), "")):
+        rules = "".join(f'"{name}@x", ' for name in names)
+        changed = lines | {RULES: f"[roles]\nadmin = [{rules}]\n"}
+        tip = mesh.git.commit(changed, two, by=ANN)
+        both = [OPS.fingerprint, BOB.fingerprint]
+        if said:
+            with pytest.raises(RefusedError, match=said):
+                chain.verify(mesh.objects, two, tip, now=NOW, revoked=both)
+        else:
+            assert chain.verify(mesh.objects, two, tip, now=NOW, revoked=both).id == tip
 
 
 # ---------------------------------------------------------------- hints

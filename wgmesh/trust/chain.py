@@ -257,7 +257,8 @@ def _sides(
     """Yield a verdict on each commit that a merge brings, oldest first."""
     base = Base(before, walk.steps.authorities.policy(before))
     by_forge = kind is Kind.FORGE_MERGE
-    asked = by_forge or base.policy.rules.side_commits is SideCommits.SIGNED
+    signed = base.policy.rules.side_commits is SideCommits.SIGNED
+    asked = by_forge or (signed and not walk.steps.takes_nothing(commit, base))
     for side in reversed(list(walk.steps.sides.brought(commit, base))):
         who, problem = None, None
         try:

@@ -116,7 +116,7 @@ class Steps:
         ):
             rule = f'it merges nothing, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
-        if self._takes_nothing(commit, base):
+        if self.takes_nothing(commit, base):
             return set()
         others = set[Signed]()
         if rules.side_commits is SideCommits.SIGNED:
@@ -141,7 +141,7 @@ class Steps:
             f"one of the admins signs it: {', '.join(sorted(base.policy.usable(Role.ADMIN)))}",
         )
 
-    def _takes_nothing(self, commit: Commit, base: Base) -> bool:
+    def takes_nothing(self, commit: Commit, base: Base) -> bool:
         """Return whether `commit` is `git merge -s ours`: what it brings changes no file.
 
         Its signer then answers for it alone. Else a bad push could not be repaired where side

@@ -143,7 +143,9 @@ def test_a_mainline_of_merges(objects: Repository, git: SoftGit) -> None:
     side = mesh.commit(mesh.first, by=None, mesh_toml="b")
     for by in (OPS, ANN):
         tip = mesh.commit(mesh.first, by=by, mesh_toml="b")
-        mesh.refuses(tip, "one parent, but trust.toml of", 'says mainline = "merge"', "--no-ff -S")
+        mesh.refuses(
+            tip, "it merges nothing, but trust.toml of", 'says mainline = "merge"', "--no-ff -S"
+        )
         mesh.accepts(mesh.commit(mesh.first, side, by=by, mesh_toml="b"))
         mesh.accepts(mesh.commit(mesh.first, side, mesh.first, by=by, mesh_toml="b"))
 
@@ -328,7 +330,7 @@ def test_trust_files_that_a_forge_merges(objects: Repository, git: SoftGit) -> N
     mesh = Case(objects, git, lines)
     first, new = mesh.first, lines[SIGNERS] + "# changed\n"
     lacks = "changes allowed_signers, which no admin signed on the branch"
-    hint = "an admin signs the branch's last files: git commit --allow-empty -S"
+    hint = "an admin signs the branch's last files: git merge -S main, or git commit"
 
     def merge(*steps: tuple[SoftKey, str, str]) -> str:
         tip = first
@@ -464,16 +466,19 @@ def test_the_printed_repair_is_one_that_the_rules_let_through(
 def test_what_the_repairs_say() -> None:
     trusted, quoted = "ab" * 20, "'HEAD:refs/heads/a b'"
     merged = refusal.merge(trusted, "a b").splitlines()
-    assert merged[0].startswith(f"in a clone, someone whom {trusted[:12]} authorises makes one")
+    assert merged[0].startswith(
+        f"in a clone, someone whom {trusted[:12]} authorises (an admin, where"
+    )
     start = f"git fetch origin && git checkout --detach {trusted} && "
+    signed = "-S --no-verify-signatures --no-edit"
     assert merged[1:] == [
-        f"{start}git merge -s ours -S --no-edit 'origin/a b' && git push origin {quoted}"
+        f"{start}git merge -s ours {signed} 'origin/a b' && git push origin {quoted}"
     ]
     empty = '-m \'Merged away\' "$(git mktree </dev/null)")"'
     nothing = f"\"$(git commit-tree -p 'origin/a b' {empty}"
     option = "--allow-unrelated-histories "
     assert refusal.merge(trusted, "a b", unrelated=True, aside=True).splitlines()[1:] == [
-        f"{start}git merge -s ours {option}-S --no-edit {nothing} && git push origin {quoted}"
+        f"{start}git merge -s ours {option}{signed} {nothing} && git push origin {quoted}"
     ]
     again = refusal.sign_again(trusted, "a b").splitlines()
     assert again[0].startswith(f"in a clone, someone else whom {trusted[:12]} authorises signs")
@@ -482,7 +487,7 @@ def test_what_the_repairs_say() -> None:
     ]
     nothing = f'"$(git commit-tree -p {trusted} {empty}'
     assert refusal.sign_again(trusted, "a b", aside=True).splitlines()[1:] == [
-        f"{start}git merge -s ours -S --no-edit {nothing} && git push origin {quoted}"
+        f"{start}git merge -s ours {signed} {nothing} && git push origin {quoted}"
     ]
     assert refusal.push(trusted, "a b").splitlines()[1] == (
         f"git push origin '{trusted}:refs/heads/a b'"

@@ -120,8 +120,8 @@ def touched(of: Large, *argv: str) -> tuple[int, int]:
     daemons = of.alpha.pids("wireguard-go")
     tracer = of.alpha.popen([*TRACE, TRACED, *argv])
     if argv[0] == "sh":  # strace stays as long as the wireguard-go that wg-quick has started
-        wait_until(lambda: of.alpha.pids("wireguard-go") not in ([], daemons), 300, "it is up")
-        wait_until(lambda: of.alpha.pids("wg-quick") == [], 300, "wg-quick is done")
+        wait_until(lambda: of.alpha.pids("wireguard-go") not in ([], daemons), 1800, "it is up")
+        wait_until(lambda: of.alpha.pids("wg-quick") == [], 1800, "wg-quick is done")
         of.alpha.run(["ip", "link", "del", "wg0"])
     tracer.communicate(timeout=300)
     traced = of.alpha.read(TRACED)

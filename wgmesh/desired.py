@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from wgmesh.mesh.firewall import ways
 from wgmesh.model import (
+    Accept,
     Endpoint,
     KernelState,
     LinkState,
@@ -12,6 +14,7 @@ from wgmesh.model import (
     PeerState,
     Secret,
 )
+from wgmesh.rotation import in_force
 
 Resolved = Mapping[Endpoint, Endpoint]
 """Named endpoints to literal ones; a name that did not resolve is absent."""
@@ -60,6 +63,25 @@ def _endpoint(
     return current
 
 
+def _staged(
+    peer: Peer,
+    key: str,
+    preshared_key: Secret | None,
+    now: PeerState | None,
+    resolved: Resolved,
+) -> PeerState:
+    """Return the second peer of a node that changes its key: it carries nothing yet.
+
+    It is looked for only by a node that others cannot find. Where it was heard last says whether
+    the node has changed its key, so that is never set back.
+    """
+    endpoint = now.endpoint if now is not None else None
+    primary = _primary(peer)
+    if endpoint is None and peer.persistent_keepalive and primary is not None:
+        endpoint = literal(primary, resolved)
+    return PeerState(key, frozenset(), peer.persistent_keepalive, preshared_key, endpoint)
+
+
 def desired(
     plan: NodePlan,
     *,
@@ -71,13 +93,16 @@ def desired(
     reset: Collection[str] = (),
     former_sysctls: Mapping[str, str],
     chosen: Mapping[str, Endpoint] | None = None,
+    dropping: Mapping[int, str] | None = None,
 ) -> KernelState:
     """Return what the kernel shall look like for `plan`.
 
     `previous` is the plan that the observed state came from (None: not ours), `preshared_keys` is
     by public key, `former_sysctls` are the values from before wgmesh set them: what the plan no
     longer sets goes back to those. `chosen`: the failover's endpoints in force, by public key.
+    `dropping`: chains of iptables, by IP version, that forwarded packets do not get through.
     """
+    plan = in_force(plan, observed.link)
     now = observed.link.peers if observed.link is not None else {}
     before = {peer.public_key: peer for peer in previous.peers} if previous is not None else {}
     peers = {
@@ -97,6 +122,10 @@ def desired(
         )
         for peer in plan.peers
     }
+    for peer in plan.peers:
+        if peer.next_public_key is not None:
+            key = peer.next_public_key
+            peers[key] = _staged(peer, key, preshared_keys.get(key), now.get(key), resolved)
     link = LinkState(
         name=plan.interface,
         up=True,
@@ -113,6 +142,11 @@ def desired(
         rules=frozenset(plan.rules),
         firewall=plan.firewall,
         sysctls={**former_sysctls, **dict(plan.sysctls)},
+        accepts=frozenset(
+            Accept(family, chain, *way)
+            for family, chain in (dropping or {}).items()
+            for way in ways(plan.firewall)
+        ),
     )
 
 

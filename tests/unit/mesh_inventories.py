@@ -14,6 +14,8 @@ from wgmesh.model import (
     ExitCandidate,
     ExitPlan,
     ExitPolicy,
+    HubPlan,
+    HubSelection,
     Inventory,
     Mesh,
     Node,
@@ -105,6 +107,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
             listen_port=draw(PORTS),
             allowed_ips=tuple(map(ip_network, allowed)),
             persistent_keepalive=draw(st.sampled_from([0, 0, 15])),
+            next_public_key=draw(st.sampled_from([None, None, key(f"{name}, later")])),
             intermittent=draw(flags),
             managed=draw(flags),
             forwarding=draw(flags),
@@ -160,6 +163,9 @@ def rules(draw: st.DrawFn) -> Rule:
         source=draw(st.none() | prefixes(family)),
         destination=draw(st.none() | prefixes(family)),
         suppress_prefixlength=draw(st.none() | NUMBERS),
+        uid=draw(st.none() | NUMBERS),
+        udp_source=draw(st.none() | PORTS),
+        udp_destination=draw(st.none() | PORTS),
     )
 
 
@@ -185,6 +191,16 @@ EXIT_PLANS = st.builds(
     test_target=st.lists(ADDRESSES, max_size=2).map(tuple),
     on_no_exit=st.sampled_from(OnNoExit),
 )
+HUB_PLANS = st.builds(
+    HubPlan,
+    candidates=st.lists(
+        st.builds(ExitCandidate, NODE_NAMES, KEYS, st.lists(ADDRESSES, max_size=2).map(tuple)),
+        max_size=3,
+    ).map(tuple),
+    selection=st.sampled_from(HubSelection),
+    carried=st.lists(prefixes(), max_size=3).map(tuple),
+    targets=st.lists(ADDRESSES, max_size=2).map(tuple),
+)
 PEERS = st.builds(
     Peer,
     name=NODE_NAMES,
@@ -196,6 +212,7 @@ PEERS = st.builds(
     preshared_key_path=st.none() | PATHS,
     intermittent=st.booleans(),
     managed=st.booleans(),
+    next_public_key=st.none() | KEYS,
 )
 SYSCTLS = st.tuples(
     st.from_regex(r"net\.ipv[46]\.[a-z0-9_./]{0,3}[a-z0-9_]", fullmatch=True).filter(
@@ -237,4 +254,5 @@ def plans(draw: st.DrawFn) -> NodePlan:
         post_up=draw(st.none() | HOOKS),
         post_down=draw(st.none() | HOOKS),
         exits=draw(st.none() | EXIT_PLANS),
+        hubs=draw(st.none() | HUB_PLANS),
     )

@@ -16,6 +16,7 @@ from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model import Change, Health
 from wgmesh.records import LastSync, RemoteState, Tips
+from wgmesh.rotation import in_force
 
 _PROBE_SECONDS = 2.0
 _LIMIT = "stale_after_seconds"
@@ -67,7 +68,9 @@ def gather(me: Node) -> Gathered:
         probed_at=probed_at,
         awaited=waiting,
         soaks=_soaks(tips),
+        rotation=records.read_rotation(PLACES.state),
         failover=history.read_failover(settings.RUN_DIR),
+        steering=history.read_exits(settings.RUN_DIR),
         uptime=glance.clock(),
     )
 
@@ -144,6 +147,8 @@ def forget(me: Node) -> None:
     settings.STATUS_FILE.unlink(missing_ok=True)
     spare.forget()
     records.write_told(PLACES.state, {})
+    for name in (history.FAILOVER, history.EXITS):
+        (settings.RUN_DIR / name).unlink(missing_ok=True)
     if me.settings.metrics:
         metrics.remove(Path(me.settings.metrics))
 
@@ -156,7 +161,10 @@ def tick() -> None:
     running = node.running()
     if running is None or running.plan is None:
         return
-    targets = {peer.public_key: peer.addresses for peer in running.plan.peers}
+    plan = running.plan
+    if any(peer.next_public_key for peer in plan.peers):
+        plan = in_force(plan, node.observe(plan).state.link)
+    targets = {peer.public_key: peer.addresses for peer in plan.peers}
     answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
     rtt = {
         key: min(answers[address] for address in own)

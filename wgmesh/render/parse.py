@@ -5,6 +5,7 @@ The grammar is what the templates print and nothing else, in the same order. Wha
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 from wgmesh.errors import WgmeshError
@@ -15,6 +16,8 @@ from wgmesh.model import (
     ExitPlan,
     ExitPolicy,
     Firewall,
+    HubPlan,
+    HubSelection,
     NodePlan,
     OnNoExit,
     Peer,
@@ -37,10 +40,12 @@ def parse(files: Mapping[str, bytes]) -> NodePlan:
             f"these are not the files of a generation: {', '.join(sorted(files)) or 'none'}",
             f"there must be INTERFACE.conf, {', '.join(sorted(_FIXED))}",
         )
-    endpoints = dict(_failover(_Lines(words.FAILOVER, files)))
+    lines = _Lines(words.FAILOVER, files)
+    hubs = _hubs(lines)
+    endpoints = dict(_failover(lines))
     exits = _exit_selector(_Lines(words.EXIT_SELECTOR, files))
     firewall = _firewall(_Lines(words.FIREWALL, files))
-    return _wireguard(_Lines(names[0], files), endpoints, exits, firewall)
+    return replace(_wireguard(_Lines(names[0], files), endpoints, exits, firewall), hubs=hubs)
 
 
 class _Lines:
@@ -91,6 +96,14 @@ class _Lines:
             return True
         return False
 
+    def maybe_section(self, name: str, *more: str) -> bool:
+        """Take an empty line, `[name]` and the lines `more`, when exactly these come next."""
+        wanted = ["", f"[{name}]", *more]
+        there = self._lines[self._at : self._at + len(wanted)] == wanted
+        if there:
+            self._at += len(wanted)
+        return there
+
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """Take `key = value` when it comes next, and return the value."""
         start = key + " = "
@@ -132,6 +145,26 @@ class _Lines:
         return text
 
 
+def _hubs(lines: _Lines) -> HubPlan | None:
+    if not lines.maybe_section("Hubs"):
+        return None
+    selection = lines.value("Selection", HubSelection)
+    carried = lines.listed("Carried", words.prefix)
+    targets = lines.listed("Target", words.address)
+    candidates = []
+    while lines.maybe_section("Hub"):
+        candidates.append(_candidate(lines))
+    return HubPlan(tuple(candidates), selection, carried, targets)
+
+
+def _candidate(lines: _Lines) -> ExitCandidate:
+    return ExitCandidate(
+        name=lines.value("Name", words.node_name),
+        public_key=lines.value("PublicKey", words.key),
+        addresses=lines.listed("Address", words.address),
+    )
+
+
 def _failover(lines: _Lines) -> Iterator[tuple[tuple[str, str], tuple[Endpoint, ...]]]:
     """Yield name and key of each peer that has endpoints, and these."""
     if lines.at(words.NO_PEERS):
@@ -162,13 +195,7 @@ def _exit_selector(lines: _Lines) -> ExitPlan | None:
     on_no_exit = lines.value("OnNoExit", OnNoExit)
     candidates = []
     while lines.section("Candidate"):
-        candidates.append(
-            ExitCandidate(
-                name=lines.value("Name", words.node_name),
-                public_key=lines.value("PublicKey", words.key),
-                addresses=lines.listed("Address", words.address),
-            )
-        )
+        candidates.append(_candidate(lines))
     lines.end()
     return ExitPlan(
         candidates=tuple(candidates),
@@ -252,9 +279,16 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
         public_key = lines.value("PublicKey", words.key)
         allowed_ips = lines.listed("AllowedIPs", words.prefix)
         known = endpoints.pop((name, public_key), ())
-        if known:
-            lines.line(f"{'' if known[0].literal else '# '}Endpoint = {known[0]}")
+        endpoint = f"{'' if known[0].literal else '# '}Endpoint = {known[0]}" if known else ""
+        if endpoint:
+            lines.line(endpoint)
         keepalive = lines.maybe("PersistentKeepalive", lambda text: words.number(text, 1, 65535))
+        next_public_key = None
+        if lines.maybe_section("Peer", f"# Next key of = {name}"):
+            next_public_key = lines.value("PublicKey", words.key)
+            for line in (endpoint, f"PersistentKeepalive = {keepalive}") if keepalive else ():
+                if line:
+                    lines.line(line)
         yield Peer(
             name=name,
             public_key=public_key,
@@ -265,6 +299,7 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
             preshared_key_path=preshared_key_path,
             intermittent=intermittent,
             managed=not unmanaged,
+            next_public_key=next_public_key,
         )
 
 
@@ -275,11 +310,6 @@ def _private_key_path(lines: _Lines, post_up: str, peers: tuple[Peer, ...]) -> s
         path = words.path(post_up.removeprefix(start).partition(" ")[0])
     except ValueError as error:
         lines.fail(f"PostUp: {error}")
-    preshared = (
-        (peer.public_key, peer.preshared_key_path)
-        for peer in peers
-        if peer.preshared_key_path is not None
-    )
-    if post_up != words.private_key_words(path, preshared):
+    if post_up != words.private_key_words(path, words.preshared(peers)):
         lines.fail("PostUp does not set the keys that the peers name")
     return path

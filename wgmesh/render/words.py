@@ -5,7 +5,7 @@ raises ValueError on anything else.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
 from wgmesh.model import (
@@ -13,6 +13,7 @@ from wgmesh.model import (
     Address,
     Endpoint,
     Interface,
+    Peer,
     Prefix,
     Route,
     RouteKind,
@@ -179,6 +180,13 @@ def rule_words(rule: Rule) -> str:
         words += ["fwmark", f"{rule.fwmark:#x}{mask}"]
     if rule.iif is not None:
         words += ["iif", rule.iif]
+    if rule.uid is not None:
+        words += ["uidrange", f"{rule.uid}-{rule.uid}"]
+    if rule.udp_source is not None or rule.udp_destination is not None:
+        words += ["ipproto", "udp"]
+    for name, port in (("sport", rule.udp_source), ("dport", rule.udp_destination)):
+        if port is not None:
+            words += [name, str(port)]
     words.append(rule.action.value)
     if rule.target is not None:
         words.append(str(rule.target))
@@ -195,6 +203,10 @@ def rule(text: str) -> Rule:
     if family is None or priority is None:
         raise ValueError("a rule begins with its family and its priority")
     source, destination, marked, iif = map(words.value, ("from", "to", "fwmark", "iif"))
+    uid = words.value("uidrange")
+    if words.value("ipproto") not in (None, "udp"):
+        raise ValueError("a rule for another protocol than UDP")
+    udp_source, udp_destination = words.number("sport", 1), words.number("dport", 1)
     fwmark, _, fwmask = (marked or "").partition("/")
     action = RuleAction(words.next())
     value = Rule(
@@ -208,6 +220,9 @@ def rule(text: str) -> Rule:
         source=None if source is None else prefix(source),
         destination=None if destination is None else prefix(destination),
         suppress_prefixlength=words.number("suppress_prefixlength", 0),
+        uid=None if uid is None else number(uid.partition("-")[0], 0, MAX_U32),
+        udp_source=udp_source,
+        udp_destination=udp_destination,
     )
     words.end()
     if any(p is not None and p.version != family for p in (value.source, value.destination)):
@@ -245,6 +260,14 @@ class _Words:
     def end(self) -> None:
         if self._left:
             raise ValueError(f"{self._left[-1]!r} is not expected here")
+
+
+def preshared(peers: Iterable[Peer]) -> Iterator[tuple[str, str]]:
+    """Yield each public key whose tunnel has a preshared key, and the path of that."""
+    for peer in peers:
+        for key in (peer.public_key, peer.next_public_key):
+            if key is not None and peer.preshared_key_path is not None:
+                yield key, peer.preshared_key_path
 
 
 def private_key_words(private_key_path: str, preshared: Iterator[tuple[str, str]]) -> str:

@@ -86,7 +86,9 @@ def test_exits_from_a_boot_on(mesh: TimedMesh, alpha: BootedMachine) -> None:
         alpha.run(["systemctl", "restart", "wg-quick@wg0.service"])
         wait_until(lambda: reaches(alpha), 60, "and after a restart of the interface")
         assert [each.packets() for each in counters] == [0, 0, 0, 0]
-        failed = alpha.run(["systemctl", "--failed", "--no-legend", "--plain", "wg*"]).stdout
+        failed = alpha.run(
+            ["systemctl", "list-units", "--failed", "--no-legend", "--plain", "wg*"]
+        ).stdout
         assert failed == ""
     finally:
         alpha.run(["systemctl", "disable", "--now", "chatter.service"])

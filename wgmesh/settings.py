@@ -1,16 +1,12 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wgmesh import shape
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
-from wgmesh.model import MOST_REMOTES
-from wgmesh.trust.fingerprint import fingerprint
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
 NODE_FILE = Path("/etc/wgmesh/node.toml")
@@ -104,6 +100,8 @@ class Enrolment:
 
 
 def _table(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -216,6 +214,10 @@ def _check_command(path: Path, command: str) -> None:
 
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     """Return this machine's enrolment. Raises NotJoinedError when there is none."""
+    from wgmesh import shape  # late, like the rest here: a tick reads neither file
+    from wgmesh.model import MOST_REMOTES
+    from wgmesh.trust.fingerprint import fingerprint
+
     try:
         table = _table(path)
     except FileNotFoundError:

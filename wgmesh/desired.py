@@ -14,6 +14,7 @@ from wgmesh.model import (
     PeerState,
     Secret,
 )
+from wgmesh.rotation import in_force
 
 Resolved = Mapping[Endpoint, Endpoint]
 """Named endpoints to literal ones; a name that did not resolve is absent."""
@@ -62,6 +63,25 @@ def _endpoint(
     return current
 
 
+def _staged(
+    peer: Peer,
+    key: str,
+    preshared_key: Secret | None,
+    now: PeerState | None,
+    resolved: Resolved,
+) -> PeerState:
+    """Return the second peer of a node that changes its key: it carries nothing yet.
+
+    It is looked for only by a node that others cannot find. Where it was heard last says whether
+    the node has changed its key, so that is never set back.
+    """
+    endpoint = now.endpoint if now is not None else None
+    primary = _primary(peer)
+    if endpoint is None and peer.persistent_keepalive and primary is not None:
+        endpoint = literal(primary, resolved)
+    return PeerState(key, frozenset(), peer.persistent_keepalive, preshared_key, endpoint)
+
+
 def desired(
     plan: NodePlan,
     *,
@@ -82,6 +102,7 @@ def desired(
     longer sets goes back to those. `chosen`: the failover's endpoints in force, by public key.
     `dropping`: chains of iptables, by IP version, that forwarded packets do not get through.
     """
+    plan = in_force(plan, observed.link)
     now = observed.link.peers if observed.link is not None else {}
     before = {peer.public_key: peer for peer in previous.peers} if previous is not None else {}
     peers = {
@@ -101,6 +122,10 @@ def desired(
         )
         for peer in plan.peers
     }
+    for peer in plan.peers:
+        if peer.next_public_key is not None:
+            key = peer.next_public_key
+            peers[key] = _staged(peer, key, preshared_keys.get(key), now.get(key), resolved)
     link = LinkState(
         name=plan.interface,
         up=True,

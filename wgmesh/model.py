@@ -306,6 +306,8 @@ class Peer:
 
     `addresses` are its own mesh addresses (probe targets); `endpoints` its endpoint and then its
     alternatives, empty for a node behind NAT; `allowed_ips` sorted, own addresses included.
+    `next_public_key` is a second peer on the device, without AllowedIPs until this one changes its
+    key.
     """
 
     name: str
@@ -317,6 +319,7 @@ class Peer:
     preshared_key_path: str | None = None
     intermittent: bool = False
     managed: bool = True
+    next_public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

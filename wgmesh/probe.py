@@ -32,20 +32,25 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def echo_request(family: int, identifier: int, sequence: int) -> bytes:
+def echo_request(family: int, identifier: int, sequence: int, padding_bytes: int = 0) -> bytes:
     """Return an ICMP (RFC 792) or ICMPv6 (RFC 4443) echo request; the kernel sums ICMPv6."""
     kind = _ECHO_REQUEST[family]
     body = struct.pack("!BBHHH", kind, 0, 0, identifier, sequence) + b"wgmesh probe"
+    body += bytes(padding_bytes)
     if family == 6:
         return body
     return body[:2] + struct.pack("!H", checksum(body)) + body[4:]
 
 
 class Prober:
-    """Raw ICMP sockets bound to one interface; use as a context manager."""
+    """Raw ICMP sockets bound to one interface; use as a context manager.
 
-    def __init__(self, interface: str) -> None:
+    `padding_bytes` make its requests longer, and their answers.
+    """
+
+    def __init__(self, interface: str, *, padding_bytes: int = 0) -> None:
         self._interface = interface
+        self._padding_bytes = padding_bytes
         self._first = int.from_bytes(os.urandom(2))
         self._sequence = 0
         self._sent: dict[tuple[Address, int], float] = {}
@@ -109,7 +114,12 @@ class Prober:
             sock = self._socket(target.version)
             if sock is None:
                 continue
-            packet = echo_request(target.version, self._identifier(self._sequence), self._sequence)
+            packet = echo_request(
+                target.version,
+                self._identifier(self._sequence),
+                self._sequence,
+                self._padding_bytes,
+            )
             self._sent[target, self._sequence] = time.monotonic()
             with suppress(OSError):  # no route or no key (ENOKEY): as lost as on the way
                 sock.sendto(packet, (str(target), 0))

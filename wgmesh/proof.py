@@ -15,7 +15,15 @@ from wgmesh.judge import (
     proven,
     shows_life,
 )
-from wgmesh.model import Address, Health, NodePlan, Observed, PeerHealth, Proof
+from wgmesh.model import (
+    Address,
+    Health,
+    NodePlan,
+    Observed,
+    PeerCounters,
+    PeerHealth,
+    Proof,
+)
 
 BASELINE_SECONDS = 6
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
@@ -29,7 +37,8 @@ class Trial:
     whose preshared key it alters: after how many seconds do they work by themselves, None when they
     wait for the other end. `remote` asks the git remote and says whether it answered,
     `remote_before` whether it did at baseline. `doubtful` were lost in an attempt before and did
-    not come back when that was undone: only a sign of life counts for them.
+    not come back when that was undone: only a sign of life counts for them. `another_key`: this
+    node gets another key, which only a new handshake proves.
     """
 
     plan: NodePlan
@@ -38,6 +47,7 @@ class Trial:
     remote_before: bool
     windows: Windows
     doubtful: frozenset[str] = frozenset()
+    another_key: bool = False
 
 
 def measure(plan: NodePlan, observed: Observed, doubtful: Collection[str] = ()) -> Health:
@@ -134,14 +144,17 @@ def unheard(plan: NodePlan, handshakes: Mapping[str, int], seconds: float) -> fr
     return frozenset(left)
 
 
-def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Health]:
+def prove(
+    trial: Trial, strict: tuple[StrictPeer, ...], earlier: Mapping[str, PeerCounters]
+) -> tuple[Judgement, Health]:
     """Probe once a second until the change is confirmed or condemned; return why, and what came.
 
-    Call it right after the apply: what a silent peer sent until then proves nothing.
+    Call it right after the apply: what a silent peer sent until then proves nothing. `earlier` are
+    the counters of before the apply.
     """
     start = time.monotonic()
     interface = trial.plan.interface
-    before = linux.counters(interface)
+    before = earlier if trial.another_key else linux.counters(interface)
     addresses = {peer.public_key: peer.addresses for peer in trial.plan.peers}
     answers: dict[Address, float] = {}
     alive: set[str] = set()
@@ -151,18 +164,23 @@ def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Heal
         prober.send({address for every in addresses.values() for address in every})
         while True:
             missing = [peer for peer in strict if peer.public_key not in alive]
-            targets = {a for peer in missing for a in addresses[peer.public_key]} - answers.keys()
+            targets = {a for peer in missing for a in addresses[peer.public_key]}
+            if not trial.another_key:
+                targets -= answers.keys()
             prober.send(targets)
             answers |= prober.receive(1.0, targets) if targets or missing else {}
             counters = (
                 linux.counters(interface)
-                if any(peer.proof is Proof.SILENT for peer in missing)
+                if trial.another_key or any(peer.proof is Proof.SILENT for peer in missing)
                 else {}
             )
             for peer in missing:
                 key = peer.public_key
                 life = shows_life(before.get(key), counters.get(key))
-                if proven(peer, frozenset(addresses[key]) & answers.keys(), life):
+                if trial.another_key:
+                    if _shaken(before.get(key), counters.get(key)):
+                        alive.add(key)
+                elif proven(peer, frozenset(addresses[key]) & answers.keys(), life):
                     alive.add(key)
             judgement = judge(
                 strict,
@@ -184,6 +202,12 @@ def prove(trial: Trial, strict: tuple[StrictPeer, ...]) -> tuple[Judgement, Heal
         if (own := [a for a in every if a in answers])
     }
     return judgement, Health(peers, remote.answer if remote is not None else None)
+
+
+def _shaken(before: PeerCounters | None, now: PeerCounters | None) -> bool:
+    """Return whether there was a handshake in between; times compare for change only."""
+    old = before.latest_handshake if before is not None else 0
+    return now is not None and now.latest_handshake not in (0, old)
 
 
 class _Remote:

@@ -130,6 +130,24 @@ class Soak:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """The change of this node's key to `next_public_key`, as far as it has come.
+
+    Times are seconds since the epoch, 0 is not yet: `begun` when the key was made, `staged` when
+    the inventory first had it, `switched` when the node went over to it. `waiting` says for whom or
+    what it waits, `behind` names peers that still use the old key; `over` is that none does.
+    """
+
+    next_public_key: str
+    begun: int = 0
+    staged: int = 0
+    switched: int = 0
+    waiting: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What is wrong with the newest tip, until another one replaces it.
 
@@ -311,6 +329,16 @@ def read_soak(directory: Path) -> Soak | None:
 def write_soak(directory: Path, soak: Soak) -> None:
     """Remember the wait of a commit; not fsynced: a power cut begins it anew in any case."""
     _write(directory / "soak.toml", asdict(soak), durable=False)
+
+
+def read_rotation(directory: Path) -> Rotation | None:
+    """Return the change of this node's key that is under way, or None."""
+    return _one(Rotation, _read(directory / "rotation.toml"))
+
+
+def write_rotation(directory: Path, rotation: Rotation | None) -> None:
+    """Remember the change of this node's key; None forgets it."""
+    _replace(directory / "rotation.toml", None if rotation is None else asdict(rotation))
 
 
 def read_second(directory: Path) -> SecondLook | None:

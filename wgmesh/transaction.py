@@ -6,9 +6,11 @@ point: before it everything leads back to the snapshot, after it everything lead
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 from wgmesh import generation, journal, linux, process, proof, snapshot, watchdog
@@ -18,13 +20,15 @@ from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
-from wgmesh.model import Health, KernelState, Proof
+from wgmesh.model import Health, KernelState, Observed, Proof
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
 APPLY_SECONDS = 90  # what the watchdog grants beyond the confirm window
+BRIDGE_SECONDS = 15  # for handshakes of all peers that are up with the second device
+BACK_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,14 @@ class Places:
         return self.run / "snapshot.json"
 
 
+class Bridge(Enum):
+    """Whether the old key goes on beside a new one of this node, until its peers have gone over."""
+
+    NONE = "none"
+    WANTED = "wanted"  # where this machine can
+    NEEDED = "needed"
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A change to make: `target` turns what is observed into what shall be.
@@ -65,6 +77,7 @@ class Proposal:
     hooks: tuple[str, ...] = ()
     undo_hooks: tuple[str, ...] = ()
     adopt: bool = False
+    bridge: Bridge = Bridge.NONE
     condemn: Callable[[str], None] | None = None
 
 
@@ -139,7 +152,7 @@ def execute(proposal: Proposal, places: Places) -> Outcome:
         except (WgmeshError, OSError):
             _abandon(places, record)
             raise
-        outcome = _attempt(proposal, places, record, target, parts)
+        outcome = _attempt(proposal, places, record, target, parts, observed)
         try:
             disarm()
         except WgmeshError as error:
@@ -178,6 +191,7 @@ def _attempt(
     record: Journal,
     target: KernelState,
     parts: Roles,
+    observed: Observed,
 ) -> Outcome:
     """Apply, prove, and either confirm or come back to the snapshot."""
     trial, strict = proposal.trial, parts.strict
@@ -187,11 +201,12 @@ def _attempt(
         journal.write(places.journal, journal.advance(record, Phase.APPLYING))
         for hook in proposal.hooks:
             run_hook(hook)
+        _keep_old_key(proposal.bridge, observed)
         converge(target, record.interface, proposal.sysctl_keys, adopt=proposal.adopt)
         judgement = Judgement(Verdict.CONFIRM)
         if trial is not None:
             log.info("applied; waiting for proof from %d peers", len(strict))
-            judgement, health = proof.prove(trial, strict)
+            judgement, health = proof.prove(trial, strict, observed.counters)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
     except DeviceError as error:
@@ -212,6 +227,7 @@ def _attempt(
     _undo(places, record)
     if trial is not None and device is None:
         proof.speak_up(trial.plan)
+    _drop_second_key(proposal.bridge)
     lost = frozenset(peer.public_key for peer in judgement.lost)
     return Outcome(
         confirmed=False,
@@ -222,6 +238,39 @@ def _attempt(
         remote_lost=judgement.remote_lost,
         device=device,
     )
+
+
+def _keep_old_key(wanted: Bridge, observed: Observed) -> None:
+    """Let the key that the interface has go on beside the one that it gets, if that is `wanted`.
+
+    Raises DeviceError when it is needed and cannot be.
+    """
+    if wanted is Bridge.NONE or observed.state.link is None:
+        return
+    try:
+        now = time.time()
+        alive = {
+            key
+            for key, seen in observed.counters.items()
+            if 0 <= now - seen.latest_handshake < proof.SESSION_SECONDS
+        }
+        linux.bridge.build(observed.state.link, alive, seconds=BRIDGE_SECONDS)
+    except WgmeshError as error:
+        if wanted is Bridge.NEEDED:  # no fault of the change: the next turn tries again
+            said = f"the old key cannot go on beside the new one: {error.message}"
+            raise DeviceError(said, error.hint) from error
+        log.warning("peers wait until they know the new key: %s", error.message)
+
+
+def _drop_second_key(kind: Bridge) -> None:
+    """Take away the second key of a change that was undone, once the first one serves again."""
+    if kind is Bridge.NONE or not linux.bridge.present():
+        return
+    time.sleep(BACK_SECONDS)  # sessions of the first key begin with the packets just sent
+    try:
+        linux.bridge.remove()
+    except WgmeshError as error:
+        log.warning("%s: the next poll takes it away", error.message)
 
 
 def _is_innocent(trial: Trial, judgement: Judgement) -> bool:
@@ -352,7 +401,8 @@ def run_hook(command: str) -> None:
 class Recovered:
     """A transaction that was found cut short, and where it went.
 
-    `forward` is to the new state; `applied` says that the kernel may have been in between.
+    `forward` is to the new state; `applied` says that the kernel may have been in between, be it
+    before the machine went down: the change may have brought it down.
     """
 
     record: Journal
@@ -375,11 +425,13 @@ def recover(places: Places, rebuild: Callable[[], KernelState | None]) -> Recove
     if confirmed:
         _settle(places, record)
         return Recovered(record, forward=True, applied=True)
-    if record.phase is Phase.PREPARED or (readable and _state_is_gone(places, record)):
+    prepared = record.phase is Phase.PREPARED
+    if prepared or (readable and _state_is_gone(places, record)):
         _abandon(places, record)
-        return Recovered(record, forward=False, applied=False)
+        return Recovered(record, forward=False, applied=not prepared)
     with undisturbed():
         _undo(places, record, rebuild)
+        _drop_second_key(Bridge.WANTED)
     return Recovered(record, forward=False, applied=True)
 
 

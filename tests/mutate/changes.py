@@ -16,6 +16,10 @@ _MESSAGES = re.compile(r"Error$|_?refused?$|^_bad$|^_malformed$|hint|why|rule|me
 _SILENT = (cst.Annotation, cst.Import, cst.ImportFrom, cst.Decorator, cst.Raise)
 """What is not changed: a refusal is left out as a whole, and its words are for people."""
 
+_CRUDE = ("operator_arg_removal", "operator_assignment")
+
+_STATEMENTS = (cst.BaseStatement, cst.ExceptHandler, cst.MatchCase)
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -24,9 +28,12 @@ class Mutant:
     file: str
     place: str
     line: int
+    lines: range  # of the statement that is changed, without what is inside of it
+    scope: str  # "function", "class" or "module": where that statement stands
     before: str
     after: str
     text: str
+    crude: bool  # an argument that is gone, or a value that is None: mostly no Python that runs
 
     @property
     def shown(self) -> str:
@@ -73,18 +80,21 @@ class Finder(cst.CSTVisitor):
     def on_visit(self, node: cst.CSTNode) -> bool:
         if self._says_nothing(node):
             return False
-        for changed in self._changed(node):
+        for changed, crude in self._changed(node):
             text = self.tree.deep_replace(node, changed).code
             if text != self.tree.code and text not in self.found:
-                self.found[text] = self._mutant(node, text)
+                self.found[text] = self._mutant(node, text, crude=crude)
         return True
 
-    def _changed(self, node: cst.CSTNode) -> Iterator[Any]:
+    def _changed(self, node: cst.CSTNode) -> Iterator[tuple[Any, bool]]:
+        """Yield what `node` may become, and whether that is crude."""
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
                 found = list(operator(node))
-                yield from found[:1] if isinstance(node, cst.BaseString) else found
-        yield from left_out(node)
+                for changed in found[:1] if isinstance(node, cst.BaseString) else found:
+                    yield changed, operator.__name__ in _CRUDE
+        for changed in left_out(node):
+            yield changed, False
 
     def _says_nothing(self, node: cst.CSTNode) -> bool:
         """Return whether `node` is text for people, a type, or an import."""
@@ -108,11 +118,39 @@ class Finder(cst.CSTVisitor):
             at = self.get_metadata(ParentNodeProvider, at, None)
         return False
 
-    def _mutant(self, node: cst.CSTNode, text: str) -> Mutant:
+    def _mutant(self, node: cst.CSTNode, text: str, *, crude: bool) -> Mutant:
         line = self.get_metadata(PositionProvider, node).start.line
         pairs = zip(self.lines, text.splitlines(), strict=False)
         before, after = next((one, other) for one, other in pairs if one != other)
-        return Mutant(self.file, self._place(node), line, before.strip(), after.strip(), text)
+        lines, scope = self._statement(node)
+        return Mutant(
+            file=self.file,
+            place=self._place(node),
+            line=line,
+            lines=lines,
+            scope=scope,
+            before=before.strip(),
+            after=after.strip(),
+            text=text,
+            crude=crude,
+        )
+
+    def _statement(self, node: cst.CSTNode) -> tuple[range, str]:
+        """Return the lines of the statement around `node`, and in what kind of scope it stands."""
+        at: cst.CSTNode | None = node
+        while not isinstance(at, _STATEMENTS):
+            assert at is not None, "every change is in a statement"
+            at = self.get_metadata(ParentNodeProvider, at)
+        place = self.get_metadata(PositionProvider, at)
+        body = getattr(at, "body", None)
+        last = place.end.line
+        if isinstance(body, cst.BaseSuite):
+            last = max(place.start.line, self.get_metadata(PositionProvider, body).start.line - 1)
+        outer = None if isinstance(at, cst.Module) else self.get_metadata(ParentNodeProvider, at)
+        while outer is not None and not isinstance(outer, cst.FunctionDef | cst.ClassDef):
+            outer = self.get_metadata(ParentNodeProvider, outer, None)
+        scope = {cst.FunctionDef: "function", cst.ClassDef: "class"}.get(type(outer), "module")
+        return range(place.start.line, last + 1), scope
 
     def _place(self, node: cst.CSTNode) -> str:
         names = []
@@ -130,3 +168,9 @@ def mutants(path: Path) -> list[Mutant]:
     finder = Finder(path.name, wrapper.module)
     wrapper.visit(finder)
     return sorted(finder.found.values(), key=lambda mutant: mutant.line)
+
+
+def unchanged(path: Path) -> Mutant:
+    """Return a file as it is, as if it were a mutant that every test reaches."""
+    text = path.read_text()
+    return Mutant(path.name, "-", 1, range(0), "everything", "", "", text, crude=False)

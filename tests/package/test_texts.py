@@ -83,7 +83,7 @@ def plain(page: str) -> str:
 def test_completion_of_commands() -> None:
     assert complete("") == set(subparsers(main.parser()))
     assert complete("-") == options(main.parser())
-    assert complete("ro") == {"rollback"}
+    assert complete("ro") == {"rollback", "rotate-key"}
 
 
 @pytest.mark.parametrize("words", [words for words, _ in commands()], ids=" ".join)

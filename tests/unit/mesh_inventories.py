@@ -107,6 +107,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
             listen_port=draw(PORTS),
             allowed_ips=tuple(map(ip_network, allowed)),
             persistent_keepalive=draw(st.sampled_from([0, 0, 15])),
+            next_public_key=draw(st.sampled_from([None, None, key(f"{name}, later")])),
             intermittent=draw(flags),
             managed=draw(flags),
             forwarding=draw(flags),
@@ -211,6 +212,7 @@ PEERS = st.builds(
     preshared_key_path=st.none() | PATHS,
     intermittent=st.booleans(),
     managed=st.booleans(),
+    next_public_key=st.none() | KEYS,
 )
 SYSCTLS = st.tuples(
     st.from_regex(r"net\.ipv[46]\.[a-z0-9_./]{0,3}[a-z0-9_]", fullmatch=True).filter(

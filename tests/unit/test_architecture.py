@@ -16,6 +16,7 @@ CORE = {
     "inventory",
     "mesh",
     "render",
+    "rotation",
     "diff",
     "describe",
     "doctor",
@@ -29,7 +30,7 @@ CORE = {
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
-SHELL |= {"glance", "history"}
+SHELL |= {"glance", "history", "keys"}
 SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.

@@ -19,6 +19,7 @@ from wgmesh.records import (
     LastSync,
     Quarantined,
     RemoteState,
+    Rotation,
     SecondLook,
     Seen,
     Soak,
@@ -204,6 +205,22 @@ def test_second_look(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(f"= {NOW}", '= "now"'))
     assert records.read_second(tmp_path) is None
     records.write_second(tmp_path, None)
+    assert files_in(tmp_path) == []
+
+
+def test_rotation(tmp_path: Path) -> None:
+    assert records.read_rotation(tmp_path) is None
+    value = Rotation("key=", NOW, NOW + 1, 0, ("bravo", "charlie"), ("delta",), over=True)
+    records.write_rotation(tmp_path, value)
+    assert records.read_rotation(tmp_path) == value
+    path = tmp_path / "rotation.toml"
+    good = path.read_text()
+    for old, new in (("over = true", "over = 5"), ('"delta"', "5"), ('"key="', "[]")):
+        path.write_text(good.replace(old, new))
+        assert records.read_rotation(tmp_path) is None
+    path.write_text('next_public_key = "key="\nwaiting = 5\n')
+    assert records.read_rotation(tmp_path) is None
+    records.write_rotation(tmp_path, None)
     assert files_in(tmp_path) == []
 
 

@@ -31,7 +31,16 @@ from wgmesh.model import (
     Secret,
     VerifiedCommit,
 )
-from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import (
+    Awaited,
+    Hold,
+    LastSync,
+    Quarantined,
+    RemoteState,
+    Rotation,
+    Tips,
+    Verdict,
+)
 from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 
@@ -151,7 +160,7 @@ def test_all_is_well() -> None:
     who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
     nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
     assert report == who | nothing | dict.fromkeys(
-        ("candidate", "exit", "exit_since", "hub", "hub_since")
+        ("candidate", "rotation", "exit", "exit_since", "hub", "hub_since")
     )
     assert found == {
         "name": "bravo",
@@ -506,6 +515,27 @@ def test_a_tip_that_waits_for_others_is_no_alarm() -> None:
     assert report["candidate"]["id"] == "b" * 40
     held = replace(newer, hold=Hold("moving", NOW))
     assert assemble(held, NOW)["reasons"] == ["held: moving"]
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        (Rotation("k"), "rotate-key prints it again"),
+        (Rotation("k", 1, 1), "waits for the next poll"),
+        (Rotation("k", 1, 1, waiting=("bravo", "charlie")), "waits for bravo, charlie"),
+        (Rotation("k", 1, 1, NOW), "goes on for peers that have not gone over yet"),
+        (Rotation("k", 1, 1, NOW, behind=("bravo",)), "the old one goes on for bravo"),
+        (Rotation("k", 1, 1, NOW, over=True), "rotate-key prints the last commit"),
+    ],
+)
+def test_how_far_another_key_has_come_is_told_and_is_no_alarm(record: Rotation, part: str) -> None:
+    report = assemble(replace(WELL, rotation=record), NOW)
+    (reason,) = report["reasons"]
+    assert report["state"] == "in-sync" and reason.startswith("key rotation: ") and part in reason
+    switched = "2026-09-21T14:13:20Z" if record.switched else None
+    assert report["rotation"]["next_public_key"] == "k"
+    assert report["rotation"]["switched"] == timestamp(record.switched) == switched
+    assert report["rotation"]["behind"] == list(record.behind)
 
 
 def test_a_clock_that_was_set_back_makes_nobody_wait_for_ever() -> None:

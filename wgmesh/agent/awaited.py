@@ -20,7 +20,7 @@ def renamed_keys(
     if previous is None:
         return frozenset()
     before = {peer.name: peer.public_key for peer in previous.peers}
-    kept = {peer.public_key for peer in previous.peers}
+    kept = {key for peer in previous.peers for key in (peer.public_key, peer.next_public_key)}
     found = set()
     for peer in plan.peers:
         old = counters.get(before.get(peer.name, ""))

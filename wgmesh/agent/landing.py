@@ -4,8 +4,20 @@ import logging
 import time
 from dataclasses import replace
 
-from wgmesh import generation, inventory, linux, mesh, records, render, settings
-from wgmesh.agent import adopt, awaited, fetch, look, manual, node, remote, second, soak, versions
+from wgmesh import generation, inventory, linux, records, render, settings
+from wgmesh.agent import (
+    adopt,
+    awaited,
+    fetch,
+    look,
+    manual,
+    node,
+    remote,
+    rotation,
+    second,
+    soak,
+    versions,
+)
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
 from wgmesh.agent.versions import Versions
@@ -38,6 +50,7 @@ class Landing:
         self.seen: tuple[Seen, ...] = ()
         self.runs: Inventory | None = None
         self.waited = False
+        self.knows: frozenset[str] | None = None
 
     def land(self) -> Result:
         """Decide what the tip means here, and apply it when it means something.
@@ -84,7 +97,7 @@ class Landing:
 
     def consider(self, model: Inventory, before: Running | None) -> Result:
         """Compare what the inventory says of this node with what runs here."""
-        own = mesh.find_node(model, node.own_public_key(self.me.enrolment))
+        own = node.own_entry(self.me.enrolment, model)
         if own is None:
             kind = "removed" if before is not None else "pending"
             text = (
@@ -99,15 +112,18 @@ class Landing:
             return Result(kind, text)
         if own.post_up and not self.me.settings.allow_hooks:
             log.warning("the inventory's hooks for this node are ignored: allow_hooks is false")
-        plan = mesh.plan(
-            model,
-            own.name,
-            allow_hooks=self.me.settings.allow_hooks,
-            private_key_path=str(self.me.enrolment.key_path),
-            exempt=node.exempt(self.me),
-        )
+        plan = node.share(self.me, model, own, node.key_in_use(self.me, own, before))
         files = render.files(plan)
         digest = render.digest(files)
+        wait = self.wait(model, own, before)
+        same = before is not None and before.manifest.digest == digest
+        if before is not None and same and not (wait and stages.changes(self.runs, model)):
+            known = self.already_runs(before)
+            follows = self.next_key(model, own, plan)
+            if follows is None:
+                return known
+            plan, files = follows, render.files(follows)
+            digest = render.digest(files)
         manifest = Manifest(
             number=generation.next_number(PLACES.generations),
             interface=plan.interface,
@@ -115,10 +131,6 @@ class Landing:
             created=int(time.time()),
             commit=self.tip,
         )
-        wait = self.wait(model, own, before)
-        same = before is not None and before.manifest.digest == digest
-        if before is not None and same and not (wait and stages.changes(self.runs, model)):
-            return self.already_runs(before)
         entry = records.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
             text = f"{self.short} stays in quarantine: {entry.reason}"
@@ -147,6 +159,24 @@ class Landing:
         self.waited = seconds > 0 and not self.options.now
         found = soak.watch(self.tip.id, seconds, remember=not self.options.dry_run)
         return soak.sentence(found) if self.waited and soak.waits(found, self.tip.id) else ""
+
+    def next_key(self, model: Inventory, own: NodeEntry, plan: NodePlan) -> NodePlan | None:
+        """Return the plan with this node's next key, once all that count know that key."""
+        remember = not self.options.dry_run
+        if not rotation.note(own, plan.public_key, remember=remember) or not remember:
+            return None
+        if records.read_hold(PLACES.state) is not None:
+            rotation.waits(records.read_rotation(PLACES.state), ("wgmesh resume",))
+            return None
+        follows = node.share(self.me, model, own, own.next_public_key)
+        digest = render.digest(render.files(follows))
+        entry = records.find(records.read_quarantine(PLACES.state), digest)
+        if entry is not None and entry.blocks(time.time()):
+            why = f"the end of its quarantine ({entry.reason})"
+            rotation.waits(records.read_rotation(PLACES.state), (why,))
+            return None
+        self.knows = rotation.known_to(self.me, own, plan)
+        return None if self.knows is None else follows
 
     def already_runs(self, before: Running) -> Result:
         """Remember a tip that changes nothing on this node."""
@@ -200,6 +230,7 @@ class Landing:
     ) -> Result:
         """Carry the change out; raises RolledBackError when it was harmful."""
         previous = before.plan if before is not None else None
+        another_key = previous is not None and previous.public_key != plan.public_key
         if before is None:
             adopt.keep_what_was(plan)
         rollouts = (each.rollout for each in (self.runs, model) if each is not None)
@@ -213,8 +244,10 @@ class Landing:
             sysctl_keys=node.sysctl_keys(plan, previous),
             files=files,
             trial=Trial(
-                plan=plan,
-                fits=Versions(self.me, self.runs, previous, model, plan, others).fits,
+                plan=rotation.as_used(plan),
+                fits=rotation.certain(
+                    Versions(self.me, self.runs, previous, model, plan, others).fits, self.knows
+                ),
                 remote=lambda: remote.answers(fetch.source(self.me)),
                 remote_before=self.options.fetch or remote.answers(fetch.source(self.me)),
                 windows=Windows(
@@ -222,10 +255,12 @@ class Landing:
                     self.me.settings.confirm_silent_seconds,
                     self.me.settings.confirm_minority_seconds,
                 ),
+                another_key=another_key,
             ),
             hooks=manual.hooks(previous, plan),
             undo_hooks=manual.hooks(plan, previous),
             adopt=previous is None,
+            bridge=rotation.bridge(another_key, self.knows),
             condemn=lambda reason: self.quarantine(manifest.digest, reason),
         )
         log.info("applying %s as generation %d", self.short, manifest.number)
@@ -245,6 +280,7 @@ class Landing:
         back_to = before.manifest.number if before is not None else None
         second.expect(self.me, back_to, manifest.number, manifest.digest, outcome)
         generation.prune(PLACES.generations, self.me.settings.keep_generations)
+        rotation.settle(model, plan)
         if previous is None:
             adopt.hand_to_boot(plan.interface)
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"

@@ -13,6 +13,7 @@ _RECORDS = (
     "hold.toml",
     "last-sync.toml",
     "quarantine.toml",
+    "rotation.toml",
     "seen.toml",
     "soak.toml",
     "tips.toml",
@@ -34,6 +35,7 @@ def leave(*, restore: bool) -> Result:
         for name in _RECORDS:
             (PLACES.state / name).unlink(missing_ok=True)
         second.forget()
+        linux.bridge.remove_if_present()
         look.forget(me)
         if restore and linux.systemd.running():
             linux.systemd.reload_units()  # for nftables.service, which has its own commands again

@@ -16,6 +16,7 @@ from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model import Change, Health
 from wgmesh.records import LastSync, RemoteState, Tips
+from wgmesh.rotation import in_force
 
 _PROBE_SECONDS = 2.0
 _LIMIT = "stale_after_seconds"
@@ -67,6 +68,7 @@ def gather(me: Node) -> Gathered:
         probed_at=probed_at,
         awaited=waiting,
         soaks=_soaks(tips),
+        rotation=records.read_rotation(PLACES.state),
         failover=history.read_failover(settings.RUN_DIR),
         steering=history.read_exits(settings.RUN_DIR),
         uptime=glance.clock(),
@@ -159,7 +161,10 @@ def tick() -> None:
     running = node.running()
     if running is None or running.plan is None:
         return
-    targets = {peer.public_key: peer.addresses for peer in running.plan.peers}
+    plan = running.plan
+    if any(peer.next_public_key for peer in plan.peers):
+        plan = in_force(plan, node.observe(plan).state.link)
+    targets = {peer.public_key: peer.addresses for peer in plan.peers}
     answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
     rtt = {
         key: min(answers[address] for address in own)

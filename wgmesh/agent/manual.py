@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from wgmesh import generation, journal, proof, records, settings, watchdog
-from wgmesh.agent import adopt, look, node
+from wgmesh.agent import adopt, look, node, rotation
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.desired import restored
@@ -115,6 +115,7 @@ def go(current: Running, goal: Running) -> None:
     else:
         keys = node.sysctl_keys(goal.plan, current.plan)
         target = node.target_for(goal.plan, current.plan)
+    rotation.before_boot(goal.plan)
     outcome = execute(
         Proposal(
             manifest=goal.manifest,
@@ -123,6 +124,7 @@ def go(current: Running, goal: Running) -> None:
             hooks=hooks(current.plan, goal.plan),
             undo_hooks=hooks(goal.plan, current.plan),
             adopt=0 in (goal.manifest.number, current.manifest.number),
+            bridge=rotation.bridge(_keys_differ(current.plan, goal.plan)),
         ),
         PLACES,
     )
@@ -131,6 +133,11 @@ def go(current: Running, goal: Running) -> None:
             f"generation {goal.manifest.number} cannot be restored: {outcome.reason}",
             f"generation {current.manifest.number} stays",
         )
+    rotation.point(goal.plan)
+
+
+def _keys_differ(one: NodePlan | None, other: NodePlan | None) -> bool:
+    return one is not None and other is not None and one.public_key != other.public_key
 
 
 def _as_before(before: KernelState, observed: KernelState) -> KernelState:
@@ -233,6 +240,7 @@ def recover(*, wait: bool) -> Result:
             # the record of a change is lost, what the change did is not
             journal.write(PLACES.journal, Journal(Phase.GARBLED))
         found = finish_cut_short()
+        PLACES.snapshot.unlink(missing_ok=True)  # of a change that ended on a full /run
         if found:
             _speak_up()
     if found:

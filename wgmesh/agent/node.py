@@ -1,6 +1,5 @@
 """This machine as the agent sees it: policy, enrolment, and the state that a plan asks for."""
 
-import base64
 import logging
 import os
 from collections.abc import Callable, Collection
@@ -12,8 +11,8 @@ from wgmesh import (
     __version__,
     generation,
     history,
+    keys,
     linux,
-    process,
     records,
     render,
     resolve,
@@ -29,12 +28,14 @@ from wgmesh.model import (
     Change,
     Endpoint,
     Exempt,
+    Inventory,
     KernelState,
     NodePlan,
     Observed,
     Secret,
     Uplinks,
 )
+from wgmesh.model import Node as Entry
 from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.transaction import Places
@@ -49,7 +50,6 @@ PLACES = Places(
 )
 ENDPOINTS_FILE = settings.GENERATIONS_DIR / "endpoints"
 SESSION_SECONDS = 180
-_KEY_BYTES = 32
 _TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
 """Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
@@ -124,7 +124,7 @@ def at_generation(number: int) -> Running:
 
 def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
     """Return the files of a generation as its commit says; None when that cannot be had."""
-    from wgmesh import inventory, mesh
+    from wgmesh import inventory
     from wgmesh.repository import Repository
 
     if manifest.commit is None:
@@ -134,21 +134,17 @@ def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
         with Repository(settings.REPOSITORY_DIR) as repository:
             files = repository.inventory_files(manifest.commit.id, me.enrolment.path)
         model = inventory.load(files)
-        own = mesh.find_node(model, own_public_key(me.enrolment))
+        own = own_entry(me.enrolment, model)
         if own is None:
             return None
-        plan = mesh.plan(
-            model,
-            own.name,
-            allow_hooks=me.settings.allow_hooks,
-            private_key_path=str(me.enrolment.key_path),
-            exempt=exempt(me),
-        )
+        for key in (own.public_key, own.next_public_key):
+            if key is not None:
+                rendered = render.files(share(me, model, own, key))
+                if render.digest(rendered) == manifest.digest:
+                    return rendered
     except WgmeshError as error:
         log.debug("generation %d cannot be made again: %s", manifest.number, error.message)
-        return None
-    rendered = render.files(plan)
-    return rendered if render.digest(rendered) == manifest.digest else None
+    return None
 
 
 def context(me: Node) -> str:
@@ -176,28 +172,61 @@ def _uid(name: str) -> int | None:
         return None
 
 
-def _read_secret(path: str) -> Secret:
-    """Return the key in a file. Raises WgmeshError, which shows none of it, when it has none."""
-    text = ""
-    try:
-        text = Path(path).read_text(encoding="ascii").strip()
-        raw = base64.b64decode(text, validate=True)
-    except FileNotFoundError:
-        raise WgmeshError(f"the key file {path} is missing", "put it back, mode 0600") from None
-    except OSError as error:
-        raise WgmeshError(f"the key file {path} cannot be read: {error.strerror}") from None
-    except ValueError:  # binascii.Error and UnicodeDecodeError are such
-        raw = b""
-    if len(raw) != _KEY_BYTES:
-        hint = "it must have what `wg genkey` or `wg genpsk` prints, and nothing else"
-        raise WgmeshError(f"the key file {path} holds no key", hint)
-    return Secret(text)
-
-
 def own_public_key(enrolment: Enrolment) -> str:
     """Return the public half of this node's key, which says which entry is its own."""
-    private = _read_secret(str(enrolment.key_path))
-    return process.text(["wg", "pubkey"], stdin=private.reveal().encode()).strip()
+    return keys.public_half(keys.read(enrolment.key_path))
+
+
+def own_entry(enrolment: Enrolment, model: Inventory) -> Entry | None:
+    """Return this node's entry, None when it has none: known by its key, or by one kept for it."""
+    from wgmesh import mesh
+
+    found = mesh.find_node(model, own_public_key(enrolment))
+    held = keys.held(PLACES.wireguard) if found is None else frozenset()
+    for entry in model.nodes if held else ():
+        for key in (entry.public_key, entry.next_public_key):
+            if key is not None and keys.fingerprint(key) in held:
+                return entry
+    return found
+
+
+def holds(public_key: str | None) -> bool:
+    """Return whether the private half of `public_key` is in the directory of keys."""
+    return public_key is not None and keys.path(PLACES.wireguard, public_key).exists()
+
+
+def key_in_use(me: Node, entry: Entry, before: Running | None) -> str | None:
+    """Return the key of `entry` that this node runs, while no other is to follow.
+
+    The next one, once the node has gone over to it.
+    """
+    following = entry.next_public_key
+    if following is None or not holds(following):
+        return entry.public_key
+    plan = before.plan if before is not None else None
+    runs = plan.public_key if plan is not None else own_public_key(me.enrolment)
+    return following if following == runs else entry.public_key
+
+
+def key_file(enrolment: Enrolment, public_key: str | None) -> Path:
+    """Return the file of a key of this node: one of its own, once a key of it has changed."""
+    if public_key is not None and holds(public_key):
+        return keys.path(PLACES.wireguard, public_key)
+    return enrolment.key_path
+
+
+def share(me: Node, model: Inventory, entry: Entry, public_key: str | None) -> NodePlan:
+    """Return the share of this node, which is `entry` and runs `public_key`."""
+    from wgmesh import mesh
+
+    return mesh.plan(
+        model,
+        entry.name,
+        allow_hooks=me.settings.allow_hooks,
+        private_key_path=str(key_file(me.enrolment, public_key)),
+        public_key=public_key,
+        exempt=exempt(me),
+    )
 
 
 def target_for(
@@ -213,12 +242,8 @@ def target_for(
     Reads keys; resolves names unless told not to. `choices` are those in force unless given. Raises
     WgmeshError when a key file is missing.
     """
-    private_key = _read_secret(plan.private_key_path)
-    preshared = {
-        peer.public_key: _read_secret(peer.preshared_key_path)
-        for peer in plan.peers
-        if peer.preshared_key_path is not None
-    }
+    private_key = Secret(keys.read(_key_path(plan)))
+    preshared = {key: Secret(keys.read(Path(path))) for key, path in render.preshared(plan.peers)}
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
     chosen = choices or in_force()
@@ -240,6 +265,12 @@ def target_for(
         )
 
     return target
+
+
+def _key_path(plan: NodePlan) -> Path:
+    """Return where the key of `plan` is: its path may be a link that another key has taken."""
+    own = keys.path(PLACES.wireguard, plan.public_key)
+    return own if own.exists() else Path(plan.private_key_path)
 
 
 def in_force() -> Choices:

@@ -9,7 +9,17 @@ from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
 from wgmesh.history import Failover, Steering
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
-from wgmesh.records import Awaited, Hold, LastSync, Quarantined, RemoteState, Tips, Verdict
+from wgmesh.records import (
+    Awaited,
+    Hold,
+    LastSync,
+    Quarantined,
+    RemoteState,
+    Rotation,
+    Tips,
+    Verdict,
+)
+from wgmesh.rotation import in_force
 
 Report = dict[str, Any]
 
@@ -38,7 +48,7 @@ class Gathered:
     is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
     what the last tick measured, `failover` and `steering` what the failover and the exit selector
     remember, `uptime` their clock now. `soaks` says of a newer tip that it waits for others to go
-    first.
+    first, `rotation` is the change of this node's key.
     """
 
     me: Node
@@ -56,6 +66,7 @@ class Gathered:
     probed_at: int
     awaited: tuple[Awaited, ...] = ()
     soaks: str = ""
+    rotation: Rotation | None = None
     failover: Failover = field(default_factory=Failover)
     steering: Steering = field(default_factory=Steering)
     uptime: float = 0.0
@@ -147,6 +158,7 @@ def _peers(have: Gathered, now: float) -> list[Report]:
     if plan is None:
         return []
     link = have.seen.state.link if have.seen is not None else None
+    plan = in_force(plan, link)
     settings = have.me.settings
     due = {entry.public_key for entry in have.awaited if not awaited.overdue(entry, settings, now)}
     found = []
@@ -203,6 +215,8 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
         found.append(("pending", "nothing was applied yet"))
     if have.soaks and have.hold is None:
         found.append(("in-sync", have.soaks))
+    if have.rotation is not None:
+        found.append(("in-sync", _rotates(have.rotation)))
     down = [peer["name"] for peer in peers if peer["state"] == "down"]
     if down:
         found.append(("degraded", f"down: {', '.join(down)}"))
@@ -237,6 +251,20 @@ def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
             yield f"{state.remote} gives nothing since {since}, others do: {state.reason}"
         elif state.standing == "behind":
             yield f"{state.remote} is behind since {since}, at {state.commit[:12]}"
+
+
+def _rotates(record: Rotation) -> str:
+    """Return how far the change of this node's key is."""
+    if not record.staged:
+        what = "the next key is made, not merged: wgmesh rotate-key prints it again"
+    elif not record.switched:
+        what = f"the next key waits for {', '.join(record.waiting) or 'the next poll'}"
+    elif not record.over:
+        left = ", ".join(record.behind) or "peers that have not gone over yet"
+        what = f"the new key is in use, the old one goes on for {left}"
+    else:
+        what = "every peer uses the new key: wgmesh rotate-key prints the last commit"
+    return f"key rotation: {what}"
 
 
 def _late(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
@@ -334,6 +362,7 @@ def assemble(have: Gathered, now: float) -> Report:
             if entry.blocks(now)
         ],
         "drift": list(have.drift),
+        "rotation": _rotation(have.rotation),
         "peers": peers,
         "exit": _exit(have),
         "exit_since": _since(have, have.steering.standing.since if _exit(have) else 0, now),
@@ -342,9 +371,23 @@ def assemble(have: Gathered, now: float) -> Report:
     }
 
 
+def _rotation(record: Rotation | None) -> Report | None:
+    """Return how far the change of this node's key is, for programs."""
+    if record is None:
+        return None
+    return {
+        "next_public_key": record.next_public_key,
+        "staged": timestamp(record.staged),
+        "switched": timestamp(record.switched),
+        "waiting": list(record.waiting),
+        "behind": list(record.behind),
+        "over": record.over,
+    }
+
+
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
-    names = ["node", "interface", "commit", "candidate", "generation", "last_sync"]
+    names = ["node", "interface", "commit", "candidate", "generation", "last_sync", "rotation"]
     names += ["exit", "exit_since", "hub", "hub_since"]
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}

@@ -9,10 +9,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wgmesh import generation, glance, journal, records, settings
-from wgmesh.agent import fetch, look, mend, node, notify, remote, soak, spare, timers
+from wgmesh import generation, glance, journal, linux, records, settings
+from wgmesh.agent import (
+    fetch,
+    look,
+    mend,
+    node,
+    notify,
+    remote,
+    soak,
+    spare,
+    timers,
+)
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
+from wgmesh.agent.status import Gathered
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -118,6 +129,18 @@ def finish_cut_short() -> bool:
     return True
 
 
+def _change_of_key(have: Gathered) -> bool:
+    """Do what is due for a key that changes, here or at a peer; return whether anything was."""
+    plan = have.running.plan if have.running is not None else None
+    peers = plan.peers if plan is not None else ()
+    second = linux.bridge.present()
+    if have.rotation is None and not second and not any(each.next_public_key for each in peers):
+        return False
+    from wgmesh.agent import rotation
+
+    return rotation.look_after(have)
+
+
 class _Turn:
     """One turn of the loop, with what it has learnt so far.
 
@@ -182,7 +205,8 @@ class _Turn:
             log.warning("%s", error.message)
         with system_errors():
             have = look.refresh(self.me)
-            if self.whole and mend.mend(have):
+            changed = self.whole and mend.mend(have)
+            if (self.whole and _change_of_key(have)) or changed:
                 look.refresh(self.me)
 
     def stand(self, said: Sequence[Said], heads: Sequence[str]) -> None:
@@ -194,7 +218,7 @@ class _Turn:
         tip = self.trusted_tip()
         self.commit = tip.id
         verdict = records.read_verdict(PLACES.state)
-        if verdict is None and self.runs(tip):
+        if verdict is None and self.runs(tip) and not self.goes_over():
             return Result("in-sync", f"{tip.id[:12]} already runs here")
         if verdict is not None and self.still_waits(verdict, tip):
             return Result(verdict.kind, verdict.reason)
@@ -227,6 +251,13 @@ class _Turn:
             return False
         manifest = generation.read_manifest(PLACES.generations, number)
         return (manifest.digest, node.context(self.me)) == (self.tips.digest, self.tips.context)
+
+    def goes_over(self) -> bool:
+        """Return whether this node is about to run its next key, as the inventory says."""
+        record = records.read_rotation(PLACES.state)
+        if record is None or not record.staged or record.switched:
+            return False
+        return node.holds(record.next_public_key)
 
     def soaks(self, wait: Soak, tip: VerifiedCommit) -> bool:
         """Return whether `tip` was looked at before, and waits for others to go first."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from wgmesh import generation, glance, inventory, mesh, records, render
+from wgmesh import generation, glance, inventory, records, render
 from wgmesh.agent import look, node
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.status import timestamp
@@ -93,17 +93,11 @@ def _candidate(me: node.Node) -> dict[str, bytes]:
         raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")
     with Repository(REPOSITORY_DIR) as repository:
         model = inventory.load(repository.inventory_files(tip.id, me.enrolment.path))
-    own = mesh.find_node(model, node.own_public_key(me.enrolment))
+    own = node.own_entry(me.enrolment, model)
     if own is None:
         raise WgmeshError("this node's key is not in the inventory", "merge its entry first")
-    plan = mesh.plan(
-        model,
-        own.name,
-        allow_hooks=me.settings.allow_hooks,
-        private_key_path=str(me.enrolment.key_path),
-        exempt=node.exempt(me),
-    )
-    return render.files(plan)
+    key = node.key_in_use(me, own, node.running())
+    return render.files(node.share(me, model, own, key))
 
 
 def _unified(old: dict[str, bytes], new: dict[str, bytes], old_name: str, new_name: str) -> str:

@@ -166,6 +166,15 @@ def _resume(_: Namespace) -> int:
     return _say(manual.resume())
 
 
+def _rotate_key(_: Namespace) -> int:
+    from wgmesh.agent import walk
+
+    patch, said = walk.walk()
+    print(patch, end="")
+    print(said, file=sys.stderr)
+    return 0
+
+
 def _declare_history(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -312,6 +321,13 @@ COMMANDS = (
         "wgmesh diff 11 12",
         _declare_diff,
         _diff,
+    ),
+    Command(
+        "rotate-key",
+        "change this node's key without a gap: print the next commit to merge",
+        "wgmesh rotate-key > rotate.patch",
+        nothing,
+        _rotate_key,
     ),
     Command(
         "reconcile", "put back what was changed by hand", "wgmesh reconcile", nothing, _reconcile

@@ -63,7 +63,7 @@ def read(files: Mapping[str, bytes], *, require_keys: bool = True) -> ReadResult
     whatever the bytes are.
     """
     report = Report()
-    draft = _draft(files, report)
+    draft = written(files, report)
     result: Inventory | None = None
     if draft is not None:
         parsed = build(draft, report, require_keys=require_keys)
@@ -90,7 +90,8 @@ def load(files: Mapping[str, bytes], *, require_keys: bool = True) -> Inventory:
     )
 
 
-def _draft(files: Mapping[str, bytes], report: Report) -> Draft | None:
+def written(files: Mapping[str, bytes], report: Report) -> Draft | None:
+    """Return the tables that `files` hold, with their lines; None when there is no inventory."""
     found = layout(files)
     tops = found.mesh + found.conf
     if len(tops) > 1:

@@ -7,7 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import assert_never
 
-from wgmesh.linux import iproute, iptables, link, nftables, route, rtnetlink, sysctl, wireguard
+from wgmesh.linux import (
+    bridge,
+    iproute,
+    iptables,
+    link,
+    nftables,
+    route,
+    rtnetlink,
+    sysctl,
+    wireguard,
+)
 from wgmesh.model import (
     AcceptAdd,
     AcceptRemove,
@@ -33,7 +43,7 @@ from wgmesh.model import (
     SysctlSet,
 )
 
-__all__ = ["apply", "counters", "observe"]
+__all__ = ["apply", "bridge", "counters", "observe"]
 
 
 FORWARDING = frozenset({"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"})

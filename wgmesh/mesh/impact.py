@@ -150,6 +150,8 @@ def _peer_changes(was: Peer, will: Peer) -> Iterator[str]:
         yield f"it was {was.name}"
     if was.public_key != will.public_key:
         yield "another public key"
+    if was.next_public_key != will.next_public_key:
+        yield "a next public key" if will.next_public_key else "no next public key"
     if (was.preshared_key_path is None) != (will.preshared_key_path is None):
         yield "with a preshared key" if will.preshared_key_path else "without preshared key"
     elif was.preshared_key_path != will.preshared_key_path:

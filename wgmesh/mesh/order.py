@@ -142,7 +142,14 @@ def _safe(obstacle: Obstacle, ends: Iterable[tuple[Node, Node]]) -> str:
                 " at both, or give it a persistent_keepalive, so that others hear where it is;"
                 " then, once all nodes have applied that, change the endpoint"
             )
-        case Obstacle.KEY | Obstacle.PSK | Obstacle.PEERING:
+        case Obstacle.KEY:
+            names = [new.name for old, new in ends if old.public_key != new.public_key]
+            return (
+                f"first give {_both(names)} the new key as next_public_key (`wgmesh rotate-key`"
+                " there prints it); then, once the node says that all use it, make it the"
+                " public_key"
+            )
+        case Obstacle.PSK | Obstacle.PEERING:
             return ""
 
 

@@ -36,8 +36,9 @@ _OTHER_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+.@-]{1,15}")
 
 
 def find_node(inventory: Inventory, public_key: str) -> Node | None:
-    """Return the node whose key is `public_key`, or None: the name is only a label."""
-    return next((node for node in inventory.nodes if node.public_key == public_key), None)
+    """Return the node whose key is or will be `public_key`, or None: the name is only a label."""
+    keys = ((node, (node.public_key, node.next_public_key)) for node in inventory.nodes)
+    return next((node for node, own in keys if public_key in own), None)
 
 
 def plan(
@@ -46,9 +47,12 @@ def plan(
     *,
     allow_hooks: bool = False,
     private_key_path: str | None = None,
+    public_key: str | None = None,
     exempt: Exempt = _NOTHING,
 ) -> NodePlan:
     """Return the share of the node called `node_name`.
+
+    It runs the key `public_key`, by default the inventory's; its next one does as well.
 
     Hooks are left out unless `allow_hooks`; `%i` in them becomes the interface, as wg-quick(8) has
     it. `private_key_path` defaults to `/etc/wireguard/INTERFACE.key`. Nodes that have no public key
@@ -78,7 +82,7 @@ def plan(
     return NodePlan(
         node=node.name,
         interface=mesh.interface,
-        public_key=node.public_key,
+        public_key=public_key or node.public_key,
         private_key_path=private_key_path or f"/etc/wireguard/{mesh.interface}.key",
         addresses=tuple(_host_length(address) for address in node.address),
         listen_port=node.listen_port,
@@ -143,6 +147,7 @@ def _peer(layout: Layout, node: Node, other: Node) -> Peer:
         preshared_key_path=topology.psk_path(node, other),
         intermittent=other.intermittent,
         managed=other.managed,
+        next_public_key=other.next_public_key,
     )
 
 

@@ -22,7 +22,7 @@ class Layout:
     """The mesh as tunnels see it: nodes that have a key, and the parts some of them play.
 
     `hubs` are in the inventory's order and empty in a full mesh; `hub` is the one in force; `relay`
-    joins the nodes behind NAT of a full mesh.
+    joins the nodes behind NAT of a full mesh. `by_key` knows a node by its next key, too.
     """
 
     mesh_cidr: tuple[Prefix, ...]
@@ -44,7 +44,12 @@ def layout(inventory: Inventory) -> Layout:
     return Layout(
         mesh_cidr=tuple(sort(mesh.mesh_cidr)),
         nodes=nodes,
-        by_key={str(node.public_key): node for node in nodes.values()},
+        by_key={
+            key: node
+            for node in nodes.values()
+            for key in (node.next_public_key, node.public_key)
+            if key is not None
+        },
         hubs=hubs,
         hub=next(iter(hubs.values()), None),
         relay=None if star else next(relays, None),

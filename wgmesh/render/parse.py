@@ -96,11 +96,12 @@ class _Lines:
             return True
         return False
 
-    def maybe_section(self, name: str) -> bool:
-        """Take an empty line and `[name]`, when both come next."""
-        there = self._lines[self._at : self._at + 2] == ["", f"[{name}]"]
+    def maybe_section(self, name: str, *more: str) -> bool:
+        """Take an empty line, `[name]` and the lines `more`, when exactly these come next."""
+        wanted = ["", f"[{name}]", *more]
+        there = self._lines[self._at : self._at + len(wanted)] == wanted
         if there:
-            self._at += 2
+            self._at += len(wanted)
         return there
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
@@ -278,9 +279,16 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
         public_key = lines.value("PublicKey", words.key)
         allowed_ips = lines.listed("AllowedIPs", words.prefix)
         known = endpoints.pop((name, public_key), ())
-        if known:
-            lines.line(f"{'' if known[0].literal else '# '}Endpoint = {known[0]}")
+        endpoint = f"{'' if known[0].literal else '# '}Endpoint = {known[0]}" if known else ""
+        if endpoint:
+            lines.line(endpoint)
         keepalive = lines.maybe("PersistentKeepalive", lambda text: words.number(text, 1, 65535))
+        next_public_key = None
+        if lines.maybe_section("Peer", f"# Next key of = {name}"):
+            next_public_key = lines.value("PublicKey", words.key)
+            for line in (endpoint, f"PersistentKeepalive = {keepalive}") if keepalive else ():
+                if line:
+                    lines.line(line)
         yield Peer(
             name=name,
             public_key=public_key,
@@ -291,6 +299,7 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
             preshared_key_path=preshared_key_path,
             intermittent=intermittent,
             managed=not unmanaged,
+            next_public_key=next_public_key,
         )
 
 
@@ -301,11 +310,6 @@ def _private_key_path(lines: _Lines, post_up: str, peers: tuple[Peer, ...]) -> s
         path = words.path(post_up.removeprefix(start).partition(" ")[0])
     except ValueError as error:
         lines.fail(f"PostUp: {error}")
-    preshared = (
-        (peer.public_key, peer.preshared_key_path)
-        for peer in peers
-        if peer.preshared_key_path is not None
-    )
-    if post_up != words.private_key_words(path, preshared):
+    if post_up != words.private_key_words(path, words.preshared(peers)):
         lines.fail("PostUp does not set the keys that the peers name")
     return path

@@ -5,7 +5,7 @@ raises ValueError on anything else.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
 from wgmesh.model import (
@@ -13,6 +13,7 @@ from wgmesh.model import (
     Address,
     Endpoint,
     Interface,
+    Peer,
     Prefix,
     Route,
     RouteKind,
@@ -259,6 +260,14 @@ class _Words:
     def end(self) -> None:
         if self._left:
             raise ValueError(f"{self._left[-1]!r} is not expected here")
+
+
+def preshared(peers: Iterable[Peer]) -> Iterator[tuple[str, str]]:
+    """Yield each public key whose tunnel has a preshared key, and the path of that."""
+    for peer in peers:
+        for key in (peer.public_key, peer.next_public_key):
+            if key is not None and peer.preshared_key_path is not None:
+                yield key, peer.preshared_key_path
 
 
 def private_key_words(private_key_path: str, preshared: Iterator[tuple[str, str]]) -> str:

@@ -24,11 +24,7 @@ def files(plan: NodePlan) -> dict[str, bytes]:
     pass for another line or another field. Raises WgmeshError when `plan` holds such a value.
     """
     environment = _environment()
-    preshared = (
-        (peer.public_key, peer.preshared_key_path)
-        for peer in plan.peers
-        if peer.preshared_key_path is not None
-    )
+    preshared = words.preshared(plan.peers)
     contexts: dict[str, tuple[str, dict[str, object]]] = {
         f"{plan.interface}.conf": (
             "wireguard.conf.j2",

@@ -265,14 +265,16 @@ class Uplinks:
 
 @dataclass(frozen=True, slots=True)
 class Exempt:
-    """What of this machine leaves by the uplink although an exit is in use.
+    """What of this machine leaves by the uplink although an exit is in use, and what goes with it.
 
     `fetch_uid` asks the git remote, `time_uids` keep the clock, `prefixes` are the admin's.
+    `sources` are interfaces: what comes by them from elsewhere uses the exit too.
     """
 
     fetch_uid: int | None = None
     time_uids: tuple[int, ...] = ()
     prefixes: tuple[Prefix, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Settings:
     drift: str = "report"
     firewall: str = "auto"
     exempt: tuple[str, ...] = ()
+    exit_sources: tuple[str, ...] = ()
     keep_generations: int = 10
     notify: str = ""
     metrics: str = "/var/lib/prometheus/node-exporter/wgmesh.prom"
@@ -47,8 +49,9 @@ _WORDS: dict[type, str] = {
     int: "a whole number",
     bool: "true or false",
     str: "a string",
-    tuple: "a list of prefixes",
+    tuple: "a list of strings",
 }
+_INTERFACE = re.compile(r"[A-Za-z0-9_.+-]{1,15}")
 _MINIMUM = {"keep_generations": 2, "random_delay_seconds": 0}
 _WEEK_SECONDS, _YEAR_SECONDS = 604_800, 31_536_000
 _WINDOW_SECONDS = 300  # a turn has 15 minutes for two of them, their hooks and the way back
@@ -133,10 +136,10 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise WgmeshError(f"{path}: unknown key {key!r}", hint)
         if known[key] is tuple and isinstance(value, list):
-            table[key] = _prefixes(path, key, value)
+            table[key] = (_interfaces if key == "exit_sources" else _prefixes)(path, key, value)
         elif type(value) is not known[key]:
             want = {
-                tuple: "a list of prefixes",
+                tuple: "a list of strings",
                 int: "a whole number",
                 bool: "true or false",
                 str: "a string",
@@ -188,6 +191,14 @@ def _prefixes(path: Path, key: str, values: list[Any]) -> tuple[str, ...]:
         raise WgmeshError(
             f"{path}: {key} has something that is no prefix", 'such as ["168.63.129.16/32"]'
         ) from None
+
+
+def _interfaces(path: Path, key: str, values: list[Any]) -> tuple[str, ...]:
+    if not all(isinstance(value, str) and _INTERFACE.fullmatch(value) for value in values):
+        raise WgmeshError(
+            f"{path}: {key} has something that is no name of an interface", 'such as ["eth1"]'
+        )
+    return tuple(dict.fromkeys(values))
 
 
 def _check_command(path: Path, command: str) -> None:

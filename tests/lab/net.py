@@ -231,7 +231,7 @@ class Internet:
     def beyond(self, *addresses: str) -> None:
         """Let hosts with these addresses exist behind the gateway: it answers for them itself."""
         for address in addresses:
-            self.hub.ip_batch(f"addr add {address} dev lo")
+            self.hub.ip_batch(f"addr replace {address} dev lo")
 
     def count(self, name: str, match: str, *, line: int = 0) -> "Counter":
         """Count from now on what the machine sends and nft `match` fits: what its provider sees."""

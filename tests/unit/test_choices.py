@@ -9,7 +9,7 @@ from hypothesis import given
 from tests.unit.mesh_inventories import inventories, inventory, key, node, star
 from wgmesh.choices import Choices, applied
 from wgmesh.mesh import exits, plan
-from wgmesh.mesh.firewall import firewall_tags
+from wgmesh.mesh.firewall import firewall_tags, ways
 from wgmesh.model import (
     Exempt,
     HubSelection,
@@ -130,6 +130,22 @@ def test_the_floor_lies_under_every_way_out(family: int) -> None:
     uids = {rule.uid for rule in rules}
     assert uids == {None, 985, 997}
     assert (ip_network("168.63.129.16/32") in {r.destination for r in rules}) == (family == 4)
+
+
+def test_a_network_behind_the_node_has_the_same_floor_and_drop() -> None:
+    made = plan(WITH_EXITS, "alpha", exempt=Exempt(sources=("lan0",)))
+    rules = [rule for rule in made.rules if rule.iif == "lan0"]
+    assert {(r.family, r.action) for r in rules} == {
+        (family, action)
+        for family in (4, 6)
+        for action in (RuleAction.LOOKUP, RuleAction.UNREACHABLE)
+    }
+    assert dict(made.sysctls)["net.ipv4.ip_forward"] == "1"
+    assert made.firewall is not None
+    assert 'meta iif != 0 iifname != { "lan0" } fib saddr type != local' in made.firewall.text
+    assert set(ways(made.firewall)) == {("lan0", "wg0", False), ("wg0", "lan0", True)}
+    direct = applied(made, Choices(direct=True), NONE)
+    assert not [rule for rule in direct.rules if rule.iif == "lan0"]
 
 
 def test_who_uses_no_exit_has_none_of_it() -> None:

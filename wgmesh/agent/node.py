@@ -159,6 +159,7 @@ def exempt(me: Node) -> Exempt:
         fetch_uid=_uid(settings.FETCH_USER),
         time_uids=tuple(uid for name in _TIME_USERS if (uid := _uid(name)) is not None),
         prefixes=tuple(map(ip_network, me.settings.exempt)),
+        sources=me.settings.exit_sources,
     )
 
 

@@ -7,7 +7,7 @@ Neither depends on the mesh's interface. Traps and measurements: the page "Exits
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from wgmesh.mesh.firewall import PRIVATE4, PRIVATE6, Chain
+from wgmesh.mesh.firewall import CLAMP, PRIVATE4, PRIVATE6, Chain
 from wgmesh.model import (
     DIRECT_MARK,
     EXIT_TABLE,
@@ -32,6 +32,7 @@ _MAIN_RULE = 32766
 
 _FIRST = 31000
 _LOOKUP, _FLOOR = 31050, 31051
+_LAN_LOOKUP, _LAN_FLOOR = 31060, 31061
 
 _EPHEMERAL = "32768-60999"
 """Local ports of outgoing connections, as the kernel has it unless told otherwise."""
@@ -93,11 +94,14 @@ def rules(exempt: Exempt) -> Iterator[Rule]:
                 yield out(30, iif=None, destination=prefix)
         yield Rule(family, _FLOOR, RuleAction.UNREACHABLE, iif="lo")
         yield Rule(family, _LOOKUP, RuleAction.LOOKUP, EXIT_TABLE, iif="lo")
+        for name in exempt.sources:
+            yield Rule(family, _LAN_FLOOR, RuleAction.UNREACHABLE, iif=name)
+            yield Rule(family, _LAN_LOOKUP, RuleAction.LOOKUP, EXIT_TABLE, iif=name)
 
 
 def is_way_out(rule: Rule) -> bool:
     """Return whether `rule` sends traffic to the exit, or stops it where there is none."""
-    return rule.priority in (_LOOKUP, _FLOOR)
+    return rule.priority in (_LOOKUP, _FLOOR, _LAN_LOOKUP, _LAN_FLOOR)
 
 
 def uplink_rules(uplinks: Uplinks) -> Iterator[Rule]:
@@ -116,8 +120,11 @@ def chains(interface: str, mesh_cidr: Sequence[Prefix], exempt: Exempt) -> list[
     unmarked = f"ct mark and {MARK_MASK:#x} == 0"
     direct = f"ct mark set ct mark or {DIRECT_MARK:#x}"
     answered = "tcp flags & (syn | rst) == 0"
+    lans = [f'"{name}"' for name in exempt.sources]
+    not_ours = f" iifname != {{ {', '.join(lans)} }}" if lans else ""
     prerouting = [
         f'iifname {{ "lo", {wg} }} accept',
+        *(f"iifname {lan} ct mark and {MARK_MASK:#x} != {DIRECT_MARK:#x} accept" for lan in lans),
         # The middle of a flow of ours whose beginning conntrack has not seen: no inbound one.
         f"{unmarked} {answered} tcp dport {_EPHEMERAL} accept",
         f"ct direction original {unmarked} {direct}",
@@ -146,14 +153,31 @@ def chains(interface: str, mesh_cidr: Sequence[Prefix], exempt: Exempt) -> list[
         DIRECT_ABOVE,
         "udp sport 546 udp dport 547 accept",
         # What is forwarded for others is not this node's own traffic.
-        "meta iif != 0 fib saddr type != local accept",
+        f"meta iif != 0{not_ours} fib saddr type != local accept",
         LAST_DROP,
     ]
     return [
         ("prerouting", "type filter hook prerouting priority mangle", prerouting),
         ("output", "type route hook output priority mangle", output),
         ("killswitch", "type filter hook postrouting priority filter", killswitch),
+        *_lan_chains(wg, lans, mesh_cidr),
     ]
+
+
+def _lan_chains(wg: str, lans: Sequence[str], reached: Iterable[Prefix]) -> Iterator[Chain]:
+    """Yield what networks behind the node need: a way on, and an address that an exit takes."""
+    if not lans:
+        return
+    forward: list[str] = []
+    for lan in lans:
+        out, back = f"iifname {lan} oifname {wg}", f"iifname {wg} oifname {lan}"
+        forward += [f"{out} {CLAMP}", f"{back} {CLAMP}", f"{out} accept"]
+        forward.append(f"{back} ct state established,related accept")
+    yield "sources", "type filter hook forward priority filter", forward
+    every = f"iifname {{ {', '.join(lans)} }} oifname {wg}"
+    inside = [f"{every} {_word(each)} daddr {each} accept" for each in reached]
+    nat = [*inside, f"{every} masquerade"]
+    yield "sources_nat", "type nat hook postrouting priority srcnat", nat
 
 
 def let_out(prefixes: Iterable[Prefix]) -> Iterator[str]:

@@ -33,6 +33,9 @@ _QUOTED = re.compile(r'"[^"]*"')
 _CHAIN = re.compile(r"chain (\S+) \{")
 _HEAD = re.compile(r'type \S+ hook |policy \w+;|comment "|#')
 
+CLAMP = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
+"""Hosts beyond the mesh think in 1500 bytes; not all of them hear "fragmentation needed"."""
+
 Chain = tuple[str, str, Sequence[str]]
 """Name, `type … hook … priority …` and the rules, without their comments."""
 
@@ -62,14 +65,12 @@ def firewall(
     if not (forwards or relays or nat_interfaces):
         return from_chains(guard) if guard else None
     into, outof = f'oifname "{interface}"', f'iifname "{interface}"'
-    # Hosts beyond the mesh think in 1500 bytes; not all of them hear "fragmentation needed".
-    clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
     rules: list[str] = []
     if forwards:
-        rules += [f"{outof} {clamp}", f"{into} {clamp}", f"{outof} accept", f"{into} accept"]
+        rules += [f"{outof} {CLAMP}", f"{into} {CLAMP}", f"{outof} accept", f"{into} accept"]
     else:
         for name in nat_interfaces:
-            rules += [f'{outof} oifname "{name}" {clamp}', f'iifname "{name}" {into} {clamp}']
+            rules += [f'{outof} oifname "{name}" {CLAMP}', f'iifname "{name}" {into} {CLAMP}']
         if relays:
             rules.append(f"{outof} {into} accept")
         for name in nat_interfaces:

@@ -77,6 +77,7 @@ def plan(
         routes += tuple(exits.routes(mesh.interface, reached, families))
         peers = tuple(_carries_default(peer, use, families) for peer in peers)
     outward = _outward(mesh, node)
+    lans = use is not None and bool(exempt.sources)
     forwards = node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
     return NodePlan(
         node=node.name,
@@ -103,6 +104,7 @@ def plan(
         sysctls=(
             *(exits.SYSCTLS if use is not None else ()),
             *(_sysctls(node, routes, outward) if forwards else ()),
+            *((("net.ipv4.ip_forward", "1"),) if lans and not forwards else ()),
         ),
         post_up=_hook(node.post_up, mesh.interface) if allow_hooks else None,
         post_down=_hook(node.post_down, mesh.interface) if allow_hooks else None,

@@ -143,9 +143,13 @@ class Order:
             return list(self.tests)
         if mutant.scope == "function":
             lines = {(file, line) for line in mutant.lines}
-            found = [test for test in self.tests if not lines.isdisjoint(test.lines)]
+            found = [test for test in self.tests if test.runs(lines)]
         else:
-            found = [test for test in self.tests if any(line[0] == file for line in test.lines)]
+            found = [
+                test
+                for test in self.tests
+                if test.whole or any(line[0] == file for line in test.lines)
+            ]
         near = [(file, line) for line in range(mutant.line - 2, mutant.lines.stop + 5)]
         weights = {line: 1 / (1 + sum(line in test.lines for test in self.tests)) for line in near}
         last = self.noticed.get((file, mutant.place), [])[-FIRST:]

@@ -25,6 +25,18 @@ def test_no_file_and_an_empty_one_are_the_same() -> None:
     assert Rules() == Rules(1, SideCommits.VOUCHED, Mainline.ANY, None, frozenset())
 
 
+def test_the_defaults_can_be_written_down() -> None:
+    assert parse(b'approvals = 1\nside_commits = "vouched"\nmainline = "any"\n') == Rules()
+    assert [role.value for role in Role] == ["admin", "editor", "merge"]
+
+
+def test_the_largest_file_and_the_most_approvals() -> None:
+    line = b"approvals = 100\n#"
+    assert parse(line + b"#" * (65_536 - len(line))).approvals == 100
+    with pytest.raises(RefusedError, match="more than 65536 bytes"):
+        parse(line + b"#" * (65_537 - len(line)))
+
+
 def test_every_key() -> None:
     text = """
     approvals = 2

@@ -14,8 +14,12 @@ test: venv ## all tests (PYTEST="-k name -x" for some)
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
 
-soak: venv ## the tests of signatures, many times as many of them (PYTEST="-k name -x" for some)
+soak: venv ## hours: the tests of signatures many times over, then what prints tables for docs/benchmarks.md
 	WGMESH_SOAK=1 $(PYTHON) -m pytest --numprocesses auto --timeout 7200 tests/unit/test_trust_*.py $(PYTEST)
+	$(PYTHON) -m tests.soak.converge
+	$(PYTHON) -m tests.soak.loss
+	$(PYTHON) -m tests.soak.restore
+	$(PYTHON) -m tests.bench.one_peer
 
 mutants: venv ## which changes of wgmesh/trust/ no test notices; hours (FILES="sshkey.py" for some)
 	$(PYTHON) -m pip --disable-pip-version-check install -q mutmut==3.8.1

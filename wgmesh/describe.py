@@ -3,6 +3,8 @@
 from typing import assert_never
 
 from wgmesh.model import (
+    AcceptAdd,
+    AcceptRemove,
     AddressAdd,
     AddressRemove,
     Change,
@@ -79,6 +81,10 @@ def describe(change: Change) -> str:
             return f"rule {rule.priority}: remove"
         case FirewallSet(firewall):
             return "nft table inet wgmesh: " + ("remove" if firewall is None else "load")
+        case AcceptAdd(accept):
+            return f"IPv{accept.family} accept in iptables' {accept.chain}: add"
+        case AcceptRemove(accept):
+            return f"IPv{accept.family} accept in iptables' {accept.chain}: remove"
         case SysctlSet(key, value):
             return f"sysctl {key}: {value}"
         case _:

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from wgmesh.mesh.firewall import ways
 from wgmesh.model import (
+    Accept,
     Endpoint,
     KernelState,
     LinkState,
@@ -91,12 +93,14 @@ def desired(
     reset: Collection[str] = (),
     former_sysctls: Mapping[str, str],
     chosen: Mapping[str, Endpoint] | None = None,
+    dropping: Mapping[int, str] | None = None,
 ) -> KernelState:
     """Return what the kernel shall look like for `plan`.
 
     `previous` is the plan that the observed state came from (None: not ours), `preshared_keys` is
     by public key, `former_sysctls` are the values from before wgmesh set them: what the plan no
     longer sets goes back to those. `chosen`: the failover's endpoints in force, by public key.
+    `dropping`: chains of iptables, by IP version, that forwarded packets do not get through.
     """
     plan = in_force(plan, observed.link)
     now = observed.link.peers if observed.link is not None else {}
@@ -138,6 +142,11 @@ def desired(
         rules=frozenset(plan.rules),
         firewall=plan.firewall,
         sysctls={**former_sysctls, **dict(plan.sysctls)},
+        accepts=frozenset(
+            Accept(family, chain, *way)
+            for family, chain in (dropping or {}).items()
+            for way in ways(plan.firewall)
+        ),
     )
 
 

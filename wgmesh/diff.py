@@ -13,6 +13,8 @@ from typing import assert_never
 from wgmesh.errors import WgmeshError
 from wgmesh.model import (
     ROUTE_PROTOCOL,
+    AcceptAdd,
+    AcceptRemove,
     AddressAdd,
     AddressRemove,
     Change,
@@ -82,6 +84,8 @@ def _takes_away(change: Change) -> bool:
     match change:
         case RuleRemove() | RouteRemove() | AddressRemove() | PeerRemove() | LinkDelete():
             return True
+        case AcceptRemove():
+            return True
         case FirewallSet(firewall=None) | LinkSet(up=False):
             return True
         case _:
@@ -114,6 +118,7 @@ class _Machine:
         self.rules = set(state.rules)
         self.firewall = state.firewall
         self.sysctls = dict(state.sysctls)
+        self.accepts = set(state.accepts)
 
     def state(self) -> KernelState:
         return KernelState(
@@ -122,6 +127,7 @@ class _Machine:
             rules=frozenset(self.rules),
             firewall=self.firewall,
             sysctls=dict(self.sysctls),
+            accepts=frozenset(self.accepts),
         )
 
     def make(self, change: Change) -> None:
@@ -171,6 +177,10 @@ class _Machine:
                 self.rules.discard(change.rule)
             case FirewallSet():
                 self.firewall = change.firewall
+            case AcceptAdd():
+                self.accepts.add(change.accept)
+            case AcceptRemove():
+                self.accepts.discard(change.accept)
             case SysctlSet():
                 self.sysctls[change.key] = change.value
             case _:
@@ -263,6 +273,8 @@ def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
             yield SysctlSet(key, value)
     if desired.firewall is not None and desired.firewall != machine.firewall:
         yield FirewallSet(desired.firewall)
+    for accept in sorted(desired.accepts - machine.accepts, key=repr):
+        yield AcceptAdd(accept)
     if want is not None and machine.link is not None:
         if machine.link.mtu != want.mtu:
             yield LinkSet(want.name, mtu=want.mtu)
@@ -300,6 +312,8 @@ def _remove(desired: KernelState, machine: _Machine, *, adopt: bool) -> Iterator
             yield AddressRemove(want.name, address)
         for public_key in sorted(machine.link.peers.keys() - want.peers.keys()):
             yield PeerRemove(want.name, public_key)
+    for accept in sorted(machine.accepts - desired.accepts, key=repr):
+        yield AcceptRemove(accept)
     if desired.firewall is None and machine.firewall is not None:
         yield FirewallSet(None)
     if want is None and machine.link is not None:

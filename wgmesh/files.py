@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from wgmesh.errors import LockedError, of_system
 
 log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.05
 
 
 def sync_directory(path: Path) -> None:
@@ -94,20 +97,28 @@ def tolerant() -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False, patience_seconds: float = 0) -> Iterator[None]:
     """Hold an exclusive flock on `path`; LockedError when another process has it, unless `wait`.
+
+    With some patience only when that process has it for so long.
 
     The descriptor is closed on exec, so no child keeps the lock alive.
     """
     make_directory(path.parent)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise LockedError(
-                "another wgmesh is at work on this node", "wait for it to end, then try again"
-            ) from None
+        end = time.monotonic() + patience_seconds
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError:
+                if time.monotonic() < end:
+                    time.sleep(_RETRY_SECONDS)
+                    continue
+                raise LockedError(
+                    "another wgmesh is at work on this node", "wait for it to end, then try again"
+                ) from None
         yield
     finally:
         os.close(fd)

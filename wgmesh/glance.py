@@ -1,8 +1,9 @@
-"""A glance at the device: what a tick asks of every peer, at a third of the cost of observing.
+"""A glance at the device: what a tick asks of every peer, for less than observing costs.
 
 Nothing is parsed that a tick does not read, and no model is loaded: it runs every few seconds.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,38 @@ from pathlib import Path
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 
+_EXPIRES = re.compile(r" expires \d+sec")
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
     """A peer at one moment: its endpoint as `wg` spells it ("" none), handshake, bytes received.
 
-    `handshake` is wall-clock seconds, 0 never: it is compared for change only.
+    `handshake` is wall-clock seconds, 0 never: it is compared for change only. `default` are the
+    IP versions whose default route the peer carries.
     """
 
     endpoint: str
     handshake: int
     rx_bytes: int
+    default: tuple[int, ...] = ()
 
 
 def clock() -> float:
     """Return the seconds since boot, sleep included: a clock that does not jump."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def steering() -> str:
+    """Return what the kernel says of routes, rules and our nft table, to be compared as it is.
+
+    Raises WgmeshError when a tool fails.
+    """
+    asked = b"rule show\nroute show table all\n"
+    said = [process.run(["ip", "-N", f"-{v}", "-batch", "-"], stdin=asked).stdout for v in (4, 6)]
+    listed = process.run(["nft", "-s", "-t", "list", "table", "inet", "wgmesh"], check=False)
+    text = b"\n".join([*said, listed.stdout]).decode(errors="replace")
+    return _EXPIRES.sub("", text)
 
 
 def peers(interface: str) -> dict[str, Glance]:
@@ -39,9 +56,13 @@ def peers(interface: str) -> dict[str, Glance]:
     found = {}
     try:
         for line in dump.splitlines()[1:]:
-            key, _, endpoint, _, handshake, rx_bytes, _, _ = line.split("\t")
+            key, _, endpoint, allowed, handshake, rx_bytes, _, _ = line.split("\t")
             where = "" if endpoint == "(none)" else endpoint
-            found[key] = Glance(where, int(handshake), int(rx_bytes))
+            default: tuple[int, ...] = ()
+            if "/0" in allowed:
+                prefixes = allowed.split(",")
+                default = tuple(v for v, p in ((4, "0.0.0.0/0"), (6, "::/0")) if p in prefixes)
+            found[key] = Glance(where, int(handshake), int(rx_bytes), default)
     except ValueError:
         # the line is not shown: it may be one with a key
         raise WgmeshError("`wg show … dump` printed something other than wg(8) says") from None

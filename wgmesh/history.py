@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh.files import write_atomic
-from wgmesh.select import Watch
+from wgmesh.select import Life, Standing, Watch
 
 FAILOVER = "failover.json"
+EXITS = "exits.json"
 
 _JSON: dict[object, tuple[type, ...]] = {float: (float, int), int: (int,), str: (str,)}
 _KINDS = {each.name: _JSON.get(each.type, (list,)) for each in fields(Watch)}
@@ -33,6 +34,37 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
+class Exit:
+    """An exit, or a hub, to choose from; `address` is its first in the mesh.
+
+    `versions` are those of which an exit may carry the default route.
+    """
+
+    name: str
+    public_key: str
+    address: str
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hubs:
+    """What a spoke remembers of its hubs; empty where there is no choice.
+
+    `holder` is the key of the one in force, `through` the life of what comes back through it from
+    `targets`; `muted` are those that did not forward, and since when.
+    """
+
+    hubs: tuple[Exit, ...] = ()
+    by_latency: bool = False
+    targets: tuple[str, ...] = ()
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    through: Life = field(default_factory=Life)
+    standing: Standing = field(default_factory=Standing)
+    holder: str = ""
+    muted: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """The failover's memory; mappings are by public key, but `resolved`: by endpoint.
 
@@ -48,6 +80,7 @@ class Failover:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resolved_at: float = 0.0
+    hubs: Hubs = field(default_factory=Hubs)
 
     def chosen(self) -> dict[str, str]:
         """Return the endpoints in force by our choice, by public key."""
@@ -70,17 +103,16 @@ def read_failover(directory: Path) -> Failover:
             seen={key: (int(one), int(two)) for key, (one, two) in table["seen"].items()},
             resolved={name: tuple(map(str, every)) for name, every in table["resolved"].items()},
             resolved_at=float(table["resolved_at"]),
+            hubs=_hubs(table["hubs"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Failover()
 
 
 def _watch(values: Mapping[str, Any]) -> Watch:
-    """Return a watch of plain values. Raises ValueError for one of another kind."""
-    for name, value in values.items():
-        if type(value) not in _KINDS[name]:
-            raise ValueError(f"{name} is something else")
-    return Watch(**{**values, "tried": tuple(map(str, values.get("tried", ())))})
+    """Return a watch of plain values. Raises ValueError or KeyError for one of another kind."""
+    plain = _typed(_KINDS, values)
+    return Watch(**plain | {"tried": tuple(map(str, values.get("tried", ())))})
 
 
 def write_failover(directory: Path, memory: Failover) -> None:
@@ -97,6 +129,7 @@ def write_failover(directory: Path, memory: Failover) -> None:
         "seen": dict(memory.seen),
         "resolved": dict(memory.resolved),
         "resolved_at": memory.resolved_at,
+        "hubs": _hubs_table(memory.hubs),
     }
     write_atomic(directory / FAILOVER, json.dumps(table).encode(), 0o644, durable=False)
 
@@ -121,3 +154,110 @@ def followed(
     return replace(
         memory, generation=generation, interface=interface, watched=watched, watches=kept
     )
+
+
+# ---------------------------------------------------------------- exits
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """The exit selector's memory. A node that uses no exits has none.
+
+    `targets` are what is probed through an exit; `lives` are those of tunnels by name, and of
+    uplinks by `NAME/VERSION`. `holder` is the key of the peer that has the default routes of
+    `families`, by choice; `direct`: none works, and traffic leaves without one. `lent`: a probe may
+    have left a peer with a target. `kernel` is what the kernel said when all was in place,
+    `override` the exit that the admin last named.
+    """
+
+    generation: str = ""
+    interface: str = ""
+    exits: tuple[Exit, ...] = ()
+    primary: str = ""
+    manual: bool = False
+    block: bool = True
+    interval: int = 20
+    targets: tuple[str, ...] = ()
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
+    holder: str = ""
+    families: tuple[int, ...] = (4, 6)
+    direct: bool = False
+    lent: bool = False
+    measured_at: float = 0.0
+    retested_at: float = 0.0
+    kernel: str = ""
+    override: str = ""
+
+
+def read_exits(directory: Path) -> Steering:
+    """Return the exit selector's memory; an empty one when there is none."""
+    try:
+        table = json.loads((directory / EXITS).read_bytes())
+        values = _typed(_STEERING, table)
+        values["exits"] = _exits(table["exits"])
+        values["targets"] = tuple(map(str, table["targets"]))
+        values["families"] = tuple(map(int, table["families"]))
+        values["standing"] = Standing(**_typed(_STANDING, table["standing"]))
+        values["lives"] = _lives(table["lives"])
+        return Steering(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Steering()
+
+
+def write_exits(directory: Path, memory: Steering | None) -> None:
+    """Keep the exit selector's memory until the machine goes down; None takes it away."""
+    if memory is None:
+        (directory / EXITS).unlink(missing_ok=True)
+        return
+    table = {name: getattr(memory, name) for name in Steering.__slots__}
+    table["exits"] = _exit_rows(memory.exits)
+    table["standing"] = asdict(memory.standing)
+    table["lives"] = {name: asdict(life) for name, life in memory.lives.items()}
+    write_atomic(directory / EXITS, json.dumps(table).encode(), 0o644, durable=False)
+
+
+def _exits(rows: list[Any]) -> tuple[Exit, ...]:
+    return tuple(
+        Exit(str(name), str(key), str(address), tuple(map(int, versions)))
+        for name, key, address, versions in rows
+    )
+
+
+def _exit_rows(exits: tuple[Exit, ...]) -> list[tuple[object, ...]]:
+    return [(each.name, each.public_key, each.address, each.versions) for each in exits]
+
+
+def _lives(table: Mapping[str, Any]) -> dict[str, Life]:
+    return {str(name): Life(**_typed(_LIFE, each)) for name, each in table.items()}
+
+
+def _hubs(table: Mapping[str, Any]) -> Hubs:
+    """Return the hubs' memory of plain values. Raises ValueError, KeyError or TypeError."""
+    values = _typed(_HUBS, table)
+    values["hubs"] = _exits(table["hubs"])
+    values["targets"] = tuple(map(str, table["targets"]))
+    values["lives"] = _lives(table["lives"])
+    values["through"] = Life(**_typed(_LIFE, table["through"]))
+    values["standing"] = Standing(**_typed(_STANDING, table["standing"]))
+    values["muted"] = {str(name): float(at) for name, at in table["muted"].items()}
+    return Hubs(**values)
+
+
+def _hubs_table(memory: Hubs) -> dict[str, Any]:
+    return asdict(memory) | {"hubs": _exit_rows(memory.hubs)}
+
+
+_KINDS_OF_JSON = _JSON | {bool: (bool,)}
+_STEERING = {each.name: _KINDS_OF_JSON.get(each.type, (list, dict)) for each in fields(Steering)}
+_HUBS = {each.name: _KINDS_OF_JSON.get(each.type, (list, dict)) for each in fields(Hubs)}
+_STANDING = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Standing)}
+_LIFE = {each.name: _KINDS_OF_JSON[each.type] for each in fields(Life)}
+
+
+def _typed(kinds: Mapping[str, tuple[type, ...]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values by name. Raises ValueError or KeyError for one of another kind."""
+    for name, value in values.items():
+        if type(value) not in kinds[name]:
+            raise ValueError(f"{name} is something else")
+    return dict(values)

@@ -29,6 +29,14 @@ NFT_TABLE = "wgmesh"
 MOST_REMOTES = 8
 """As many remotes of one inventory are asked and compared."""
 
+EXIT_TABLE = 101
+"""The routing table that leads to the exit."""
+
+DIRECT_MARK = 0x101
+TUNNEL_MARK = 0x102
+MARK_MASK = 0xFFF
+"""What leaves by the uplink, WireGuard's own packets; Tailscale's bits, 0xff0000, stay clear."""
+
 DEFAULT_PORT = 51820
 DEFAULT_MTU = 1420
 MAIN_TABLE = 254
@@ -238,6 +246,33 @@ class Rule:
     source: Prefix | None = None
     destination: Prefix | None = None
     suppress_prefixlength: int | None = None
+    uid: int | None = None  # whose sockets; of packets made here
+    udp_source: int | None = None
+    udp_destination: int | None = None  # either port, or both, means UDP only
+
+
+@dataclass(frozen=True, slots=True)
+class Uplinks:
+    """What of this machine's own networks does not go through an exit, as it is at this moment.
+
+    `prefixes` are directly connected or routed by something narrower than a default; `addresses`
+    are those of the interfaces that lead to the internet.
+    """
+
+    prefixes: tuple[Prefix, ...] = ()
+    addresses: tuple[IPv4Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exempt:
+    """What of this machine leaves by the uplink although an exit is in use.
+
+    `fetch_uid` asks the git remote, `time_uids` keep the clock, `prefixes` are the admin's.
+    """
+
+    fetch_uid: int | None = None
+    time_uids: tuple[int, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +285,17 @@ class Firewall:
 
     tags: tuple[tuple[str, tuple[str, ...]], ...]
     text: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """An accept of ours in a chain of iptables that drops forwarded packets; None is any."""
+
+    family: int
+    chain: str
+    iif: str | None
+    oif: str | None
+    established: bool = False  # only what answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +322,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class ExitCandidate:
-    """A node through which others may reach the internet."""
+    """A node through which others may reach the internet, or as a hub one another."""
 
     name: str
     public_key: str
@@ -293,6 +339,20 @@ class ExitPlan:
     check_interval_seconds: int
     test_target: tuple[Address, ...]
     on_no_exit: OnNoExit
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlan:
+    """What a spoke of several hubs needs to choose one; `candidates` in the inventory's order.
+
+    `carried` is what the one in force carries beside what it owns; `targets` are other spokes: what
+    comes back from them has come through it.
+    """
+
+    candidates: tuple[ExitCandidate, ...]
+    selection: HubSelection
+    carried: tuple[Prefix, ...]
+    targets: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +375,7 @@ class NodePlan:
     post_up: str | None = None
     post_down: str | None = None
     exits: ExitPlan | None = None
+    hubs: HubPlan | None = None
 
 
 # ---------------------------------------------------------------- kernel
@@ -357,6 +418,7 @@ class KernelState:
     rules: frozenset[Rule] = frozenset()
     firewall: Firewall | None = None
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    accepts: frozenset[Accept] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +552,20 @@ class FirewallSet:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptAdd:
+    """Put an accept into a chain of iptables."""
+
+    accept: Accept
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRemove:
+    """Take an accept of ours out of a chain of iptables."""
+
+    accept: Accept
+
+
+@dataclass(frozen=True, slots=True)
 class SysctlSet:
     """Set one sysctl, dotted name."""
 
@@ -512,6 +588,8 @@ Change = (
     | RuleAdd
     | RuleRemove
     | FirewallSet
+    | AcceptAdd
+    | AcceptRemove
     | SysctlSet
 )
 

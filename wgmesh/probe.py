@@ -51,7 +51,7 @@ class Prober:
     def __init__(self, interface: str, *, padding_bytes: int = 0) -> None:
         self._interface = interface
         self._padding_bytes = padding_bytes
-        self._identifier = int.from_bytes(os.urandom(2))
+        self._first = int.from_bytes(os.urandom(2))
         self._sequence = 0
         self._sent: dict[tuple[Address, int], float] = {}
         self._early: dict[Address, float] = {}
@@ -64,6 +64,10 @@ class Prober:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
+
+    def _identifier(self, sequence: int) -> int:
+        """Return that of a round: each is a flow of its own to what tracks flows on the way."""
+        return (self._first + sequence) & 0xFFFF
 
     def _socket(self, family: int) -> socket.socket | None:
         if family not in self._sockets:
@@ -111,7 +115,10 @@ class Prober:
             if sock is None:
                 continue
             packet = echo_request(
-                target.version, self._identifier, self._sequence, self._padding_bytes
+                target.version,
+                self._identifier(self._sequence),
+                self._sequence,
+                self._padding_bytes,
             )
             self._sent[target, self._sequence] = time.monotonic()
             with suppress(OSError):  # no route or no key (ENOKEY): as lost as on the way
@@ -154,7 +161,7 @@ class Prober:
                 continue
             kind, _, _, identifier, sequence = struct.unpack("!BBHHH", data[:8])
             sent = self._sent.get((source, sequence))
-            ours = kind == _ECHO_REPLY[source.version] and identifier == self._identifier
+            ours = kind == _ECHO_REPLY[source.version] and identifier == self._identifier(sequence)
             if ours and sent is not None:
                 yield source, (time.monotonic() - sent) * 1000
 

@@ -8,7 +8,6 @@ from typing import Any
 from wgmesh import shape
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
-from wgmesh.model import MOST_REMOTES
 from wgmesh.trust.fingerprint import fingerprint
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
@@ -40,12 +39,19 @@ class Settings:
     allow_hooks: bool = False
     drift: str = "report"
     firewall: str = "auto"
+    exempt: tuple[str, ...] = ()
     keep_generations: int = 10
     notify: str = ""
     metrics: str = "/var/lib/prometheus/node-exporter/wgmesh.prom"
 
 
 _CHOICES = {"drift": ("report", "repair"), "firewall": ("auto",)}
+_WORDS: dict[type, str] = {
+    int: "a whole number",
+    bool: "true or false",
+    str: "a string",
+    tuple: "a list of prefixes",
+}
 _MINIMUM = {"keep_generations": 2, "random_delay_seconds": 0}
 _WEEK_SECONDS, _YEAR_SECONDS = 604_800, 31_536_000
 _WINDOW_SECONDS = 300  # a turn has 15 minutes for two of them, their hooks and the way back
@@ -127,8 +133,15 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise WgmeshError(f"{path}: unknown key {key!r}", hint)
-        if type(value) is not known[key]:
-            want = {int: "a whole number", bool: "true or false", str: "a string"}[known[key]]
+        if known[key] is tuple and isinstance(value, list):
+            table[key] = _prefixes(path, key, value)
+        elif type(value) is not known[key]:
+            want = {
+                tuple: "a list of prefixes",
+                int: "a whole number",
+                bool: "true or false",
+                str: "a string",
+            }[known[key]]
             raise WgmeshError(f"{path}: {key} is not {want}", f"write {key} as {want}")
         if key in _CHOICES and value not in _CHOICES[key]:
             choices = " or ".join(repr(choice) for choice in _CHOICES[key])
@@ -167,6 +180,17 @@ def _check_metrics(path: Path, metrics: str) -> None:
         )
 
 
+def _prefixes(path: Path, key: str, values: list[Any]) -> tuple[str, ...]:
+    from ipaddress import ip_network
+
+    try:
+        return tuple(str(ip_network(str(value))) for value in values)
+    except ValueError:
+        raise WgmeshError(
+            f"{path}: {key} has something that is no prefix", 'such as ["168.63.129.16/32"]'
+        ) from None
+
+
 def _check_command(path: Path, command: str) -> None:
     import shlex
 
@@ -180,6 +204,8 @@ def _check_command(path: Path, command: str) -> None:
 
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     """Return this machine's enrolment. Raises NotJoinedError when there is none."""
+    from wgmesh.model import MOST_REMOTES  # late: a tick loads no model
+
     try:
         table = _table(path)
     except FileNotFoundError:

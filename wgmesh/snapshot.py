@@ -4,7 +4,7 @@ It lies in /run (0600) and dies with the state that it describes; generation 0 k
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.model import (
+    Accept,
     Endpoint,
     Firewall,
     KernelState,
@@ -139,6 +140,7 @@ def to_bytes(snapshot: Snapshot) -> bytes:
             "rules": [_rule_json(rule) for rule in state.rules],
             "firewall": state.firewall and [state.firewall.tags, state.firewall.text],
             "sysctls": dict(state.sysctls),
+            "accepts": [[*astuple(accept)] for accept in state.accepts],
             "moved": sorted(snapshot.moved),
             "undo_hooks": snapshot.undo_hooks,
         }
@@ -159,6 +161,7 @@ def from_bytes(data: bytes) -> Snapshot:
             rules=frozenset(_rule(rule) for rule in value["rules"]),
             firewall=firewall,
             sysctls=value["sysctls"],
+            accepts=frozenset(Accept(*accept) for accept in value["accepts"]),
         )
         return Snapshot(state, frozenset(value["moved"]), tuple(value["undo_hooks"]))
     except (ValueError, KeyError, TypeError, IndexError, OverflowError):

@@ -401,7 +401,8 @@ def run_hook(command: str) -> None:
 class Recovered:
     """A transaction that was found cut short, and where it went.
 
-    `forward` is to the new state; `applied` says that the kernel may have been in between.
+    `forward` is to the new state; `applied` says that the kernel may have been in between, be it
+    before the machine went down: the change may have brought it down.
     """
 
     record: Journal
@@ -424,9 +425,10 @@ def recover(places: Places, rebuild: Callable[[], KernelState | None]) -> Recove
     if confirmed:
         _settle(places, record)
         return Recovered(record, forward=True, applied=True)
-    if record.phase is Phase.PREPARED or (readable and _state_is_gone(places, record)):
+    prepared = record.phase is Phase.PREPARED
+    if prepared or (readable and _state_is_gone(places, record)):
         _abandon(places, record)
-        return Recovered(record, forward=False, applied=False)
+        return Recovered(record, forward=False, applied=not prepared)
     with undisturbed():
         _undo(places, record, rebuild)
         _drop_second_key(Bridge.WANTED)

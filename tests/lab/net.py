@@ -4,6 +4,7 @@
 route of every machine ends at the bridge, which leads nowhere else.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -48,6 +49,21 @@ class Fault:
         trace: TracebackType | None,
     ) -> None:
         self.remove()
+
+
+class Counter:
+    """Packets that a rule has seen, in an nft table of its own."""
+
+    def __init__(self, machine: Machine, table: str, rule: str) -> None:
+        self._machine = machine
+        self._table = f"bridge {table}"
+        chain = f"chain seen {{ type filter hook prerouting priority -10\n{rule} counter\n}}"
+        machine.run(["nft", "-f", "-"], stdin=f"table {self._table} {{\n{chain}\n}}\n")
+
+    def packets(self) -> int:
+        """Return how many there were."""
+        listed = self._machine.run(["nft", "list", "table", *self._table.split()]).stdout
+        return int(re.search(r"packets (\d+)", listed)[1])  # type: ignore[index]
 
 
 class Internet:
@@ -211,6 +227,20 @@ class Internet:
         """Drop what exceeds a rate, in each direction."""
         rule = f"limit rate over {kbytes_per_second} kbytes/second drop"
         return self._fault(self._ports[name][0], [rule], [rule])
+
+    def beyond(self, *addresses: str) -> None:
+        """Let hosts with these addresses exist behind the gateway: it answers for them itself."""
+        for address in addresses:
+            self.hub.ip_batch(f"addr add {address} dev lo")
+
+    def count(self, name: str, match: str, *, line: int = 0) -> "Counter":
+        """Count from now on what the machine sends and nft `match` fits: what its provider sees."""
+        port = self._ports[name][line]
+        return Counter(self.hub, f"count{next(self._numbers)}", f'iifname "{port}" {match}')
+
+    def block(self, name: str, match: str) -> Fault:
+        """Drop what the machine sends and nft `match` fits."""
+        return self._fault(self._ports[name][0], [f"{match} drop"], [])
 
     def _fault(self, port: str, sent: list[str], received: list[str]) -> Fault:
         out = "\n".join(f'iifname "{port}" {rule}' for rule in sent)

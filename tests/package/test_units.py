@@ -13,7 +13,8 @@ UNITS = sorted(
     path for path in (TREE / "systemd").iterdir() if path.suffix in (".service", ".timer")
 )
 # wg-quick@.service belongs to another package; its drop-in is the only one of ours that changes it.
-PROGRAMS = {"/usr/bin/wgmesh", "/usr/bin/wg-failover", "/usr/libexec/wgmesh/wgmesh-net"}
+PROGRAMS = {"/usr/bin/wgmesh", "/usr/bin/wg-failover", "/usr/bin/wg-exit-selector"}
+PROGRAMS |= {"/usr/libexec/wgmesh/wgmesh-net"}
 
 
 def lines(path: Path, key: str) -> list[str]:
@@ -35,6 +36,7 @@ def test_quiet_where_no_mesh_was_joined(unit: Path) -> None:
     wanted = lines(unit, "ConditionPathExists")
     assert wanted
     joined = {"/etc/wgmesh/node.toml", "/run/wgmesh/fetch.toml", "/etc/wireguard/wgmesh.d/boot"}
+    joined |= {"/run/wgmesh/exits.json"}
     for path in wanted:
         assert path.lstrip("|") in joined | {"/etc/wireguard/wgmesh.d/boot/%i.conf"}
 

@@ -14,6 +14,8 @@ from wgmesh.model import (
     ExitCandidate,
     ExitPlan,
     ExitPolicy,
+    HubPlan,
+    HubSelection,
     Inventory,
     Mesh,
     Node,
@@ -161,6 +163,9 @@ def rules(draw: st.DrawFn) -> Rule:
         source=draw(st.none() | prefixes(family)),
         destination=draw(st.none() | prefixes(family)),
         suppress_prefixlength=draw(st.none() | NUMBERS),
+        uid=draw(st.none() | NUMBERS),
+        udp_source=draw(st.none() | PORTS),
+        udp_destination=draw(st.none() | PORTS),
     )
 
 
@@ -185,6 +190,16 @@ EXIT_PLANS = st.builds(
     check_interval_seconds=POSITIVE,
     test_target=st.lists(ADDRESSES, max_size=2).map(tuple),
     on_no_exit=st.sampled_from(OnNoExit),
+)
+HUB_PLANS = st.builds(
+    HubPlan,
+    candidates=st.lists(
+        st.builds(ExitCandidate, NODE_NAMES, KEYS, st.lists(ADDRESSES, max_size=2).map(tuple)),
+        max_size=3,
+    ).map(tuple),
+    selection=st.sampled_from(HubSelection),
+    carried=st.lists(prefixes(), max_size=3).map(tuple),
+    targets=st.lists(ADDRESSES, max_size=2).map(tuple),
 )
 PEERS = st.builds(
     Peer,
@@ -239,4 +254,5 @@ def plans(draw: st.DrawFn) -> NodePlan:
         post_up=draw(st.none() | HOOKS),
         post_down=draw(st.none() | HOOKS),
         exits=draw(st.none() | EXIT_PLANS),
+        hubs=draw(st.none() | HUB_PLANS),
     )

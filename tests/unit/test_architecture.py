@@ -1,6 +1,8 @@
 """The arrows of docs/architecture.md, read from the imports: each room sees only what it may."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ CORE = {
     "diff",
     "describe",
     "doctor",
+    "choices",
     "desired",
     "judge",
     "shape",
@@ -97,3 +100,12 @@ def test_subprocess_has_one_door() -> None:
         if name.split(".")[0] == "subprocess"
     }
     assert users == {"process"}
+
+
+@pytest.mark.parametrize("name", ["failover", "exits"])
+def test_a_tick_that_finds_all_well_loads_no_model(name: str) -> None:
+    code = (
+        f"import sys, wgmesh.cli.{name}, wgmesh.agent.{name}\n"
+        "raise SystemExit('wgmesh.model' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wgmesh.diff import after, diff, split
 from wgmesh.errors import WgmeshError
 from wgmesh.model import (
+    Accept,
     AddressAdd,
     AddressRemove,
     Change,
@@ -67,6 +68,13 @@ route_places = st.tuples(
     st.sampled_from([ip_network("10.0.0.0/24"), ip_network("0.0.0.0/0"), ip_network("fd00::/64")]),
     st.sampled_from([254, 101]),
     st.sampled_from([0, 4294967295]),
+)
+accepts = st.builds(
+    Accept,
+    family=st.sampled_from([4, 6]),
+    chain=st.sampled_from(["FORWARD", "DOCKER-USER"]),
+    iif=st.sampled_from(["wg0", None]),
+    oif=st.just("eth0"),
 )
 rules = st.builds(
     Rule,
@@ -125,6 +133,7 @@ def states(draw: st.DrawFn, names: tuple[str, ...] = ("wg0", "wg1")) -> KernelSt
         rules=frozenset(draw(st.sets(rules))),
         firewall=draw(firewalls),
         sysctls={key: draw(st.sampled_from(["0", "1"])) for key in SYSCTLS},
+        accepts=frozenset(draw(st.sets(accepts))),
     )
 
 

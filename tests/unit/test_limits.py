@@ -99,6 +99,22 @@ def test_a_hundred_thousand_unsigned_commits(node: Repository, work: Workshop) -
     assert found.git_peak_bytes < 2 * MEMORY_BYTES
 
 
+def test_commits_with_long_messages(node: Repository, work: Workshop) -> None:
+    """Signed and unsigned ones alike: only a few are held at once."""
+    trusted = work.head()
+    message = "x" * 1_000_000
+    commits = (
+        f"commit refs/heads/main\nmark :{number}\n"
+        f"committer Eve <eve@example.com> {EPOCH + number} +0000\n"
+        f"data {len(message)}\n{message}\n" + (f"from {trusted}\n" if number == 1 else "")
+        for number in range(1, 81)
+    )
+    run(["git", "fast-import", "--quiet"], work.path, stdin="".join(commits).encode())
+    found = verdict(node, work, trusted, work.git("rev-parse", "main"))
+    assert found.error == "RefusedError" and "not signed" in found.message
+    assert found.peak_bytes < MEMORY_BYTES / 2
+
+
 # ---------------------------------------------------------------- large
 
 

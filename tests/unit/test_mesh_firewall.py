@@ -1,5 +1,8 @@
 """The nft table's text and the tags that two tables are compared by."""
 
+from dataclasses import replace
+from ipaddress import ip_network
+
 from hypothesis import given
 
 from tests.unit.mesh_inventories import CHAINS, MESH_CIDR, inventory, node, star
@@ -86,13 +89,29 @@ def test_an_exit_translates_mesh_sources_on_its_way_out() -> None:
     table = plan(inventory(exit_node, exit_nodes=("alpha",)), "alpha").firewall
     assert table is not None
     assert [name for name, _ in table.tags] == ["forward", "postrouting"]
+    private = "10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16"
     assert rules(table.text)[2:] == [
+        f'iifname "wg0" oifname "ens3" ip daddr {{ {private} }} counter drop',
+        'iifname "wg0" oifname "ens3" ip6 daddr { fc00::/7, fe80::/10 } counter drop',
         'iifname "wg0" oifname "ens3" accept',
         'iifname "ens3" oifname "wg0" ct state established,related accept',
         'ip saddr 10.40.0.0/24 oifname "ens3" masquerade',
         'ip6 saddr fd40::/64 oifname "ens3" masquerade',
     ]
     assert plan(inventory(exit_node), "alpha").firewall is None
+
+
+def test_an_exit_lets_the_mesh_into_the_private_networks_that_it_lists() -> None:
+    lan = ip_network("192.168.9.0/24")
+    listed = node("alpha", exit_out_iface="ens3", enable_nat=True, allowed_ips=(lan,))
+    table = plan(inventory(listed, exit_nodes=("alpha",)), "alpha").firewall
+    assert table is not None
+    found = rules(table.text)
+    accept = found.index('iifname "wg0" oifname "ens3" ip daddr 192.168.9.0/24 accept')
+    assert "counter drop" in found[accept + 1]
+    for more in ({"nat_iface": "ens3"}, {"forwarding": True}):
+        table = plan(inventory(replace(listed, **more), exit_nodes=("alpha",)), "alpha").firewall
+        assert table is not None and "drop" not in table.text
 
 
 def test_one_interface_named_twice_is_translated_once() -> None:

@@ -34,9 +34,11 @@ from tests.unit.test_status import (
 from wgmesh import __version__
 from wgmesh.agent.metrics import OUTCOMES, exposition, write
 from wgmesh.agent.status import STATES, Gathered, assemble
+from wgmesh.history import Exit, Hubs
 from wgmesh.model import ExitCandidate, ExitPlan, ExitPolicy, OnNoExit
 from wgmesh.process import SAFE_PATH
 from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.select import Standing
 
 DOCS = Path(__file__).parents[2] / "docs"
 DASHBOARD = DOCS / "monitoring" / "wgmesh-dashboard.json"
@@ -202,7 +204,14 @@ def test_a_file_that_cannot_be_written_is_told(
 # ---------------------------------------------------------------- dashboard and alerts
 
 
-MOVED_FAMILIES = ((MOVED, "failovers"), (MOVED, "endpoint_chosen"))
+AT_HUB = replace(
+    MOVED,
+    failover=replace(
+        MOVED.failover,
+        hubs=Hubs(hubs=(Exit("hub", "K", "10.40.0.9", ()),), standing=Standing("hub", switches=2)),
+    ),
+)
+MOVED_FAMILIES = ((MOVED, "failovers"), (MOVED, "endpoint_chosen"), (AT_HUB, "hub_switches"))
 
 
 def test_moves_are_counted_and_shown() -> None:

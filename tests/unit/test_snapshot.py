@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from wgmesh import snapshot
 from wgmesh.errors import WgmeshError
 from wgmesh.model import (
+    Accept,
     DeviceSet,
     Endpoint,
     Firewall,
@@ -131,6 +132,7 @@ states = st.builds(
     rules=st.frozensets(rules, max_size=4),
     firewall=st.none() | firewalls,
     sysctls=st.dictionaries(text, text, max_size=3),
+    accepts=st.frozensets(st.builds(Accept), max_size=2),
 )
 snapshots = st.builds(
     Snapshot,
@@ -169,6 +171,7 @@ FULL = Snapshot(
         rules=frozenset({Rule(4, 5000, RuleAction.LOOKUP, 51820, 1, 255, "lo")}),
         firewall=Firewall((("forward", ("accept-1",)),), "table inet wgmesh { }"),
         sysctls={"net.ipv4.ip_forward": "0"},
+        accepts=frozenset({Accept(4, "FORWARD", "wg0", None, True)}),
     ),
     frozenset({"bravo"}),
     ("ip rule del x", "true"),

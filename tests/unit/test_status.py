@@ -159,7 +159,9 @@ def test_all_is_well() -> None:
     assert report.pop("last_sync") == last | {"commit": "a" * 40}
     who = {"node": "alpha", "interface": "wg0", "state": "in-sync", "generation": 3}
     nothing: dict[str, Any] = {"reasons": [], "quarantine": [], "drift": []}
-    assert report == who | nothing | dict.fromkeys(("candidate", "rotation", "exit", "hub"))
+    assert report == who | nothing | dict.fromkeys(
+        ("candidate", "rotation", "exit", "exit_since", "hub", "hub_since")
+    )
     assert found == {
         "name": "bravo",
         "public_key": "bravo-key",

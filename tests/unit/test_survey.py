@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wgmesh.doctor.facts import FileSeen, Listener, RuleSeen, Unit
@@ -35,6 +35,7 @@ def test_an_array_that_ip_left_open(printed: str, count: int) -> None:
 
 
 @given(st.text(max_size=60))
+@example("]0")
 def test_any_text_in_the_place_of_json(printed: str) -> None:
     assert all(isinstance(entry, dict) for entry in network.entries(f"[{printed}]"))
 

@@ -17,6 +17,7 @@ from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository, full_id
 from wgmesh.settings import REPOSITORY_DIR, Anchor
 from wgmesh.trust.fingerprint import fingerprint
+from wgmesh.trust.policy import Policy, Role
 
 
 def revoke(text: str) -> str:
@@ -33,7 +34,15 @@ def revoke(text: str) -> str:
         revoked = (*me.enrolment.revoked, key)
         settings.save_enrolment(replace(me.enrolment, revoked=revoked))
         trusted = node.tips(me).trusted
+        policy = _policy(me, trusted)
     said = f"{key} is revoked on this node: what it signs counts for nothing here"
+    if policy is not None and not policy.has(key):
+        said += f"; no signer of {_at(me, trusted)[:12]} has it: compare it with wgmesh trust show"
+    elif policy is not None and not policy.usable(Role.ADMIN, revoked=revoked, now=time.time()):
+        said += (
+            "; nobody is left who could change who may sign: the way on is wgmesh trust reanchor"
+            " COMMIT, or to take the key out of revoked in node.toml"
+        )
     if trusted is not None and trusted.fingerprint == key:
         said += (
             f"; it signed the trusted tip {trusted.id[:12]}, which is refused until somebody else"
@@ -45,6 +54,21 @@ def revoke(text: str) -> str:
             " enough, until somebody who may signs a step on top"
         )
     return said
+
+
+def _at(me: Node, trusted: VerifiedCommit | None) -> str:
+    return trusted.id if trusted is not None else me.enrolment.anchor.commit
+
+
+def _policy(me: Node, trusted: VerifiedCommit | None) -> Policy | None:
+    """Return who may sign after the trusted tip; None when that cannot be read now."""
+    from wgmesh.trust import chain
+
+    try:
+        with Repository(REPOSITORY_DIR) as repository:
+            return chain.authority(repository, _at(me, trusted))
+    except WgmeshError:
+        return None  # to revoke a key must not depend on it
 
 
 def reanchor(commit: str, signer: str | None) -> str:

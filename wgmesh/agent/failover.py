@@ -9,17 +9,14 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from wgmesh import glance, history, probe, select, settings
-from wgmesh.errors import NotJoinedError, UsageError
+from wgmesh.agent import hubs
+from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.glance import Glance
 from wgmesh.history import Failover, Watched
 from wgmesh.select import Look
-
-if TYPE_CHECKING:
-    from wgmesh.model import KernelState
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ def tick() -> None:
         raise NotJoinedError("this machine has not joined a mesh", "run: wgmesh join")
     with locked(settings.LOCK_FILE):
         memory = _up_to_date(history.read_failover(settings.RUN_DIR))
-    if memory is None or not memory.watched:
+    if memory is None or not (memory.watched or memory.hubs.hubs):
         return
     turn = _Turn(memory)
     try:
@@ -74,7 +71,14 @@ def _up_to_date(memory: Failover) -> Failover | None:
         and (spelled := tuple(map(str, peer.endpoints)))
         and (len(spelled) > 1 or not peer.endpoints[0].literal)
     }
-    fresh = history.followed(memory, confirmed, running.plan.interface, watched)
+    from wgmesh.agent import exits, timers
+
+    exits.up_to_date(history.read_exits(settings.RUN_DIR))  # which starts its unit, or does not
+    timers.fetch_past_exits(used=running.plan.exits is not None)
+    fresh = replace(
+        history.followed(memory, confirmed, running.plan.interface, watched),
+        hubs=hubs.begun(running.plan, memory.hubs),
+    )
     history.write_failover(settings.RUN_DIR, fresh)
     return fresh
 
@@ -100,12 +104,23 @@ class _Turn:
         """Look until nothing is left to decide soon, or the tick's time is up."""
         end = glance.clock() + MOST_SECONDS
         waiting: Collection[str] = self.memory.watched
-        seconds = FIRST_LOOK_SECONDS
+        doubt, seconds = bool(self.memory.hubs.hubs), FIRST_LOOK_SECONDS
         with probe.Prober(self.memory.interface) as prober:
-            while waiting and glance.clock() < end:
+            while (waiting or doubt) and glance.clock() < end:
+                before = self.memory.watches
                 waiting, moves = self.look(prober, waiting, seconds)
+                if self.memory.hubs.hubs:
+                    holder = self.memory.hubs.holder
+                    self.memory = hubs.settle(self.memory)
+                    self.moved |= holder != self.memory.hubs.holder
+                    doubt = hubs.in_doubt(self.memory.hubs, glance.clock())
                 if moves:
-                    self.move(moves)
+                    try:
+                        self.move(moves)
+                    except WgmeshError:
+                        kept = {key: before[key] for key in moves if key in before}
+                        self.memory = replace(self.memory, watches={**self.memory.watches, **kept})
+                        raise
                 seconds = LOOK_SECONDS
 
     def look(
@@ -113,10 +128,14 @@ class _Turn:
     ) -> tuple[list[str], dict[str, str]]:
         """Look at peers; return those to look at again soon, and where to move which."""
         targets = {ip_address(self.memory.watched[key].address): key for key in keys}
-        prober.send(targets)
-        answers = {targets[each] for each in prober.receive(seconds, targets) if each in targets}
+        sent = {*targets, *hubs.targets(self.memory.hubs)}
+        prober.send(sent)
+        heard = prober.receive(seconds, sent)
+        answers = {targets[each] for each in heard if each in targets}
         there = glance.peers(self.memory.interface)
         now = glance.clock()
+        seen_hubs = hubs.looked(self.memory.hubs, heard, now)
+        self.memory = replace(self.memory, hubs=seen_hubs)
         silent = [key for key in keys if key in there and key not in answers]
         alive = answers | set(self._otherwise_alive(silent, there))
         self._resolve([key for key in silent if key not in alive], now)
@@ -198,18 +217,15 @@ class _Turn:
 
     def move(self, moves: Mapping[str, str]) -> None:
         """Point peers elsewhere, as one change of the device."""
-        from wgmesh import journal, linux
-        from wgmesh.agent.node import PLACES
-        from wgmesh.diff import diff
+        from wgmesh.agent import steer
+        from wgmesh.model import Endpoint
 
+        places = {key: where.rpartition(":") for key, where in moves.items()}
+        endpoints = {
+            key: Endpoint(h.strip("[]"), int(port)) for key, (h, _, port) in places.items()
+        }
         interface = self.memory.interface
-        with locked(settings.LOCK_FILE):
-            if confirmed_generation() != self.memory.generation:
-                return  # an apply came between: the next tick looks anew
-            if journal.read(PLACES.journal).phase is not journal.Phase.IDLE:
-                return
-            observed = linux.observe(interface, ()).state
-            linux.apply(diff(elsewhere(observed, moves), observed))
+        steer.move(self.memory.generation, interface, endpoints)
         self.moved = True
         # what came meanwhile came from where the peer was before
         there = glance.peers(interface)
@@ -217,21 +233,6 @@ class _Turn:
         self.memory = replace(self.memory, seen={**self.memory.seen, **fresh})
         for key, endpoint in moves.items():
             log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
-
-
-def elsewhere(observed: "KernelState", moves: Mapping[str, str]) -> "KernelState":
-    """Return `observed` with peers, by public key, at other endpoints."""
-    from wgmesh.model import Endpoint
-
-    link = observed.link
-    if link is None:
-        return observed
-    peers = dict(link.peers)
-    for key, endpoint in moves.items():
-        if key in peers:
-            host, _, port = endpoint.rpartition(":")
-            peers[key] = replace(peers[key], endpoint=Endpoint(host.strip("[]"), int(port)))
-    return replace(observed, link=replace(link, peers=peers))
 
 
 def spell(address: str, port: str) -> str:

@@ -184,7 +184,9 @@ def verify(node: Node, repository: Repository, trusted: str, tip: str) -> Verifi
     )
 
 
-def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterator[Judged]":
+def judge(
+    node: Node, repository: Repository, trusted: str, tip: str, now: float | None
+) -> "Iterator[Judged]":
     """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
     from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
@@ -193,7 +195,7 @@ def judge(node: Node, repository: Repository, trusted: str, tip: str) -> "Iterat
         repository,
         trusted,
         tip,
-        now=time.time(),
+        now=now,
         revoked=node.enrolment.revoked,
         branch=node.enrolment.branch,
         gpg=Gpgv(),

@@ -70,6 +70,7 @@ def gather(me: Node) -> Gathered:
         soaks=_soaks(tips),
         rotation=records.read_rotation(PLACES.state),
         failover=history.read_failover(settings.RUN_DIR),
+        steering=history.read_exits(settings.RUN_DIR),
         uptime=glance.clock(),
     )
 
@@ -146,6 +147,8 @@ def forget(me: Node) -> None:
     settings.STATUS_FILE.unlink(missing_ok=True)
     spare.forget()
     records.write_told(PLACES.state, {})
+    for name in (history.FAILOVER, history.EXITS):
+        (settings.RUN_DIR / name).unlink(missing_ok=True)
     if me.settings.metrics:
         metrics.remove(Path(me.settings.metrics))
 

@@ -240,6 +240,7 @@ def recover(*, wait: bool) -> Result:
             # the record of a change is lost, what the change did is not
             journal.write(PLACES.journal, Journal(Phase.GARBLED))
         found = finish_cut_short()
+        PLACES.snapshot.unlink(missing_ok=True)  # of a change that ended on a full /run
         if found:
             _speak_up()
     if found:

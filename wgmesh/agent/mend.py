@@ -11,6 +11,7 @@ from wgmesh import linux, resolve
 from wgmesh.agent.status import Gathered
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.model import (
+    AcceptAdd,
     Change,
     EndpointSet,
     FirewallSet,
@@ -63,7 +64,7 @@ def _told(message: str, act: Callable[[], bool]) -> bool:
 
 def _is_kept(change: Change) -> bool:
     match change:
-        case RouteReplace() | RuleAdd():
+        case RouteReplace() | RuleAdd() | AcceptAdd():
             return True
         case FirewallSet(firewall):
             return firewall is not None

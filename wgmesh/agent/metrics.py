@@ -252,6 +252,13 @@ def _failovers(have: Gathered) -> Iterator[Family]:
 
 def _ways(have: Gathered, report: Report) -> Iterator[Family]:
     """Yield who carries this node's other traffic: the hub, and the exit as the device has it."""
+    if have.failover.hubs.hubs:
+        yield (
+            "hub_switches_total",
+            "counter",
+            "How often another hub, or none, came into use since the machine started.",
+            _number(have.failover.hubs.standing.switches),
+        )
     if report["hub"] is not None:
         yield "hub_active", "gauge", "1 for the hub in use.", [({"hub": report["hub"]}, 1)]
     plan = have.running.plan if have.running is not None else None
@@ -263,4 +270,10 @@ def _ways(have: Gathered, report: Report) -> Iterator[Family]:
         live = link.peers.get(exit_node.public_key)
         carries = live is not None and any(not each.prefixlen for each in live.allowed_ips)
         samples.append(({"exit": exit_node.name}, int(carries)))
+    yield (
+        "exit_switches_total",
+        "counter",
+        "How often another exit, or none, came into use since the machine started.",
+        _number(have.steering.standing.switches),
+    )
     yield "exit_active", "gauge", "1 for the exit in use, 0 for the other candidates.", samples

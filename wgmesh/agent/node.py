@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 
 from wgmesh import (
@@ -17,18 +18,22 @@ from wgmesh import (
     resolve,
     settings,
 )
+from wgmesh.choices import Choices, applied
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.generation import Manifest
+from wgmesh.history import Steering
 from wgmesh.model import (
     Change,
     Endpoint,
+    Exempt,
     Inventory,
     KernelState,
     NodePlan,
     Observed,
     Secret,
+    Uplinks,
 )
 from wgmesh.model import Node as Entry
 from wgmesh.records import Tips
@@ -45,6 +50,8 @@ PLACES = Places(
 )
 ENDPOINTS_FILE = settings.GENERATIONS_DIR / "endpoints"
 SESSION_SECONDS = 180
+_TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
+"""Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,26 @@ def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
 
 def context(me: Node) -> str:
     """Return what a plan depends on beside the inventory: another one asks for a new look."""
-    return f"wgmesh {__version__}, allow_hooks {me.settings.allow_hooks}"
+    known = f"wgmesh {__version__}, allow_hooks {me.settings.allow_hooks}"
+    return f"{known}, {exempt(me)}"
+
+
+def exempt(me: Node) -> Exempt:
+    """Return what of this machine leaves by its uplink even where an exit is in use."""
+    return Exempt(
+        fetch_uid=_uid(settings.FETCH_USER),
+        time_uids=tuple(uid for name in _TIME_USERS if (uid := _uid(name)) is not None),
+        prefixes=tuple(map(ip_network, me.settings.exempt)),
+    )
+
+
+def _uid(name: str) -> int | None:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 def own_public_key(enrolment: Enrolment) -> str:
@@ -198,6 +224,7 @@ def share(me: Node, model: Inventory, entry: Entry, public_key: str | None) -> N
         allow_hooks=me.settings.allow_hooks,
         private_key_path=str(key_file(me.enrolment, public_key)),
         public_key=public_key,
+        exempt=exempt(me),
     )
 
 
@@ -207,23 +234,24 @@ def target_for(
     *,
     reset: Collection[str] = (),
     ask_resolver: bool = True,
+    choices: Choices | None = None,
 ) -> Callable[[KernelState], KernelState]:
     """Return the function that turns what is observed into what `plan` asks for.
 
-    Reads keys; resolves names unless told not to. Raises WgmeshError when a key file is missing.
+    Reads keys; resolves names unless told not to. `choices` are those in force unless given. Raises
+    WgmeshError when a key file is missing.
     """
     private_key = Secret(keys.read(_key_path(plan)))
     preshared = {key: Secret(keys.read(Path(path))) for key, path in render.preshared(plan.peers)}
     resolved = resolve.resolve(names(plan)) if ask_resolver else {}
     former = linux.sysctl.former()
-    chosen = {
-        key: _endpoint(text)
-        for key, text in history.read_failover(settings.RUN_DIR).chosen().items()
-    }
+    chosen = choices or in_force()
 
     def target(observed: KernelState) -> KernelState:
+        uplinks = linux.route.uplinks(plan.interface) if plan.exits is not None else Uplinks()
+        forwards = any(key in linux.FORWARDING for key, _ in plan.sysctls)
         return desired(
-            plan,
+            applied(plan, chosen, uplinks),
             private_key=private_key,
             preshared_keys=preshared,
             observed=observed,
@@ -231,7 +259,8 @@ def target_for(
             resolved=resolved,
             reset=reset,
             former_sysctls=former,
-            chosen=chosen,
+            chosen=chosen.endpoints,
+            dropping=linux.iptables.observe()[1] if forwards else {},
         )
 
     return target
@@ -241,6 +270,23 @@ def _key_path(plan: NodePlan) -> Path:
     """Return where the key of `plan` is: its path may be a link that another key has taken."""
     own = keys.path(PLACES.wireguard, plan.public_key)
     return own if own.exists() else Path(plan.private_key_path)
+
+
+def in_force() -> Choices:
+    """Return what the ticks have chosen, as long as the machine is up."""
+    return steered(history.read_exits(settings.RUN_DIR))
+
+
+def steered(steering: Steering) -> Choices:
+    """Return what the failover has chosen, and `steering` for the exits."""
+    moved = history.read_failover(settings.RUN_DIR)
+    return Choices(
+        endpoints={key: _endpoint(text) for key, text in moved.chosen().items()},
+        hub=moved.hubs.holder,
+        exit=steering.holder,
+        families=steering.families,
+        direct=steering.direct,
+    )
 
 
 def _endpoint(text: str) -> Endpoint:

@@ -7,7 +7,7 @@ from typing import Any
 
 from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
-from wgmesh.history import Failover
+from wgmesh.history import Failover, Steering
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
 from wgmesh.records import (
     Awaited,
@@ -46,8 +46,9 @@ class Gathered:
 
     `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
     is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
-    what the last tick measured, `failover` what the failover remembers. `soaks` says of a newer
-    tip that it waits for others to go first, `rotation` is the change of this node's key.
+    what the last tick measured, `failover` and `steering` what the failover and the exit selector
+    remember, `uptime` their clock now. `soaks` says of a newer tip that it waits for others to go
+    first, `rotation` is the change of this node's key.
     """
 
     me: Node
@@ -67,6 +68,7 @@ class Gathered:
     soaks: str = ""
     rotation: Rotation | None = None
     failover: Failover = field(default_factory=Failover)
+    steering: Steering = field(default_factory=Steering)
     uptime: float = 0.0
 
 
@@ -194,7 +196,12 @@ def _chosen_since(have: Gathered, peer: Peer, endpoint: Endpoint | None, now: fl
     watch = have.failover.watches.get(peer.public_key)
     if watch is None or endpoint is None or watch.endpoint != str(endpoint):
         return None
-    return timestamp(int(now - (have.uptime - watch.since)))
+    return _since(have, watch.since, now)
+
+
+def _since(have: Gathered, moment: float, now: float) -> str | None:
+    """Return a moment of the ticks' clock as a time for people; None for 0."""
+    return timestamp(int(now - (have.uptime - moment))) if moment else None
 
 
 def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
@@ -216,6 +223,9 @@ def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str,
     found += _late(have, peers, now)
     if have.drift:
         found.append(("degraded", f"changed by hand: {'; '.join(have.drift)}"))
+    lost = _no_exit(have)
+    if lost:
+        found.append(("degraded", lost))
     if have.last is not None and stale(have, now):
         since = timestamp(have.last.fetched) or "ever"
         found.append(("degraded", f"stale: no remote has answered since {since}"))
@@ -277,12 +287,38 @@ def stale(have: Gathered, now: float) -> bool:
     return have.last is not None and now - have.last.fetched > limit
 
 
+def _exit(have: Gathered) -> str | None:
+    """Return the exit in use: what the selector chose, or before it ran, who has the default."""
+    plan = have.running.plan if have.running is not None else None
+    if plan is None or plan.exits is None:
+        return None
+    if have.steering.generation:
+        return have.steering.standing.chosen or None
+    link = have.seen.state.link if have.seen is not None else None
+    for each in plan.exits.candidates:
+        live = link.peers.get(each.public_key) if link is not None else None
+        if live is not None and any(not prefix.prefixlen for prefix in live.allowed_ips):
+            return each.name
+    return None
+
+
+def _no_exit(have: Gathered) -> str:
+    """Return the sentence for a node that wants an exit and has none; "" for any other."""
+    plan = have.running.plan if have.running is not None else None
+    if plan is None or plan.exits is None or _exit(have) is not None:
+        return ""
+    what = "leaves directly" if have.steering.direct else "is blocked"
+    return f"no exit works: internet traffic {what}"
+
+
 def _hub(have: Gathered) -> str | None:
     """Return the peer that carries the mesh's own prefixes, None in a full mesh."""
     plan = have.running.plan if have.running is not None else None
     if plan is None:
         return None
-    routes = {route.prefix for route in plan.routes}
+    if plan.hubs is not None and have.failover.hubs.hubs:
+        return have.failover.hubs.standing.chosen or None
+    routes = {route.prefix for route in plan.routes if route.prefix.prefixlen}
     for peer in plan.peers:
         wide = routes.intersection(peer.allowed_ips)
         if any(address in prefix for prefix in wide for address in peer.addresses):
@@ -328,8 +364,10 @@ def assemble(have: Gathered, now: float) -> Report:
         "drift": list(have.drift),
         "rotation": _rotation(have.rotation),
         "peers": peers,
-        "exit": None,
+        "exit": _exit(have),
+        "exit_since": _since(have, have.steering.standing.since if _exit(have) else 0, now),
         "hub": _hub(have),
+        "hub_since": _since(have, have.failover.hubs.standing.since if _hub(have) else 0, now),
     }
 
 
@@ -349,8 +387,8 @@ def _rotation(record: Rotation | None) -> Report | None:
 
 def not_joined() -> Report:
     """Return the report of a machine that is in no mesh."""
-    names = ("node", "interface", "commit", "candidate", "generation", "last_sync", "exit", "hub")
-    absent = (*names, "rotation")
+    names = ["node", "interface", "commit", "candidate", "generation", "last_sync", "rotation"]
+    names += ["exit", "exit_since", "hub", "hub_since"]
     empty: Report = {"reasons": ["this machine has not joined a mesh"]}
     empty |= {name: [] for name in ("quarantine", "drift", "peers")}
-    return {"state": "not-joined"} | dict.fromkeys(absent) | empty
+    return {"state": "not-joined"} | dict.fromkeys(names) | empty

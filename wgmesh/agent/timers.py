@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from wgmesh import linux
+from wgmesh.agent import node
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.settings import Settings
@@ -14,7 +15,16 @@ from wgmesh.settings import Settings
 log = logging.getLogger(__name__)
 
 FAILOVER = "wg-failover.timer"
-UNITS = ("wgmesh-sync.timer", FAILOVER)
+EXITS = "wg-exit-selector.timer"
+UNITS = ("wgmesh-sync.timer", FAILOVER, EXITS)
+FETCH_DROP_IN = Path("/run/systemd/system/wgmesh-fetch.service.d/wgmesh-exits.conf")
+PAST_THE_STUB = """\
+# Written by wgmesh: this node uses exits. A stub resolver's questions go through the exit, those of
+# the fetch itself leave by the uplink: so it asks the uplink's own servers.
+[Service]
+BindReadOnlyPaths=-/run/systemd/resolve/resolv.conf:/etc/resolv.conf
+InaccessiblePaths=-/run/systemd/resolve/io.systemd.Resolve
+"""
 DROP_IN = Path("/run/systemd/system/wgmesh-sync.timer.d/wgmesh.conf")
 
 
@@ -43,10 +53,18 @@ def disable() -> None:
 
 def enable_one(unit: str) -> None:
     """Start one timer, now and at each boot. Raises WgmeshError where there is none."""
+    node.require_root()
     if not (linux.systemd.running() and linux.systemd.exists(unit)):
         raise WgmeshError(f"{unit} is not installed here", "the package wgmesh brings it")
     linux.systemd.enable(unit)
     linux.systemd.start(unit)
+
+
+def disable_one(unit: str) -> None:
+    """Stop one timer, and have it started at no boot; none there is fine. Raises WgmeshError."""
+    node.require_root()
+    if linux.systemd.running() and linux.systemd.exists(unit):
+        linux.systemd.disable(unit)
 
 
 def drop_in(settings: Settings) -> str:
@@ -71,27 +89,34 @@ def settle(settings: Settings) -> None:
     That it cannot be changed is no reason not to do a turn's work: it is a warning.
     """
     if linux.systemd.running():
-        _write(drop_in(settings))
+        _write(DROP_IN, drop_in(settings), "the poll interval of wgmesh.toml")
+
+
+def fetch_past_exits(*, used: bool) -> None:
+    """Have the fetch find names without an exit, where exits are used."""
+    if linux.systemd.running():
+        _write(FETCH_DROP_IN, PAST_THE_STUB if used else "", "the way of the fetch's names")
 
 
 def forget() -> None:
-    """Leave the timer as the package has it."""
+    """Leave the units as the package has them."""
     if linux.systemd.running():
-        _write("")
+        _write(DROP_IN, "", "the package's timer")
+        _write(FETCH_DROP_IN, "", "the package's fetch")
 
 
-def _write(wanted: str) -> None:
+def _write(path: Path, wanted: str, what: str) -> None:
     try:
-        now = DROP_IN.read_text(encoding="utf-8")
+        now = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         now = ""
     if now == wanted:
         return
     try:
         if wanted:
-            write_atomic(DROP_IN, wanted.encode(), durable=False)
+            write_atomic(path, wanted.encode(), durable=False)
         else:
-            DROP_IN.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         linux.systemd.reload_units()
     except (OSError, WgmeshError) as error:
-        log.warning("the poll interval of wgmesh.toml is not in force: %s", error)
+        log.warning("%s is not in force: %s", what, error)

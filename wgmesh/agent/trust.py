@@ -168,12 +168,11 @@ def log(limit: int) -> list[Report]:
         trusted = fetch.start(me, repository, node.tips(me))
         rows: dict[str, Report] = {}
         for tip in _tips(repository, trusted):
-            for row in _judged(me, repository, trusted, tip, limit):
+            for row in _judged(me, repository, trusted, tip, limit, time.time()):
                 rows.setdefault(row["commit"], row)
         anchor = me.enrolment.anchor.commit
-        for row in _judged(
-            me, repository, _below(repository, anchor, trusted, limit), trusted, limit
-        ):
+        below = _below(repository, anchor, trusted, limit)
+        for row in _judged(me, repository, below, trusted, limit, None):
             rows.setdefault(row["commit"], row)
         if len(rows) < limit and repository.has(anchor):
             rows.setdefault(anchor, _anchor(me, repository, anchor))
@@ -195,11 +194,13 @@ def _tips(repository: Repository, trusted: str) -> list[str]:
     return [tip for tip in dict.fromkeys(known) if tip != trusted]
 
 
-def _judged(me: Node, repository: Repository, start: str, tip: str, limit: int) -> Iterator[Report]:
+def _judged(
+    me: Node, repository: Repository, start: str, tip: str, limit: int, now: float | None
+) -> Iterator[Report]:
     """Yield the verdicts on what leads from `start` to `tip`, newest first."""
     kept: deque[Report] = deque(maxlen=limit)
     try:
-        for judged in fetch.judge(me, repository, start, tip):
+        for judged in fetch.judge(me, repository, start, tip, now):
             kept.append(_row(judged))
     except RefusedError as error:
         kept.append(_unjudged(repository, error.commit or tip, error))

@@ -1,16 +1,20 @@
 """What can be read of a node's past: its generations, and what differs between them."""
 
 import difflib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from wgmesh import generation, inventory, records, render
+from wgmesh import generation, glance, inventory, records, render
 from wgmesh.agent import look, node
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
-from wgmesh.history import read_failover
+from wgmesh.history import Steering, read_exits, read_failover
 from wgmesh.repository import Repository
+from wgmesh.select import Life, eligible
 from wgmesh.settings import REPOSITORY_DIR
 
 
@@ -134,25 +138,60 @@ def endpoints() -> list[tuple[str, ...]]:
     ]
 
 
-def exits() -> list[tuple[str, str, str, str]]:
-    """Return for each exit that this node may use: name, tunnel state, round trip, primary."""
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """The rows of `wg-exit-selector status`, and the sentences below them."""
+
+    rows: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def exits() -> Exits:
+    """Return for each exit that this node may use: name, tunnel, uplink, round trip, loss, role."""
     node.load()
-    report = look.report()
-    known = {peer["public_key"]: peer for peer in report["peers"]}
     running = node.running()
     if running is None or running.plan is None:
         raise WgmeshError("nothing was applied yet", "run: wgmesh sync")
-    plan = running.plan.exits
+    use = running.plan.exits
+    memory = read_exits(PLACES.run)
+    if use is None:
+        return Exits()
+    now = glance.clock()
     rows = []
-    for candidate in plan.candidates if plan is not None else ():
-        peer = known.get(candidate.public_key, {})
-        rtt = peer.get("rtt_ms")
+    for each in use.candidates:
+        life = memory.lives.get(each.name, Life())
+        behind = [memory.lives.get(f"{each.name}/{family}") for family in (4, 6)]
+        since = timestamp(int(time.time() - now + memory.standing.since))
         rows.append(
             (
-                candidate.name,
-                peer.get("state", "unknown"),
-                "-" if rtt is None else f"{rtt:.1f} ms",
-                "yes" if plan is not None and candidate.name == plan.primary else "",
+                each.name,
+                _standing(life, now),
+                ", ".join(
+                    f"IPv{family} {_standing(uplink, now)}"
+                    for family, uplink in zip((4, 6), behind, strict=True)
+                    if uplink is not None
+                )
+                or "-",
+                f"{life.rtt_ms:.1f} ms" if life.rtt_ms else "-",
+                f"{100 * life.loss:.0f} %",
+                "yes" if each.name == use.primary else "",
+                f"since {since}" if each.name == memory.standing.chosen else "",
             )
         )
-    return rows
+    return Exits(tuple(rows), tuple(_notes(memory, {each.name for each in use.candidates})))
+
+
+def _standing(life: Life, now: float) -> str:
+    if not life.alive and not life.lost:
+        return "unknown"
+    return "up" if eligible(life, now) else "down"
+
+
+def _notes(memory: Steering, names: set[str]) -> Iterator[str]:
+    if memory.override:
+        known = memory.override in names
+        what = "is asked for" if known else "is no exit of this node: ignored"
+        yield f"{memory.override!r} in /etc/wireguard/exit.override {what}"
+    if memory.generation and not memory.standing.chosen:
+        what = "leaves directly" if memory.direct else "is blocked"
+        yield f"no exit works: internet traffic {what}"

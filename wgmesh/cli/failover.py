@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Sequence
 
-from wgmesh.cli import helper, report
+from wgmesh.cli import helper
 
 
 def _status() -> int:
     from wgmesh.agent import node, views
+    from wgmesh.cli import report
 
     node.require_root()
     rows = views.endpoints()

@@ -6,7 +6,7 @@ import time
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
-from wgmesh.cli import report
+from wgmesh.cli import exits, report
 from wgmesh.cli.command import Command, nothing
 
 
@@ -223,11 +223,26 @@ def _recover(arguments: Namespace) -> int:
 
 
 def _install_failover(_: Namespace) -> int:
-    from wgmesh.agent import node, timers
+    from wgmesh.agent import timers
 
-    node.require_root()
     timers.enable_one(timers.FAILOVER)
     print(f"{timers.FAILOVER} runs, now and after each boot")
+    return 0
+
+
+def _install_exit_selector(_: Namespace) -> int:
+    from wgmesh.agent import timers
+
+    timers.enable_one(timers.EXITS)
+    print(f"{timers.EXITS} runs, now and after each boot")
+    return 0
+
+
+def _uninstall_exit_selector(_: Namespace) -> int:
+    from wgmesh.agent import timers
+
+    timers.disable_one(timers.EXITS)
+    print(f"{timers.EXITS} is off: the exit in use stays in use, alive or not")
     return 0
 
 
@@ -330,5 +345,26 @@ COMMANDS = (
         "wgmesh install-failover",
         nothing,
         _install_failover,
+    ),
+    Command(
+        "install-exit-selector",
+        "enable the timer that chooses the exit of this node",
+        "wgmesh install-exit-selector",
+        nothing,
+        _install_exit_selector,
+    ),
+    Command(
+        "uninstall-exit-selector",
+        "disable the timer that chooses the exit of this node",
+        "wgmesh uninstall-exit-selector",
+        nothing,
+        _uninstall_exit_selector,
+    ),
+    Command(
+        "exit-status",
+        "the exits that this node may use, and how they do",
+        "wgmesh exit-status",
+        nothing,
+        exits.run_status,
     ),
 )

@@ -59,8 +59,10 @@ def status_text(report: Mapping[str, Any]) -> str:
     last = report["last_sync"]
     if last is not None:
         rows.append(("last sync", f"{last['time']}, {last['outcome']}"))
-    if report["hub"] is not None:
-        rows.append(("hub", report["hub"]))
+    for way in ("exit", "hub"):
+        if report[way] is not None:
+            since = report.get(f"{way}_since")
+            rows.append((way, report[way] + (f", since {since}" if since else "")))
     rows += [
         ("quarantine", f"{entry['commit'][:12]} {entry['subject']}: {entry['reason']}")
         for entry in report["quarantine"]

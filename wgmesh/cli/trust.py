@@ -17,22 +17,32 @@ _COLOUR = {"refused": "red", "accepted": "green"}
 def _declare(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    def action(name: str, summary: str, act: Callable[[Namespace], int]) -> ArgumentParser:
-        made = actions.add_parser(name, help=summary, allow_abbrev=False)
+    def action(
+        name: str, summary: str, act: Callable[[Namespace], int], example: str = ""
+    ) -> ArgumentParser:
+        made = actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example: wgmesh trust {name}{example}",
+            allow_abbrev=False,
+        )
         made.set_defaults(act=act)
         return made
 
     show = action("show", "the anchor, who may sign, the line to join with", _show)
     show.add_argument("--json", action="store_true", help="for programs")
-    log = action("log", "a verdict per commit, the newest first", _log)
+    log = action("log", "a verdict per commit, the newest first", _log, " -n 5")
     log.add_argument("-n", dest="limit", type=_count, default=20, metavar="N", help="default: 20")
     log.add_argument("--json", action="store_true", help="for programs")
-    verify = action("verify", "what would happen if a commit were the tip", _verify)
+    verify = action("verify", "what would happen if a commit were the tip", _verify, " main")
     verify.add_argument("rev", metavar="REV", help="a commit that was fetched, or the branch")
     verify.add_argument("--json", action="store_true", help="for programs")
-    revoke = action("revoke", "have a key count for nothing on this node", _revoke)
+    revoke = action("revoke", "have a key count for nothing on this node", _revoke, " SHA256:…")
     revoke.add_argument("key", metavar="FINGERPRINT", help="SHA256:…, or that of an OpenPGP key")
-    reanchor = action("reanchor", "let trust start at another commit", _reanchor)
+    reanchor = action(
+        "reanchor", "let trust start at another commit", _reanchor, " COMMIT --signer SHA256:…"
+    )
     reanchor.add_argument("commit", metavar="COMMIT", help="the full id of one that was fetched")
     reanchor.add_argument("--signer", metavar="FINGERPRINT", help="who must have signed it")
 

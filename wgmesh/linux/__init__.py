@@ -7,8 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from typing import assert_never
 
-from wgmesh.linux import bridge, iproute, link, nftables, route, rtnetlink, sysctl, wireguard
+from wgmesh.linux import (
+    bridge,
+    iproute,
+    iptables,
+    link,
+    nftables,
+    route,
+    rtnetlink,
+    sysctl,
+    wireguard,
+)
 from wgmesh.model import (
+    AcceptAdd,
+    AcceptRemove,
     AddressAdd,
     AddressRemove,
     Change,
@@ -34,6 +46,10 @@ from wgmesh.model import (
 __all__ = ["apply", "bridge", "counters", "observe"]
 
 
+FORWARDING = frozenset({"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"})
+"""Who sets none of these forwards nothing: iptables is not asked there."""
+
+
 def observe(interface: str, sysctl_keys: Collection[str]) -> Observed:
     """Return what the kernel has of ours, and the counters of the peers of `interface`.
 
@@ -57,12 +73,14 @@ def observe(interface: str, sysctl_keys: Collection[str]) -> Observed:
             addresses=attributes.addresses,
             peers=device.peers,
         )
+    forwards = FORWARDING & {*sysctl_keys}
     state = KernelState(
         link=link_state,
         routes=route.routes(4, four, interface) | route.routes(6, six, interface),
         rules=route.rules(4, four) | route.rules(6, six),
         firewall=nftables.observe(),
         sysctls=sysctl.observe(sysctl_keys),
+        accepts=iptables.observe()[0] if forwards else frozenset(),
     )
     return Observed(state, device.counters if device is not None else {})
 
@@ -133,6 +151,10 @@ def _make(group: list[Change], socket: rtnetlink.Socket) -> None:
                 nftables.delete()
             else:
                 nftables.replace(firewall)
+        case AcceptAdd(accept=accept):
+            iptables.add(accept)
+        case AcceptRemove(accept=accept):
+            iptables.remove(accept)
         case SysctlSet(key=key, value=value):
             sysctl.apply(key, value)
         case _ as never:

@@ -29,6 +29,18 @@ def show(family: int, interface: str | None) -> tuple[Entry, ...]:
     return _ask(family, asked)
 
 
+def surroundings(family: int) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """Return the routes of table main, whoever put them, and all interfaces with their addresses.
+
+    Raises WgmeshError.
+    """
+    found = _ask(family, ["route show table main", "addr show"])
+    return (
+        tuple(entry for entry in found if "dst" in entry),
+        tuple(entry for entry in found if "addr_info" in entry),
+    )
+
+
 def exact(prefix: Prefix, table: int) -> tuple[Entry, ...]:
     """Return all routes to exactly `prefix` in `table`, whoever put them. Raises WgmeshError."""
     return _ask(prefix.version, [f"route show table {table} exact {prefix}"])

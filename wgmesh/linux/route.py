@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 from typing import Any, assert_never
 
 from wgmesh.errors import WgmeshError
@@ -17,6 +17,7 @@ from wgmesh.model import (
     RouteKind,
     Rule,
     RuleAction,
+    Uplinks,
 )
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 RTPROT_BOOT, RTPROT_STATIC = 3, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 KINDS = {RouteKind.UNICAST: 1, RouteKind.UNREACHABLE: 7}
+IPPROTO_UDP = 17
 ACTIONS = {RuleAction.LOOKUP: 1, RuleAction.GOTO: 2, RuleAction.UNREACHABLE: 7}
 IP6_RT_PRIO_USER = 1024
 """The metric of an IPv6 route that was given none (linux/ipv6_route.h)."""
@@ -48,6 +50,11 @@ _RULE_KEYS = frozenset(
         "suppress_prefixlen",
         "goto",
         "unresolved",
+        "uid_start",
+        "uid_end",
+        "ipproto",
+        "sport",
+        "dport",
         "action",
         "protocol",
     )
@@ -112,7 +119,8 @@ def rules(family: int, entries: Iterable[Entry]) -> frozenset[Rule]:
 
 def _rule(family: int, entry: Entry) -> Rule | None:
     action = _action(entry)
-    if action is None or not entry.keys() <= _RULE_KEYS:
+    narrow = entry.get("uid_start") == entry.get("uid_end") and _is_udp(entry.get("ipproto"))
+    if action is None or not entry.keys() <= _RULE_KEYS or not narrow:
         log.warning("rule %s carries our protocol but is none of ours", entry["priority"])
         return None
     target = {RuleAction.LOOKUP: "table", RuleAction.GOTO: "goto"}.get(action)
@@ -127,7 +135,15 @@ def _rule(family: int, entry: Entry) -> Rule | None:
         source=_selector(entry, "src"),
         destination=_selector(entry, "dst"),
         suppress_prefixlength=entry.get("suppress_prefixlen"),
+        uid=entry.get("uid_start"),
+        udp_source=entry.get("sport"),
+        udp_destination=entry.get("dport"),
     )
+
+
+def _is_udp(protocol: str | None) -> bool:
+    """Return whether a rule is for UDP, or for every protocol."""
+    return protocol in (None, "udp", "17", "ipproto-17")
 
 
 def _action(entry: Entry) -> RuleAction | None:
@@ -148,6 +164,31 @@ def _selector(entry: Entry, key: str) -> Prefix | None:
         return None
     length = entry.get(f"{key}len")
     return ip_network(entry[key] if length is None else f"{entry[key]}/{length}")
+
+
+def uplinks(interface: str) -> Uplinks:
+    """Return the networks beside `interface` that this machine reaches by something narrow.
+
+    Other VPNs' halves of a default (0.0.0.0/1) are defaults. Raises WgmeshError.
+    """
+    prefixes: list[Prefix] = []
+    addresses: list[IPv4Address] = []
+    for family in (4, 6):
+        listed, links = iproute.surroundings(family)
+        for entry in listed:
+            if entry.get("type", "1") != "1" or entry.get("dev") == interface:
+                continue
+            prefix = _prefix(family, entry["dst"])
+            if prefix.prefixlen > 1 and not prefix.is_link_local and not prefix.is_multicast:
+                prefixes.append(prefix)
+        ways = {str(entry.get("dev")) for entry in listed if entry["dst"] == "default"}
+        addresses += [
+            IPv4Address(address["local"])
+            for link in links
+            for address in link["addr_info"]
+            if link["ifname"] in ways - {interface} and address.get("family") == "inet"
+        ]
+    return Uplinks(tuple(dict.fromkeys(prefixes)), tuple(sorted(dict.fromkeys(addresses))))
 
 
 def replace(route: Route, rtnl: rtnetlink.Socket) -> None:
@@ -228,6 +269,11 @@ def remove_rule(rule: Rule, rtnl: rtnetlink.Socket) -> None:
     rtnl.request(purpose, "rule", "del", fine=(errno.ENOENT, errno.ESRCH), **_message(rule))
 
 
+def _range(value: int | None) -> str | None:
+    """Return the range that has one value, as pyroute2 wants it."""
+    return None if value is None else f"{value}:{value}"
+
+
 def _message(rule: Rule) -> dict[str, Any]:
     message: dict[str, Any] = {
         "family": rtnetlink.FAMILY[rule.family],
@@ -251,5 +297,9 @@ def _message(rule: Rule) -> dict[str, Any]:
         "src": None if rule.source is None else str(rule.source),
         "dst": None if rule.destination is None else str(rule.destination),
         "suppress_prefixlen": rule.suppress_prefixlength,
+        "uid_range": _range(rule.uid),
+        "ip_proto": None if (rule.udp_source or rule.udp_destination) is None else IPPROTO_UDP,
+        "sport_range": _range(rule.udp_source),
+        "dport_range": _range(rule.udp_destination),
     }
     return message | {name: value for name, value in optional.items() if value is not None}

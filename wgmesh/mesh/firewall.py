@@ -7,13 +7,27 @@ statements".
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network
 
 from wgmesh.model import NFT_TABLE, Firewall, Prefix
 
+PRIVATE4 = tuple(
+    map(
+        IPv4Network,
+        ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
+    )
+)
+PRIVATE6 = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
+"""RFC 1918, shared address space (RFC 6598), link-local; RFC 4193: never by an exit."""
+
 TABLE = f"table inet {NFT_TABLE}"
 
+_WAY = re.compile(
+    r'\t\t(?:iifname "([^"]+)" ?)?(?:oifname "([^"]+)" ?)?(ct state established,related )?'
+    r'accept comment "wgmesh:\w+"'
+)
 _COMMENT = re.compile(r'\bcomment "([^"]*)"(?: # handle \d+)?$')
 _QUOTED = re.compile(r'"[^"]*"')
 _CHAIN = re.compile(r"chain (\S+) \{")
@@ -30,14 +44,23 @@ def firewall(
     forwards: bool,
     relays: bool,
     nat_interfaces: Sequence[str],
+    exit_only: Mapping[str, Sequence[Prefix]] | None = None,
+    shares: bool = False,
+    guard: Sequence[Chain] = (),
 ) -> Firewall | None:
-    """Return the table for a node, or None when it neither forwards nor translates.
+    """Return the table for a node, or None when it neither forwards, translates nor uses exits.
 
     `forwards`: between the mesh and whatever lies behind the node; `relays`: from peer to peer
     only; `nat_interfaces`: mesh sources that leave there take the node's address (both families).
+    `exit_only` are those of them that lead to the internet alone, with the prefixes that are to be
+    reached there all the same: an exit's own private networks are not the mesh's business.
+    `shares`: there are other hubs, and a spoke drops what comes through one that it does not use.
+    Who uses this one is seen from what it sends through it, its probes at the least; packets to all
+    others take the hub's own address, which every spoke takes from it.
+    `guard` are the chains of a node that uses exits.
     """
     if not (forwards or relays or nat_interfaces):
-        return None
+        return from_chains(guard) if guard else None
     into, outof = f'oifname "{interface}"', f'iifname "{interface}"'
     # Hosts beyond the mesh think in 1500 bytes; not all of them hear "fragmentation needed".
     clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
@@ -50,30 +73,78 @@ def firewall(
         if relays:
             rules.append(f"{outof} {into} accept")
         for name in nat_interfaces:
+            if exit_only is not None and name in exit_only:
+                rules += _no_private(f'{outof} oifname "{name}"', exit_only[name])
             rules += [
                 f'{outof} oifname "{name}" accept',
                 f'iifname "{name}" {into} ct state established,related accept',
             ]
+    mesh_cidr = tuple(mesh_cidr)
+    sets: list[str] = []
+    masquerade: list[str] = []
+    if shares:
+        for cidr in mesh_cidr:
+            word = "ip" if cidr.version == 4 else "ip6"
+            name = f"users{cidr.version}"
+            sets.append(f"set {name} {{ type ipv{cidr.version}_addr; flags dynamic,timeout; }}")
+            seen = f"ct direction original {word} saddr {cidr}"
+            rules.insert(0, f"{outof} {into} {seen} update @{name} {{ {word} saddr timeout 20s }}")
+            elsewhere = f"{word} daddr {cidr} {word} daddr != @{name}"
+            masquerade.append(f"{outof} {into} {elsewhere} masquerade")
     chains: list[Chain] = [("forward", "type filter hook forward priority filter", rules)]
     if nat_interfaces:
-        masquerade = [
+        masquerade += [
             f'{"ip" if cidr.version == 4 else "ip6"} saddr {cidr} oifname "{name}" masquerade'
             for name in nat_interfaces
             for cidr in mesh_cidr
         ]
+    if masquerade:
         chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
-    return from_chains(chains)
+    return from_chains([*guard, *chains], tuple(dict.fromkeys(sets)))
 
 
-def from_chains(chains: Iterable[Chain]) -> Firewall:
+def _no_private(way: str, reached: Iterable[Prefix]) -> Iterator[str]:
+    """Yield the rules that keep a `way` from private networks, `reached` excepted."""
+    for prefix in reached:
+        yield f"{way} {'ip' if prefix.version == 4 else 'ip6'} daddr {prefix} accept"
+    for word, private in (("ip", PRIVATE4), ("ip6", PRIVATE6)):
+        yield f"{way} {word} daddr {{ {', '.join(map(str, private))} }} counter drop"
+
+
+def from_chains(chains: Iterable[Chain], sets: Iterable[str] = ()) -> Firewall:
     """Return the table of `chains`, each rule with its tag; chains accept what no rule decides."""
-    lines = [f"{TABLE} {{"]
+    lines = [f"{TABLE} {{", *(f"\t{each}" for each in sets)]
     for name, hook, rules in chains:
         lines += [f"\tchain {name} {{", f"\t\t{hook}; policy accept;"]
-        lines += [f'\t\t{rule} comment "{tag(rule)}"' for rule in dict.fromkeys(rules)]
+        lines += map(_line, dict.fromkeys(rules))
         lines.append("\t}")
     text = "\n".join([*lines, "}", ""])
     return Firewall(firewall_tags(text), text)
+
+
+def ways(firewall: Firewall | None) -> Iterator[tuple[str | None, str | None, bool]]:
+    """Yield what the table lets through as (from, to, answers only); None is any interface."""
+    for line in firewall.text.split("\n") if firewall is not None else ():
+        if found := _WAY.fullmatch(line):
+            yield found[1], found[2], found[3] is not None
+
+
+def altered(
+    firewall: Firewall, *, above: tuple[str, Sequence[str]] | None = None, without: str = ""
+) -> Firewall:
+    """Return the table with rules put in above one that it has, or without one."""
+    lines: list[str] = []
+    for line in firewall.text.split("\n"):
+        if above is not None and line == _line(above[0]):
+            lines += map(_line, above[1])
+        if not without or line != _line(without):
+            lines.append(line)
+    text = "\n".join(lines)
+    return Firewall(firewall_tags(text), text)
+
+
+def _line(rule: str) -> str:
+    return f'\t\t{rule} comment "{tag(rule)}"'
 
 
 def tag(rule: str) -> str:

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 
 from wgmesh.errors import WgmeshError
-from wgmesh.mesh import topology
-from wgmesh.mesh.firewall import firewall
+from wgmesh.mesh import exits, topology
+from wgmesh.mesh.firewall import Chain, firewall
 from wgmesh.mesh.topology import Layout
 from wgmesh.model import (
+    TUNNEL_MARK,
     Address,
+    Exempt,
     ExitCandidate,
     ExitPlan,
+    HubPlan,
     Interface,
     Inventory,
     Mesh,
@@ -21,6 +25,11 @@ from wgmesh.model import (
     Prefix,
     Route,
 )
+
+_NOTHING = Exempt()
+
+_HUB_TARGETS = 3
+"""How many spokes have to be off at the same time to make a hub look as if it did not forward."""
 
 _OTHER_INTERFACE = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_+.@-]{1,15}")
 """Names that neither nft (a trailing `*`) nor a sysctl's path (`/`) reads as something else."""
@@ -39,6 +48,7 @@ def plan(
     allow_hooks: bool = False,
     private_key_path: str | None = None,
     public_key: str | None = None,
+    exempt: Exempt = _NOTHING,
 ) -> NodePlan:
     """Return the share of the node called `node_name`.
 
@@ -46,8 +56,8 @@ def plan(
 
     Hooks are left out unless `allow_hooks`; `%i` in them becomes the interface, as wg-quick(8) has
     it. `private_key_path` defaults to `/etc/wireguard/INTERFACE.key`. Nodes that have no public key
-    yet are nobody's peers. Raises WgmeshError when the node itself is unknown or has no key, or
-    names an interface that cannot be one.
+    yet are nobody's peers. `exempt` is what of a node that uses exits does not. Raises WgmeshError
+    when the node itself is unknown or has no key, or names an interface that cannot be one.
     """
     mesh = inventory.mesh
     layout = topology.layout(inventory)
@@ -58,6 +68,14 @@ def plan(
         raise WgmeshError(f"there is no node {node_name} in the inventory", "check the name")
     peers = tuple(_peer(layout, node, other) for other in topology.peers(layout, node))
     routes = tuple(_routes(layout, node, mesh.interface, peers))
+    use = _exits(mesh, node, peers)
+    guard: list[Chain] = []
+    if use is not None:
+        reached = tuple(route.prefix for route in routes)
+        guard = exits.chains(mesh.interface, reached, exempt)
+        families = exit_families(node, use)
+        routes += tuple(exits.routes(mesh.interface, reached, families))
+        peers = tuple(_carries_default(peer, use, families) for peer in peers)
     outward = _outward(mesh, node)
     forwards = node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
     return NodePlan(
@@ -75,13 +93,43 @@ def plan(
             layout.mesh_cidr,
             forwards=node.forwarding,
             relays=node.name in layout.hubs,
+            exit_only=_exit_only(mesh, node),
+            shares=node.name in layout.hubs and len(layout.hubs) > 1,
             nat_interfaces=outward,
+            guard=guard,
         ),
-        sysctls=tuple(_sysctls(node, routes, outward)) if forwards else (),
+        rules=tuple(exits.rules(exempt)) if use is not None else (),
+        fwmark=TUNNEL_MARK if use is not None else 0,
+        sysctls=(
+            *(exits.SYSCTLS if use is not None else ()),
+            *(_sysctls(node, routes, outward) if forwards else ()),
+        ),
         post_up=_hook(node.post_up, mesh.interface) if allow_hooks else None,
         post_down=_hook(node.post_down, mesh.interface) if allow_hooks else None,
-        exits=_exits(mesh, node, peers),
+        exits=use,
+        hubs=_hubs(mesh, layout, node, peers),
     )
+
+
+def exit_families(node: Node, use: ExitPlan) -> tuple[int, ...]:
+    """Return the IP versions in which `node` and some exit of its have mesh addresses."""
+    own = {address.version for address in node.address}
+    theirs = {address.version for each in use.candidates for address in each.addresses}
+    return tuple(sorted(own & theirs))
+
+
+def _carries_default(peer: Peer, use: ExitPlan, families: tuple[int, ...]) -> Peer:
+    """Return `peer` with the default routes when it is the exit that a boot begins with.
+
+    That is the primary one, or the first: the exit selector moves them to the one that does best.
+    """
+    names = [each.name for each in use.candidates]
+    first = use.primary if use.primary in names else next(iter(names), None)
+    if peer.name != first:
+        return peer
+    versions = [v for v in families if any(v == each.version for each in peer.addresses)]
+    wider = [*peer.allowed_ips, *map(exits.default, versions)]
+    return replace(peer, allowed_ips=tuple(topology.sort(wider)))
 
 
 def _peer(layout: Layout, node: Node, other: Node) -> Peer:
@@ -138,6 +186,14 @@ def _outward(mesh: Mesh, node: Node) -> tuple[str, ...]:
     return outward
 
 
+def _exit_only(mesh: Mesh, node: Node) -> dict[str, tuple[Prefix, ...]]:
+    """Return the interface of an exit that is not, by its admin, for the networks there as well."""
+    name = node.exit_out_iface
+    if name is None or not _is_exit(mesh, node) or name == node.nat_iface:
+        return {}
+    return {name: node.allowed_ips}
+
+
 def _sysctls(
     node: Node, routes: tuple[Route, ...], outward: tuple[str, ...]
 ) -> Iterator[tuple[str, str]]:
@@ -158,6 +214,35 @@ def _sysctls(
 
 def _hook(command: str | None, interface: str) -> str | None:
     return None if command is None else command.replace("%i", interface)
+
+
+def _hubs(mesh: Mesh, layout: Layout, node: Node, peers: tuple[Peer, ...]) -> HubPlan | None:
+    """Return what a spoke needs to choose its hub, where there is a choice."""
+    if not topology.is_spoke(layout, node) or len(layout.hubs) < 2:
+        return None
+    by_name = {peer.name: peer for peer in peers}
+    return HubPlan(
+        candidates=tuple(
+            ExitCandidate(name, by_name[name].public_key, by_name[name].addresses)
+            for name in layout.hubs
+            if name in by_name
+        ),
+        selection=mesh.hub_selection,
+        carried=tuple(topology.sort(topology.carried(layout, node))),
+        targets=tuple(_beyond(layout, node)),
+    )
+
+
+def _beyond(layout: Layout, node: Node) -> Iterator[Address]:
+    """Yield the addresses of the next few spokes after `node` that are there day and night."""
+    names = [each.name for each in layout.nodes.values() if topology.is_spoke(layout, each)]
+    start = names.index(node.name)
+    found = 0
+    for name in [*names[start + 1 :], *names[:start]]:
+        other = layout.nodes[name]
+        if other.managed and not other.intermittent and other.address and found < _HUB_TARGETS:
+            found += 1
+            yield other.address[0].ip
 
 
 def _exits(mesh: Mesh, node: Node, peers: tuple[Peer, ...]) -> ExitPlan | None:

@@ -5,6 +5,7 @@ The grammar is what the templates print and nothing else, in the same order. Wha
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import NoReturn, TypeVar
 
 from wgmesh.errors import WgmeshError
@@ -15,6 +16,8 @@ from wgmesh.model import (
     ExitPlan,
     ExitPolicy,
     Firewall,
+    HubPlan,
+    HubSelection,
     NodePlan,
     OnNoExit,
     Peer,
@@ -37,10 +40,12 @@ def parse(files: Mapping[str, bytes]) -> NodePlan:
             f"these are not the files of a generation: {', '.join(sorted(files)) or 'none'}",
             f"there must be INTERFACE.conf, {', '.join(sorted(_FIXED))}",
         )
-    endpoints = dict(_failover(_Lines(words.FAILOVER, files)))
+    lines = _Lines(words.FAILOVER, files)
+    hubs = _hubs(lines)
+    endpoints = dict(_failover(lines))
     exits = _exit_selector(_Lines(words.EXIT_SELECTOR, files))
     firewall = _firewall(_Lines(words.FIREWALL, files))
-    return _wireguard(_Lines(names[0], files), endpoints, exits, firewall)
+    return replace(_wireguard(_Lines(names[0], files), endpoints, exits, firewall), hubs=hubs)
 
 
 class _Lines:
@@ -91,12 +96,13 @@ class _Lines:
             return True
         return False
 
-    def next_section(self, comment: str) -> bool:
-        """Take an empty line, `[Peer]` and `comment`, when exactly these come next."""
-        wanted = ["", "[Peer]", comment]
-        found = self._lines[self._at : self._at + len(wanted)] == wanted
-        self._at += len(wanted) if found else 0
-        return found
+    def maybe_section(self, name: str, *more: str) -> bool:
+        """Take an empty line, `[name]` and the lines `more`, when exactly these come next."""
+        wanted = ["", f"[{name}]", *more]
+        there = self._lines[self._at : self._at + len(wanted)] == wanted
+        if there:
+            self._at += len(wanted)
+        return there
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
         """Take `key = value` when it comes next, and return the value."""
@@ -139,6 +145,26 @@ class _Lines:
         return text
 
 
+def _hubs(lines: _Lines) -> HubPlan | None:
+    if not lines.maybe_section("Hubs"):
+        return None
+    selection = lines.value("Selection", HubSelection)
+    carried = lines.listed("Carried", words.prefix)
+    targets = lines.listed("Target", words.address)
+    candidates = []
+    while lines.maybe_section("Hub"):
+        candidates.append(_candidate(lines))
+    return HubPlan(tuple(candidates), selection, carried, targets)
+
+
+def _candidate(lines: _Lines) -> ExitCandidate:
+    return ExitCandidate(
+        name=lines.value("Name", words.node_name),
+        public_key=lines.value("PublicKey", words.key),
+        addresses=lines.listed("Address", words.address),
+    )
+
+
 def _failover(lines: _Lines) -> Iterator[tuple[tuple[str, str], tuple[Endpoint, ...]]]:
     """Yield name and key of each peer that has endpoints, and these."""
     if lines.at(words.NO_PEERS):
@@ -169,13 +195,7 @@ def _exit_selector(lines: _Lines) -> ExitPlan | None:
     on_no_exit = lines.value("OnNoExit", OnNoExit)
     candidates = []
     while lines.section("Candidate"):
-        candidates.append(
-            ExitCandidate(
-                name=lines.value("Name", words.node_name),
-                public_key=lines.value("PublicKey", words.key),
-                addresses=lines.listed("Address", words.address),
-            )
-        )
+        candidates.append(_candidate(lines))
     lines.end()
     return ExitPlan(
         candidates=tuple(candidates),
@@ -264,7 +284,7 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
             lines.line(endpoint)
         keepalive = lines.maybe("PersistentKeepalive", lambda text: words.number(text, 1, 65535))
         next_public_key = None
-        if lines.next_section(f"# Next key of = {name}"):
+        if lines.maybe_section("Peer", f"# Next key of = {name}"):
             next_public_key = lines.value("PublicKey", words.key)
             for line in (endpoint, f"PersistentKeepalive = {keepalive}") if keepalive else ():
                 if line:

@@ -180,6 +180,13 @@ def rule_words(rule: Rule) -> str:
         words += ["fwmark", f"{rule.fwmark:#x}{mask}"]
     if rule.iif is not None:
         words += ["iif", rule.iif]
+    if rule.uid is not None:
+        words += ["uidrange", f"{rule.uid}-{rule.uid}"]
+    if rule.udp_source is not None or rule.udp_destination is not None:
+        words += ["ipproto", "udp"]
+    for name, port in (("sport", rule.udp_source), ("dport", rule.udp_destination)):
+        if port is not None:
+            words += [name, str(port)]
     words.append(rule.action.value)
     if rule.target is not None:
         words.append(str(rule.target))
@@ -196,6 +203,10 @@ def rule(text: str) -> Rule:
     if family is None or priority is None:
         raise ValueError("a rule begins with its family and its priority")
     source, destination, marked, iif = map(words.value, ("from", "to", "fwmark", "iif"))
+    uid = words.value("uidrange")
+    if words.value("ipproto") not in (None, "udp"):
+        raise ValueError("a rule for another protocol than UDP")
+    udp_source, udp_destination = words.number("sport", 1), words.number("dport", 1)
     fwmark, _, fwmask = (marked or "").partition("/")
     action = RuleAction(words.next())
     value = Rule(
@@ -209,6 +220,9 @@ def rule(text: str) -> Rule:
         source=None if source is None else prefix(source),
         destination=None if destination is None else prefix(destination),
         suppress_prefixlength=words.number("suppress_prefixlength", 0),
+        uid=None if uid is None else number(uid.partition("-")[0], 0, MAX_U32),
+        udp_source=udp_source,
+        udp_destination=udp_destination,
     )
     words.end()
     if any(p is not None and p.version != family for p in (value.source, value.destination)):

@@ -33,6 +33,7 @@ def files(plan: NodePlan) -> dict[str, bytes]:
         words.FAILOVER: (
             "failover.conf.j2",
             {
+                "hubs": plan.hubs,
                 "peers": [peer for peer in plan.peers if peer.endpoints],
                 "none_there": words.NO_PEERS,
             },

@@ -255,6 +255,15 @@ class Repository:
         """Return up to `limit` commits of the first-parent line from `tip`; see merge.line."""
         return merge.line(self.path, tip, limit)
 
+    def line_beyond(self, base: str, tip: str) -> list[str]:
+        """Return the first-parent line from `tip` down to what `base` reaches, newest first."""
+        return merge.line_beyond(self.path, base, tip)
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the best common ancestors of two commits (git-merge-base(1)), perhaps none."""
+        outcome = self._compared("--all", full_id(one), full_id(other))
+        return outcome.stdout.decode().split()
+
     def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
         """Return commits that `tips` reach and `base` does not; see merge.beyond."""
         return merge.beyond(self.path, base, tips, limit)
@@ -288,13 +297,16 @@ class Repository:
         return None if outcome.status else outcome.stdout.decode().strip()
 
     def _answer(self, *args: str) -> bool:
+        return self._compared(*args).status == 0
+
+    def _compared(self, *args: str) -> command.Outcome:
         outcome = self._git("merge-base", *args)
         if outcome.status not in (0, 1):  # git-merge-base(1): 1 is no, the rest are errors
             raise WgmeshError(
                 f"git cannot compare commits in {self.path}: {outcome.said}",
                 "remove that directory: it will be made anew",
             )
-        return outcome.status == 0
+        return outcome
 
     def _git(
         self,

@@ -90,6 +90,11 @@ def line(git_dir: Path, tip: str, limit: int) -> list[str]:
     return _listed(git_dir, ["--first-parent", f"--max-count={limit}", full_id(tip)])
 
 
+def line_beyond(git_dir: Path, base: str, tip: str) -> list[str]:
+    """Return the line of first parents from `tip` on, as far as `base` does not reach it."""
+    return _listed(git_dir, ["--first-parent", full_id(tip), f"^{full_id(base)}"])
+
+
 def _listed(git_dir: Path, args: Sequence[str]) -> list[str]:
     outcome = command.run(
         git_dir,

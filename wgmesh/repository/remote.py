@@ -185,15 +185,21 @@ _TROUBLES = (
 
 NO_BRANCH = "answers, but has no branch"
 NOT_GIVEN = "but did not give it"
+_FORCED = (
+    "no node has taken any of it, so here a forced push back to the last good commit is the way"
+    " (git push --force-with-lease origin COMMIT:BRANCH): on top of it everything would be refused"
+)
+
 MALFORMED = "sent an object that git refuses"
 TOO_MUCH = "sent more than a node takes"
 _OWN_WORDS = (
     (NO_BRANCH, "push the branch, or join with another --branch"),
     (NOT_GIVEN, "try again; if it stays so, the server is a shallow clone or contradicts itself"),
-    (MALFORMED, "push commits that git itself has written"),
+    (MALFORMED, "push commits that git itself has written; " + _FORCED),
     (
         TOO_MUCH,
-        "an inventory with its history is far smaller: take large files out of the branch",
+        "an inventory with its history is far smaller: take large files out of the branch; "
+        + _FORCED,
     ),
 )
 """What wgmesh says of a remote, and what to do."""

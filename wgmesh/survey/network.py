@@ -181,6 +181,8 @@ def entries(printed: str) -> Iterator[Entry]:
             array, position = decoder.raw_decode(printed, position)
         except ValueError:
             return
+        if not isinstance(array, list):
+            return
         yield from (entry for entry in array if isinstance(entry, dict) and entry)
 
 

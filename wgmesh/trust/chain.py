@@ -9,19 +9,25 @@ from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
-from wgmesh.trust import line, openpgp, refusal
+from wgmesh.trust import line, openpgp
 from wgmesh.trust import signers as signers_file
 from wgmesh.trust.commit import Commit
+from wgmesh.trust.line import Line
 from wgmesh.trust.objects import Objects
 from wgmesh.trust.openpgp import GpgVerifier
-from wgmesh.trust.policy import Mainline, Policy, Role, Rules, SideCommits, make
-from wgmesh.trust.side import Base
+from wgmesh.trust.policy import Policy, Role, Rules, SideCommits, make
+from wgmesh.trust.repair import Repair
+from wgmesh.trust.side import BY_HAND, Base
 from wgmesh.trust.signature import Signed
 from wgmesh.trust.step import Kind
-from wgmesh.trust.walk import Walk
+from wgmesh.trust.walk import Hint, Walk
 
 _NEW_LINE = (
     "ask the person who gave you the join line; `wgmesh trust show` on a node prints a current one"
+)
+_ON_TOP = (
+    "if what it brought is right, people whose keys are valid sign a branch on top of it"
+    f" (git commit --allow-empty -S), then: {BY_HAND}"
 )
 _SIGNERS_FILE = "give a signers file that has the signer of the branch's last commit"
 
@@ -62,23 +68,27 @@ def verify(
     nothing here. `branch` only serves the printed repair. Raises RefusedError, whose hint ends
     with the command that mends the branch without a forced push.
     """
-    walk = _walk(objects, trusted, tip, branch, revoked, gpg)
+    repair = Repair(objects, trusted, tip, branch)
+    walk = Walk(objects, repair, revoked=revoked, gpg=gpg)
     if tip == trusted:
         return _described(walk, trusted)
     found = line.find(walk, trusted, tip, branch)
     first = before = walk.commit(trusted)
-    who: Signed | None = None
+    top: tuple[Signed, Kind] | None = None
     others = set[Signed]()
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
     for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
-        who, kind = walk.steps.signed(commit, before, clock, join=join)
+        top = who, kind = walk.steps.signed(commit, before, clock, join=join)
         others = walk.steps.check(commit, before, who, kind, clock)
         before, join = commit, False
+        repair.good = commit.id
+    assert top is not None  # a line is never empty
+    _check_below(walk, repair, found, trusted, top, now)
+    repair.good = trusted
     _check_left(walk, first, before, now)
-    assert who is not None  # a line is never empty
-    return _verified(before, who, others)
+    return _verified(before, top[0], others)
 
 
 def judge(
@@ -86,21 +96,28 @@ def judge(
     trusted: str,
     tip: str,
     *,
-    now: float,
+    now: float | None,
     revoked: Collection[str] = (),
     branch: str = "main",
     gpg: GpgVerifier | None = None,
 ) -> Iterator[Judged]:
     """Yield a verdict on each commit from `trusted` (left out) to `tip`, oldest first.
 
-    The commits that a merge brings come before it. A commit after a refused one is judged as if
+    The commits that a merge brings come before it. With `now` those who answer for the tip must be
+    valid then; give None for a tip that is trusted. A commit after a refused one is judged as if
     that one had been right. Raises RefusedError as `verify` does when the tip does not descend from
     `trusted`, or a commit cannot be read.
     """
-    walk = _walk(objects, trusted, tip, branch, revoked, gpg)
+    walk = Walk(objects, Repair(objects, trusted, tip, branch), revoked=revoked, gpg=gpg)
     if tip == trusted:
         return
     found = line.find(walk, trusted, tip, branch)
+    whole: RefusedError | None = None
+    if now is not None:
+        try:
+            verify(objects, trusted, tip, now=now, revoked=revoked, branch=branch, gpg=gpg)
+        except RefusedError as error:  # it may blame a commit that is right by itself
+            whole = error
     first = before = walk.commit(trusted)
     join = found.joins
     for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
@@ -114,15 +131,21 @@ def judge(
                 _check_left(walk, first, commit, now)
         except RefusedError as error:
             problem = error.message
+        if whole is not None and commit.id == whole.commit:
+            problem = whole.message
         if len(commit.parents) > 1:
             yield from _sides(walk, commit, before, kind, clock)
         yield _judged(commit, who, kind, problem)
         before, join = commit, False
 
 
+def _said(hint: str) -> Hint:
+    return lambda **_: hint
+
+
 def authority(objects: Objects, commit: str) -> Policy:
     """Return who may do what after `commit`, by its trust files. Raises RefusedError."""
-    walk = Walk(objects, "mend the trust files by a step on top of the trusted commit")
+    walk = Walk(objects, _said("mend the trust files by a step on top of the trusted commit"))
     return walk.steps.authorities.policy(walk.commit(commit))
 
 
@@ -142,7 +165,7 @@ def introduce(
     newer commits follow it, so that a join line outlives the key that signed it. Raises
     RefusedError.
     """
-    walk = Walk(objects, _NEW_LINE, revoked=revoked, gpg=gpg)
+    walk = Walk(objects, _said(_NEW_LINE), revoked=revoked, gpg=gpg)
     if not objects.has(commit):
         message = f"the introduction commit {commit[:12]} is not in the history that was fetched"
         raise RefusedError(message, _NEW_LINE, commit)
@@ -168,7 +191,7 @@ def admit(
     For `join --signers FILE` only: from then on the repository's own files govern, so these must be
     usable too, and a key that they call a forge's counts for nothing. Raises RefusedError.
     """
-    walk = Walk(objects, _SIGNERS_FILE, revoked=revoked, gpg=gpg)
+    walk = Walk(objects, _said(_SIGNERS_FILE), revoked=revoked, gpg=gpg)
     found = walk.commit(tip)
     given = make(signers_file.parse(signers), openpgp.parse({}), Rules())
     who = walk.steps.signer(found, given, "the given {}", now)
@@ -193,37 +216,36 @@ def describe(
     else of another parent, else its own; an SSH key that none of them has, as after `join
     --signers`, is named by fingerprint. Raises RefusedError.
     """
-    return _described(Walk(objects, "re-anchor this node", revoked=revoked, gpg=gpg), commit)
+    return _described(Walk(objects, _said("re-anchor this node"), revoked=revoked, gpg=gpg), commit)
 
 
-def _walk(
-    objects: Objects,
-    trusted: str,
-    tip: str,
-    branch: str,
-    revoked: Collection[str],
-    gpg: GpgVerifier | None,
-) -> Walk:
-    """Return a run whose refusals print the repair that the rules of `trusted` let through."""
-    walk = Walk(objects, refusal.merge(trusted, branch), revoked=revoked, gpg=gpg)
-    again = tip == trusted
-    if again:
-        walk.hint = refusal.sign_again(trusted, branch)
-    if not objects.has(trusted):
-        return walk
-    before = walk.commit(trusted)
-    rules = walk.steps.authorities.policy(before).rules
-    several = rules.approvals > 1
-    if again:
-        if several or rules.mainline is Mainline.MERGE:
-            walk.hint = refusal.sign_again(trusted, branch, aside=True)
-    elif several or rules.side_commits is SideCommits.SIGNED:
-        walk.aside = walk.commit(tip).tree == before.tree
-        walk.hint = refusal.merge(trusted, branch, aside=walk.aside)
-    return walk
+def _check_below(
+    walk: Walk, repair: Repair, found: Line, trusted: str, top: tuple[Signed, Kind], now: float
+) -> None:
+    """Hold against the clock, from the tip down, each commit for which nobody above it answers.
+
+    `top` is who signed the tip, as what. A forge answers for nothing, and whoever signed a branch
+    that lacks a commit does not answer for that one: else a key that has expired would count again
+    once the forge, or one person where several have to sign, put something on top. Raises
+    RefusedError.
+    """
+    ids = [*found.commits, trusted]
+    commit, (who, kind) = walk.commit(ids[0]), top
+    for at, below in enumerate(ids[2:], 2):
+        under = walk.commit(ids[at - 1])
+        if walk.steps.answered(commit, under, who, kind, now):
+            return
+        before, repair.good = walk.commit(below), below
+        try:
+            who, kind = walk.steps.signed(under, before, now, join=found.joins and below == trusted)
+            walk.steps.check(under, before, who, kind, now)
+        except RefusedError as error:
+            message = f"{error.message}; nobody who is valid now answers for it, above it"
+            raise RefusedError(message, f"{_ON_TOP}\n{error.hint}", error.commit) from None
+        commit = under
 
 
-def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float) -> None:
+def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float | None) -> None:
     """Raise the refusal when other trust files than those of `trusted` leave nobody, by now."""
     if walk.steps.authorities.changed(tip, trusted):
         walk.steps.usable(tip, now)

@@ -4,7 +4,7 @@ from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.policy import Role
 from wgmesh.trust.refusal import Refuse
-from wgmesh.trust.side import BY_HAND, Base, Sides
+from wgmesh.trust.side import BY_HAND, UP_TO_DATE, Base, Sides
 from wgmesh.trust.signature import Signed
 
 BUTTON = (
@@ -44,24 +44,38 @@ def check(
         signed.add(sides.person(side, commit, base, clock if side.id == tip else None))
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
-    if changed and not _admin_signed(commit, tip, base, clock, sides, authorities):
+    if changed and not _admin_signed(commit, base, clock, changed, sides, authorities):
         rule = f"{forge}changes {' and '.join(changed)}, which no admin signed on the branch"
-        instead = "an admin signs the branch's last files: git commit --allow-empty -S"
+        instead = f"an admin signs the branch's last files: {UP_TO_DATE}"
         raise refuse(commit, rule, instead)
-    if not sides.is_clean_merge(commit):
+    if not sides.gives(tip, commit, base):
         raise refuse(commit, f"{forge}has a tree that merging its parents does not give", BUTTON)
+    common = sides.left_behind(tip, base)
+    if common is not None:
+        rule = f"{forge}merges a branch on {common[:12]}, which was merged before without its files"
+        raise refuse(commit, rule, f"bring the branch up to date: {UP_TO_DATE}")
     return signed
 
 
 def _admin_signed(
     commit: Commit,
-    tip: str,
     base: Base,
     clock: float | None,
+    changed: list[str],
     sides: Sides,
     authorities: Authorities,
 ) -> bool:
-    """Return whether an admin signed a side commit that has the trust files of the side's tip."""
-    wanted = authorities.files(sides.read(tip))
-    found = sides.signers(commit, base, clock, lambda side: authorities.files(side) == wanted)
-    return any(base.policy.role(who.names) is Role.ADMIN for who in found)
+    """Return whether an admin signed a side commit that makes this change of trust files.
+
+    It has what `commit` has, and where its branch began they were as `base` has them. Else it may
+    just be old: files that were changed since would come back with an admin's signature.
+    """
+
+    def makes_it(side: Commit) -> bool:
+        begun = sides.begun_at(side.id, base)
+        return begun is not None and not set(changed) & set(authorities.changed(begun, base.commit))
+
+    found = sides.signers(
+        commit, base, clock, lambda side: not set(changed) & set(authorities.changed(side, commit))
+    )
+    return any(base.policy.role(who.names) is Role.ADMIN and makes_it(side) for side, who in found)

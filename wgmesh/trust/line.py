@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust import refusal
+from wgmesh.trust.objects import oldest_above
 from wgmesh.trust.walk import Walk
 
 LONGEST_WALK = 200_000
@@ -28,7 +29,7 @@ def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
     """Return the commits of the tip's first-parent line that descend from `trusted`.
 
     Mostly the line simply arrives at `trusted`. When it does not, its oldest commit that descends
-    from `trusted` is the join; descent only ends once along a line, so that one is found by halves.
+    from `trusted` is the join.
     Raises RefusedError when the tip does not descend from it.
     """
     objects, look = walk.objects, FIRST_LOOK
@@ -50,14 +51,8 @@ def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
         return Line(line, joins=False)
     if not objects.has(trusted) or not objects.is_ancestor(trusted, tip):
         raise _not_descended(walk, trusted, tip, branch)
-    above_join, below = 0, len(line)  # line[above_join] descends, line[below] does not
-    while below - above_join > 1:
-        middle = (above_join + below) // 2
-        if objects.is_ancestor(trusted, line[middle]):
-            above_join = middle
-        else:
-            below = middle
-    return Line(line[:below], joins=True)
+    join = line.index(oldest_above(objects, trusted, line))
+    return Line(line[: join + 1], joins=True)
 
 
 def _too_long(walk: Walk, trusted: str, tip: str) -> RefusedError:
@@ -77,5 +72,4 @@ def _not_descended(walk: Walk, trusted: str, tip: str, branch: str) -> RefusedEr
         rule = f"{branch} was forced: it does not contain the trusted commit {trusted[:12]}"
         return walk.refused(commit, rule)
     rule = f"its history has nothing in common with the trusted commit {trusted[:12]}"
-    repair = refusal.merge(trusted, branch, unrelated=True, aside=walk.aside)
-    return refusal.refused(commit, rule, repair)
+    return refusal.refused(commit, rule, walk.hint(unrelated=True))

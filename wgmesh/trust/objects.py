@@ -63,6 +63,15 @@ class Objects(Protocol):
     def line(self, tip: str, limit: int) -> list[str]:
         """Return up to `limit` commits of the line of first parents from `tip` on, newest first."""
 
+    def line_beyond(self, base: str, tip: str) -> list[str]:
+        """Return the commits of the line of first parents from `tip` on that `base` does not reach.
+
+        Newest first.
+        """
+
+    def merge_bases(self, one: str, other: str) -> list[str]:
+        """Return the best commits that two commits have in common, on which merging them rests."""
+
     def beyond(self, base: str, tips: Sequence[str], limit: int) -> list[str]:
         """Return up to `limit` commits that `tips` reach and `base` does not, newest first.
 
@@ -75,6 +84,22 @@ class Objects(Protocol):
         It is what `git merge-tree --write-tree` gives with git's own defaults. Raises RefusedError
         when it takes too long or too much memory. The repository stays as it is.
         """
+
+
+def oldest_above(objects: Objects, below: str, line: Sequence[str]) -> str:
+    """Return the oldest commit of `line` that descends from `below`.
+
+    `line` is one of first parents, newest first, and its newest descends from it. Descent only ends
+    once along a line, so that one is found by halves.
+    """
+    above, other = 0, len(line)  # line[above] descends, line[other] does not
+    while other - above > 1:
+        middle = (above + other) // 2
+        if objects.is_ancestor(below, line[middle]):
+            above = middle
+        else:
+            other = middle
+    return line[above]
 
 
 def parse_tree(raw: bytes, names: Collection[str] | None = None) -> dict[str, Entry]:

@@ -94,6 +94,11 @@ class Policy:
                 found.add(self.people[fingerprint])
         return frozenset(found)
 
+    def has(self, fingerprint: str) -> bool:
+        """Return whether a key is one of the signers', whatever it may do."""
+        keys = {signer.key.fingerprint for signer in self.signers.values()}
+        return fingerprint in keys or fingerprint in self.keyring.certificates
+
     def _counts(self, names: Collection[str], role: Role | None) -> bool:
         has = self.role(names)
         return has is not Role.MERGE if role is None else has is role

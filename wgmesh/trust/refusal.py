@@ -32,8 +32,9 @@ def merge(trusted: str, branch: str, *, unrelated: bool = False, aside: bool = F
     if aside:
         other = _without_files(other)
     return (
-        f"in a clone, someone whom {trusted[:12]} authorises makes one signed commit that returns "
-        f"to the files of {trusted[:12]} and answers for all that came otherwise:\n"
+        f"in a clone, someone whom {trusted[:12]} authorises (an admin, where nodes trust"
+        " different commits) makes one signed commit that returns to the files of"
+        f" {trusted[:12]} and answers for all that came otherwise:\n"
         + _ours(trusted, branch, other, unrelated=unrelated)
     )
 
@@ -65,7 +66,7 @@ def _ours(trusted: str, branch: str, other: str, *, unrelated: bool = False) -> 
     option = "--allow-unrelated-histories " if unrelated else ""
     return (
         f"git fetch origin && git checkout --detach {trusted} && "
-        f"git merge -s ours {option}-S --no-edit {other} && "
+        f"git merge -s ours {option}-S --no-verify-signatures --no-edit {other} && "
         f"git push origin {shlex.quote(f'HEAD:refs/heads/{branch}')}"
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust.commit import Commit
-from wgmesh.trust.objects import Objects
+from wgmesh.trust.objects import Objects, oldest_above
 from wgmesh.trust.policy import Policy, Role
 from wgmesh.trust.refusal import Refuse
 from wgmesh.trust.signature import Signatures, Signed
@@ -14,6 +14,9 @@ MOST_SIDE_COMMITS = 200_000
 """Commits on merged branches that are looked at in one walk, at most."""
 
 BY_HAND = "git merge --no-ff -S BRANCH && git push"
+
+UP_TO_DATE = "git merge -S main, or git commit --allow-empty -S on top of it"
+"""How a person signs a branch whose files are those that merging it gives."""
 
 Read = Callable[[str], Commit]
 """Reads a commit by its id."""
@@ -83,25 +86,64 @@ class Sides:
 
     def signers(
         self, commit: Commit, base: Base, clock: float | None, matches: Callable[[Commit], bool]
-    ) -> Iterator[Signed]:
-        """Yield who signed the side commits that match, as people who are valid at `clock`.
+    ) -> Iterator[tuple[Commit, Signed]]:
+        """Yield the side commits that match and who signed them, people who are valid at `clock`.
 
         Where dates contradict the history, the list of side commits may have some that `base` has
         too. What was signed for an earlier step must not count again, so this looks once more.
         """
         for side in self.brought(commit, base):
-            if not matches(side) or self._objects.is_ancestor(side.id, base.commit.id):
+            if not matches(side):
                 continue
             try:
                 who = self._signatures.by(side, base.policy, base.source, clock)
             except RefusedError:  # does not count; whether it may be there is not asked here
                 continue
-            if base.policy.role(who.names) is not Role.MERGE:
-                yield who
+            if base.policy.role(who.names) is Role.MERGE:
+                continue
+            if not self._objects.is_ancestor(side.id, base.commit.id):
+                yield side, who
 
-    def is_clean_merge(self, commit: Commit) -> bool:
-        """Return whether the tree of a commit with two parents is what merging them gives."""
+    def knows(self, side: Commit, base: Base) -> bool:
+        """Return whether a side commit was made on top of `base`, so that its signer knew that."""
+        return self._objects.is_ancestor(base.commit.id, side.id)
+
+    def gives(self, side: str, commit: Commit, base: Base) -> bool:
+        """Return whether merging `side` into `base` gives the files of `commit`, as git merges.
+
+        Else its signer has not signed what `commit` does to `base`, but what it would have done to
+        what there was before.
+        """
+        return self._merged(commit, base.commit.id, side) == commit.tree
+
+    def left_behind(self, side: str, base: Base) -> str | None:
+        """Return a commit of the branch `side` that `base` has, but not for its files; else None.
+
+        Merging takes for granted what both have in common. That holds on the line of first parents,
+        and for what a clean merge brought there. A merge that took something else (`-s ours`, or
+        resolved by hand) leaves files behind, which a later merge of the same branch does not bring
+        either, although they were signed with the rest.
+        """
+        for common in self._objects.merge_bases(base.commit.id, side):
+            line = self._objects.line_beyond(common, base.commit.id)
+            if not line or self.read(line[-1]).parents[:1] == (common,):
+                continue
+            brought_by = self.read(oldest_above(self._objects, common, line))
+            if len(brought_by.parents) != 2 or not self._is_clean(brought_by):
+                return common
+        return None
+
+    def begun_at(self, side: str, base: Base) -> Commit | None:
+        """Return the one commit that the branch `side` and `base` have in common last, if any."""
+        common = self._objects.merge_bases(base.commit.id, side)
+        return self.read(common[0]) if len(common) == 1 else None
+
+    def _is_clean(self, commit: Commit) -> bool:
+        return self._merged(commit, *commit.parents) == commit.tree
+
+    def _merged(self, commit: Commit, one: str, other: str) -> str | None:
+        """Return what Objects.merged does; what is too much for it is laid to `commit`."""
         try:
-            return self._objects.merged(*commit.parents) == commit.tree
+            return self._objects.merged(one, other)
         except RefusedError as error:
             raise self._refuse(commit, error.message, error.hint) from None

@@ -13,6 +13,11 @@ from wgmesh.trust.signers import FILE_NAME, Signer
 
 ADD_KEY = "an admin adds the key first, by a signed commit of its own"
 
+_KEEP = (
+    "if what that key signed before is to stay, make this node begin above it, at a commit that you"
+    " have checked: wgmesh trust reanchor COMMIT; what is below takes it back:"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Signed:
@@ -107,7 +112,7 @@ class Signatures:
 
     def _check_revoked(self, fingerprint: str) -> None:
         if fingerprint in self.revoked:
-            raise RefusedError(f"{fingerprint} signed it, which is revoked on this node")
+            raise RefusedError(f"{fingerprint} signed it, which is revoked on this node", _KEEP)
 
 
 def _check_use(signer: Signer, clock: float | None) -> None:

@@ -1,5 +1,6 @@
 """The rules for one commit of the line: who signed it, what it changes, what it brings along."""
 
+from collections.abc import Collection
 from enum import Enum
 
 from wgmesh.errors import RefusedError
@@ -109,8 +110,11 @@ class Steps:
         Raises the refusal when it breaks one.
         """
         rules = base.policy.rules
-        if rules.mainline is Mainline.MERGE and len(commit.parents) < 2:
-            rule = f'it has one parent, but {FILE_NAME} of {base.short} says mainline = "merge"'
+        if (
+            rules.mainline is Mainline.MERGE
+            and next(self.sides.brought(commit, base), None) is None
+        ):
+            rule = f'it merges nothing, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
         if self._takes_nothing(commit, base):
             return set()
@@ -160,21 +164,48 @@ class Steps:
         wanted, tip = base.policy.rules.approvals, base.other(commit)
         if wanted == 1:
             return set()
-        found = set[Signed]()
+        found, others = set[Signed](), set[Signed]()
         if tip is not None:
             tree = self._read(tip).tree
-            found = set(self.sides.signers(commit, base, clock, lambda side: side.tree == tree))
-        everyone = found if who is None else {who, *found}
-        people = {base.policy.people[each.name] for each in everyone}
-        asks = f"{FILE_NAME} of {base.short} says approvals = {wanted}, but "
-        if len(people) < wanted:
-            instead = (
-                "on a branch, each further person signs its last files (git commit --allow-empty"
-                f" -S), then: {BY_HAND}"
-            )
-            rule = f"{asks}{len(people)} signed it: {', '.join(sorted(people))}"
-            raise self._refuse(commit, rule, instead)
-        if not self.sides.is_clean_merge(commit):
+            for side, by in self.sides.signers(commit, base, clock, lambda it: it.tree == tree):
+                if by in found:
+                    continue
+                whole = self.sides.gives(side.id, commit, base)
+                whole = whole and self.sides.left_behind(side.id, base) is None
+                (found if whole else others).add(by)
+        people = self._people(base, who, found)
+        if len(people) >= wanted:
+            return found
+        rule = f"{FILE_NAME} of {base.short} says approvals = {wanted}, but "
+        if len(people | self._people(base, None, others)) >= wanted:
             instead = f"merge main into the branch, sign that again, then: {BY_HAND}"
-            raise self._refuse(commit, f"{asks}others signed other files than it has", instead)
-        return found
+            raise self._refuse(commit, f"{rule}others signed other files than it has", instead)
+        instead = (
+            "on a branch, each further person signs its last files (git commit --allow-empty"
+            f" -S), then: {BY_HAND}"
+        )
+        rule += f"{len(people)} signed it: {', '.join(sorted(people))}"
+        raise self._refuse(commit, rule, instead)
+
+    def answered(
+        self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float
+    ) -> bool:
+        """Return whether enough people, valid at `clock`, answer for `before` by `commit` on it.
+
+        That are its signer, unless a forge made it, and who signed the last files of a merged
+        branch that has `before`: whoever signed what lacks it did not know it.
+        """
+        base = Base(before, self.authorities.policy(before))
+        people = set() if kind is Kind.FORGE_MERGE else self._people(base, who, ())
+        wanted, tip = base.policy.rules.approvals, base.other(commit)
+        if len(people) < wanted and tip is not None:
+            tree = self._read(tip).tree
+            found = self.sides.signers(commit, base, clock, lambda side: side.tree == tree)
+            knew = {by for side, by in found if self.sides.knows(side, base)}
+            people |= self._people(base, None, knew)
+        return len(people) >= wanted
+
+    @staticmethod
+    def _people(base: Base, who: Signed | None, others: Collection[Signed]) -> set[str]:
+        everyone = [*others] if who is None else [who, *others]
+        return {base.policy.people[each.name] for each in everyone}

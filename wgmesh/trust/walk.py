@@ -1,6 +1,6 @@
 """One run of the chain rule: what it reads of a repository, and how it refuses."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 
 from wgmesh.errors import RefusedError
@@ -11,8 +11,15 @@ from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.signature import Signatures
 from wgmesh.trust.step import Steps
 
+Hint = Callable[..., str]
+"""Makes the end of a refusal's hint; with `unrelated=True` for a history of its own."""
+
 READ_AHEAD = 64
 """Commits of the line that are asked for at once, and then their trees."""
+
+
+MOST_AHEAD_BYTES = 4 << 20
+"""Bytes of commits after which no more are asked for at once."""
 
 
 class Walk:
@@ -21,21 +28,20 @@ class Walk:
     def __init__(
         self,
         objects: Objects,
-        hint: str,
+        hint: Hint,
         *,
         revoked: Collection[str] = (),
         gpg: GpgVerifier | None = None,
     ) -> None:
         self.objects = objects
         self.hint = hint
-        self.aside = False  # the repair has to show that it takes nothing: see refusal.merge
         self.signatures = Signatures(gpg, revoked)
         self.steps = Steps(objects, self.signatures, self.commit, self.refused)
 
     def refused(self, commit: Commit, rule: str, instead: str = "") -> RefusedError:
         """Return the refusal of `commit`; its hint is what works instead, then how to repair."""
-        hint = f"{instead}\n{self.hint}" if instead else self.hint
-        return refusal.refused(commit, rule, hint)
+        hint = self.hint()
+        return refusal.refused(commit, rule, f"{instead}\n{hint}" if instead else hint)
 
     def commit(self, commit: str) -> Commit:
         """Return the commit `commit`. Raises RefusedError for one that git would not write."""
@@ -49,8 +55,10 @@ class Walk:
 
         So has the first one `before`, unless that is None. They are read ahead, as are their trees.
         """
-        for at in range(0, len(ids), READ_AHEAD):
+        at = 0
+        while at < len(ids):
             found, why = self._ahead(ids[at : at + READ_AHEAD])
+            at += len(found)
             self.steps.authorities.prefetch(found)
             for commit in found:
                 if before is not None and commit.parents[:1] != (before,):
@@ -62,11 +70,14 @@ class Walk:
 
     def _ahead(self, ids: Sequence[str]) -> tuple[list[Commit], RefusedError | None]:
         """Return commits, and why the one after them is refused: they have their turn first."""
-        found = list[Commit]()
+        found, ahead_bytes = list[Commit](), 0
         with closing(self.objects.commits(ids)) as raws:
             try:
                 for commit, raw in zip(ids, raws, strict=True):
                     found.append(parse(commit, raw))
+                    ahead_bytes += len(raw)
+                    if ahead_bytes > MOST_AHEAD_BYTES:
+                        break
             except RefusedError as error:
                 return found, self._unread(ids[len(found)], error)
         return found, None
@@ -74,4 +85,4 @@ class Walk:
     def _unread(self, commit: str, error: RefusedError) -> RefusedError:
         # Nothing in it can be relied on, so neither can its author and subject.
         message = f"commit {commit[:12]} is refused: {error.message}"
-        return RefusedError(message, self.hint, commit)
+        return RefusedError(message, self.hint(), commit)

@@ -1,0 +1,199 @@
+"""`python -m tests.bench.one_peer`: what a change of one peer costs a node of a mesh of 1,000.
+
+Two of the nodes are there, the other 998 are entries of the inventory. Beside `wgmesh sync`, what
+`wg syncconf` and a restart by wg-quick take for the same change of the same device.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from statistics import median
+
+from tests.bench.cpu import table
+from tests.lab.machine import Machine
+from tests.lab.mesh import Mesh
+from tests.lab.pings import Pings
+from tests.lab.wait import wait_until
+from tests.lab.world import World
+
+NODES = 1000
+RUNS = 5
+HOME = "192.168.60.0/24"
+PLAIN = "/etc/wireguard/plain"
+TRACE = (
+    "strace",
+    "-f",
+    "--seccomp-bpf",
+    "-qq",
+    "-s",
+    "10000000",
+    "-e",
+    "trace=write,writev,sendto,sendmsg",
+    "-o",
+)
+TRACED = "/run/traced"
+_PEER = re.compile(r"public_key=([0-9a-f]{64})")
+_ROUTE = re.compile(r"nlmsg_type=(?:RTM_(?:NEW|DEL)ROUTE|0x1[89] )")
+"""In Python's sockets strace does not know the type's name: <linux/rtnetlink.h> has the numbers."""
+SYNCCONF, RESTART, SYNC = "`wg syncconf`", "`wg-quick down`, `up`", "`wgmesh sync`"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a program took: seconds, its and its children's largest memory, and the pings lost."""
+
+    seconds: float
+    peak_mib: float
+    lost: int
+
+
+@dataclass
+class Large:
+    """A mesh of many, of which alpha and bravo are there."""
+
+    mesh: Mesh
+    keys: dict[str, str]
+    nodes: int
+    more: bool = False
+
+    @property
+    def alpha(self) -> Machine:
+        return self.mesh.world["alpha"]
+
+    def text(self) -> str:
+        """Return mesh.toml; with `more` one of those that are not there has a network behind it."""
+        lines = ["[mesh]", 'interface = "wg0"', 'mesh_cidr = ["10.40.0.0/16", "fd40::/64"]']
+        for number in range(1, self.nodes + 1):
+            name = {1: "alpha", 2: "bravo"}.get(number, f"node-{number:04}")
+            address = [f"10.40.{number >> 8}.{number & 255}/32", f"fd40::{number:x}/128"]
+            host = f"198.18.{1 + (number >> 8)}.{number & 255}"
+            if name in self.keys:
+                host = self.mesh.world[name].ipv4
+            absent = b64encode(sha256(name.encode()).digest()).decode()
+            lines += [f"[node.{name}]", f"address = {json.dumps(address)}"]
+            lines += [f'public_key = "{self.keys.get(name, absent)}"', f'endpoint = "{host}:51820"']
+            if self.more and number == self.nodes // 2:
+                lines.append(f'allowed_ips = ["{HOME}"]')
+        return "\n".join(lines) + "\n"
+
+    def turn(self) -> None:
+        """Commit the inventory with that network, or without it again."""
+        self.more = not self.more
+        self.mesh.commit({"mesh.toml": self.text()}, "One peer")
+
+
+def large(world: World, nodes: int = NODES) -> Large:
+    """Return a mesh of `nodes`, which alpha and bravo have joined and run."""
+    mesh = Mesh(world)
+    made = Large(mesh, {name: mesh.join(name) for name in ("alpha", "bravo")}, nodes)
+    mesh.commit({"mesh.toml": made.text()}, "Many")
+    for name in ("alpha", "bravo"):
+        world[name].wgmesh("sync", timeout=300)
+    return made
+
+
+def cost(of: Large, *argv: str) -> Cost:
+    """Return what `argv` takes on alpha, while bravo pings it each 20 ms."""
+    quiet = subprocess.DEVNULL
+    with Pings(of.mesh.world["bravo"], "10.40.0.1", 0.02) as pings:
+        begun = time.monotonic()
+        child = of.alpha.popen(argv, stdout=quiet, stderr=quiet)
+        _, status, usage = os.wait4(child.pid, 0)
+        took = time.monotonic() - begun
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, f"{argv} exited {child.returncode}"
+    return Cost(took, usage.ru_maxrss / 1024, pings.stop().lost)
+
+
+def touched(of: Large, *argv: str) -> tuple[int, int]:
+    """Return how many peers `argv` writes to the device, and how many routes."""
+    daemons = of.alpha.pids("wireguard-go")
+    tracer = of.alpha.popen([*TRACE, TRACED, *argv])
+    if argv[0] == "sh":  # strace stays as long as the wireguard-go that wg-quick has started
+        wait_until(lambda: of.alpha.pids("wireguard-go") not in ([], daemons), 300, "it is up")
+        wait_until(lambda: of.alpha.pids("wg-quick") == [], 300, "wg-quick is done")
+        of.alpha.run(["ip", "link", "del", "wg0"])
+    tracer.communicate(timeout=300)
+    writes = of.alpha.read(TRACED)
+    return len(set(_PEER.findall(writes))), len(_ROUTE.findall(writes))
+
+
+def by_wgmesh(of: Large) -> list[str]:
+    """Return the argv of a sync that has one peer to change."""
+    of.turn()
+    return [*of.alpha.wgmesh_argv, "sync"]
+
+
+def plain(of: Large) -> None:
+    """Write the same change as a file that wg-quick alone would use."""
+    of.more = not of.more
+    shown = of.alpha.run(["wg", "showconf", "wg0"]).stdout
+    head, *peers = shown.split("[Peer]\n")
+    middle = b64encode(sha256(f"node-{of.nodes // 2:04}".encode()).digest()).decode()
+    turned = []
+    for peer in peers:
+        bare = peer.replace(f", {HOME}", "").replace(f"{HOME}, ", "")
+        more = bare.replace("AllowedIPs = ", f"AllowedIPs = {HOME}, ")
+        turned.append(peer if middle not in peer else more if of.more else bare)
+    head = head.rstrip() + "\nAddress = 10.40.0.1/32, fd40::1/128\nMTU = 1420\n\n"
+    of.alpha.write(f"{PLAIN}/wg0.conf", "[Peer]\n".join([head, *turned]), 0o600)
+
+
+def by_syncconf(of: Large) -> list[str]:
+    """Return the argv of a syncconf with one peer to change."""
+    plain(of)
+    return ["bash", "-c", f"wg syncconf wg0 <(wg-quick strip {PLAIN}/wg0.conf)"]
+
+
+def by_restart(of: Large) -> list[str]:
+    """Return the argv of a restart with one peer to change."""
+    plain(of)
+    gone = "ip link del wg0 && while [ -e /sys/class/net/wg0 ]; do :; done"
+    return ["sh", "-c", f"{gone}; wg-quick up {PLAIN}/wg0.conf"]
+
+
+def row(name: str, of: Large, make: Callable[[Large], list[str]], runs: int) -> list[str]:
+    """Return what a way to make the change costs, as a row of the table."""
+    taken = [cost(of, *make(of)) for _ in range(runs)]
+    peers, routes = touched(of, *make(of))
+    seconds = median(each.seconds for each in taken)
+    peak = max(each.peak_mib for each in taken)
+    lost = median(each.lost for each in taken)
+    return [name, str(peers), str(routes), f"{seconds:.1f}", f"{peak:.0f}", f"{lost:.0f}"]
+
+
+WAYS: Mapping[str, Callable[[Large], list[str]]] = {
+    SYNC: by_wgmesh,
+    SYNCCONF: by_syncconf,
+    RESTART: by_restart,
+}
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.one_peer")
+    parser.add_argument("--nodes", type=int, default=NODES)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    options = parser.parse_args()
+    with World(("alpha", "bravo")) as world:
+        of = large(world, options.nodes)
+        rows = []
+        for name, make in WAYS.items():
+            rows.append(row(name, of, make, options.runs))
+            print(*rows[-1], file=sys.stderr, flush=True)
+    print(f"Median of {options.runs} runs, {options.nodes:,} nodes.\n")
+    head = ("program", "peers written", "routes written", "seconds", "peak MiB", "pings lost")
+    sys.stdout.write(table(head, rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

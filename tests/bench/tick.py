@@ -1,0 +1,114 @@
+"""`python -m tests.bench.tick`: what ticks that find all well cost a node.
+
+A node of the laboratory with an alternative endpoint, two exits and their uplinks to look at; and
+the failover's own work at a thousand peers, without the packets.
+"""
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench.cpu import RUNS, medians, table
+from tests.bench.noop_sync import starter
+from tests.lab.mesh import Mesh
+from tests.lab.world import World
+from wgmesh import history, select
+from wgmesh.history import Failover, Watched
+from wgmesh.select import Look, Watch
+
+FAR = "203.0.113.1"
+PYTHON, FAILOVER, EXITS = "`python3 -c pass`", "`wg-failover`", "`wg-exit-selector`"
+MANY = 1000
+
+
+def call(module: str) -> tuple[str, ...]:
+    """Return the argv of a helper, out of the checkout."""
+    return (sys.executable, "-c", f"from wgmesh.cli.{module} import main; raise SystemExit(main())")
+
+
+def measure(world: World) -> dict[str, float]:
+    """Return the median CPU milliseconds of each program on a node that has nothing to do."""
+    alpha = world["alpha"]
+    programs = {PYTHON: (sys.executable, "-c", "pass"), FAILOVER: call("failover")}
+    programs[EXITS] = call("exits")
+    return medians({name: starter(alpha, *argv) for name, argv in programs.items()}, RUNS)
+
+
+def peak_kbytes(world: World, module: str) -> int:
+    """Return the most memory that a tick has held."""
+    code = (
+        f"import resource, sys\nfrom wgmesh.cli.{module} import main\nmain()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    return int(world["alpha"].run([sys.executable, "-c", code]).stdout)
+
+
+def thousand() -> float:
+    """Return the CPU milliseconds of reading, deciding and writing for a thousand peers."""
+    endpoints = ("192.0.2.1:51820", "192.0.2.2:51820")
+    names = [f"key-{number:038}" for number in range(MANY)]
+    memory = Failover(
+        generation="gen-1 1",
+        interface="wg0",
+        watched={name: Watched(name, "10.40.0.2", endpoints) for name in names},
+        watches={name: Watch(1.0, good=endpoints[0]) for name in names},
+        seen=dict.fromkeys(names, (1_790_000_000, 4096)),
+    )
+    taken = []
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        history.write_failover(place, memory)
+        for _ in range(RUNS):
+            start = time.process_time()
+            known = history.read_failover(place)
+            steps = {
+                name: select.endpoint(
+                    watch, Look(True, endpoints[0]), list(endpoints), endpoints[:1], 5.0
+                ).watch
+                for name, watch in known.watches.items()
+            }
+            history.write_failover(place, replace(known, watches=steps))
+            taken.append((time.process_time() - start) * 1000)
+    return sorted(taken)[len(taken) // 2]
+
+
+def converged(world: World) -> Mesh:
+    """Return a mesh in which alpha has alternatives to watch and exits to choose from."""
+    world.internet.beyond(f"{FAR}/32")
+    mesh = Mesh(world)
+    out = {"exit_out_iface": "eth0", "enable_nat": True}
+    both = out | {"endpoint_alt": ["192.0.2.77:51820"]}
+    mesh.enrol("alpha", "bravo", "charlie", bravo=both, charlie=out)
+    mesh.sync()
+    options = (
+        f'exit_nodes = ["bravo", "charlie"]\nexit_test_target = "{FAR}"\n'
+        'enable_exit_for_nodes = ["alpha"]\n'
+    )
+    mesh.commit({"mesh.toml": mesh.text + options}, "Exits")
+    mesh.sync()
+    mesh.wait_for_tunnels()
+    for module in ("failover", "exits") * 2:
+        world["alpha"].run(call(module))
+    return mesh
+
+
+def main() -> int:
+    """Measure and print the table."""
+    with World(("alpha", "bravo", "charlie")) as world:
+        converged(world)
+        taken = measure(world)
+        peaks = {FAILOVER: peak_kbytes(world, "failover"), EXITS: peak_kbytes(world, "exits")}
+    rows = [
+        (name, f"{ms:.0f}", f"{peaks[name] / 1024:.0f}" if name in peaks else "")
+        for name, ms in taken.items()
+    ]
+    rows.append((f"the failover's memory and choice, {MANY:,} peers", f"{thousand():.0f}", ""))
+    print(f"Median of {RUNS} runs: user and system time, children too.\n")
+    sys.stdout.write(table(("program", "CPU ms", "MiB"), rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Small samples of tests/soak/loss.py, tests/soak/restore.py and tests/bench/one_peer.py."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bench import one_peer
+from tests.lab.conftest import WorldFactory
+from tests.lab.mesh import CONFIRM
+from tests.soak import loss, restore
+from tests.soak.converge import fleet
+from tests.soak.restore import Stage
+
+THREE = ("alpha", "bravo", "charlie")
+
+
+def test_a_change_costs_no_other_tunnel_a_packet() -> None:
+    kind = "another endpoint and port"
+    with fleet(loss.FOUR) as of:
+        ((_, before, after, found),) = loss.by_wgmesh(of, [kind])
+        assert (found["others"]["tunnels"], found["own"]["tunnels"]) == (3, 3)
+        assert found["others"]["lost"] == 0 and found["others"]["sent"] > 600
+        # the harness sees it when packets are lost
+        beside = loss.by_hand(of.mesh.world, of.mesh, loss.RESTART, kind, before, after)
+        assert beside["others"]["lost"] > 0
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    windows = CONFIRM.format(most=3, silent=4, minority=5)
+    with restore.laboratory(THREE, windows) as made:
+        yield made
+
+
+def test_a_harmed_node_is_back_within_its_window(stage: Stage) -> None:
+    (found,) = restore.one(stage, ("wgmesh", restore.HARMS.index("nft rule drops tunnels")))
+    assert 2 < found["seconds"] < 7
+
+
+def test_a_killed_apply_is_taken_back_at_once(stage: Stage) -> None:
+    (found,) = restore.one(stage, ("wgmesh", restore.HARMS.index("kill -9 mid-apply")))
+    assert found["seconds"] < 5
+
+
+def test_what_is_beside_it_waits_until_nobody_has_confirmed(stage: Stage) -> None:
+    stage.settle()
+    took = stage.by_hand(stage.harms["new port filtered by the provider"], 3)
+    assert took is not None and took > 2
+    assert stage.by_hand(stage.harms["route to the remote lost"], 3) is None, "it was confirmed"
+
+
+def test_a_change_of_one_peer_writes_one_peer(world_factory: WorldFactory) -> None:
+    of = one_peer.large(world_factory(["alpha", "bravo"]), 12)
+    peers, routes = one_peer.touched(of, *one_peer.by_wgmesh(of))
+    assert (peers, routes) == (1, 1)
+    assert one_peer.touched(of, *one_peer.by_syncconf(of))[0] == 11

@@ -1,0 +1,319 @@
+"""What one person, a forge or an expired key may not bring about by what was signed long ago.
+
+A signature on a branch says yes to what that branch did then: not to what its files would undo now.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wgmesh.trust import chain
+
+from .signing import Keys
+from .team import NOW, ROLES, SIGNERS, Team, refused
+
+TWO = "approvals = 2\n" + ROLES
+STRICTEST = 'approvals = 2\nside_commits = "signed"\nmainline = "merge"\n' + ROLES
+EXPIRED = 'valid-before="20200101"'
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys")).make()
+
+
+@pytest.fixture
+def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator[Team]:
+    made = Team.meet(tmp_path, keys, getattr(request, "param", ROLES))
+    yield made
+    made.close()
+
+
+def made_of(team: Team, tree: str, *parents: str, by: str) -> str:
+    """Sign a commit of a tree and parents that git's commands would not make."""
+    options = [word for each in parents for word in ("-p", team.work.git("rev-parse", each))]
+    tree = team.work.git("rev-parse", f"{tree}^{{tree}}")
+    return team.work.git("commit-tree", "-S", tree, *options, "-m", "Bring up to date", sign=by)
+
+
+def put(team: Team, commit: str) -> str:
+    """Have main be a commit, and publish it."""
+    team.work.git("reset", "--quiet", "--hard", commit)
+    return team.publish()
+
+
+def branch_of(team: Team, name: str, commit: str) -> str:
+    """Call a commit a branch; returns the name."""
+    team.work.git("branch", "--force", name, commit)
+    return name
+
+
+def land(team: Team, name: str, by: str, approved_by: str) -> None:
+    """Land a change as two people do."""
+    team.branch(name)
+    team.commit(name, {name: f"{name}\n"}, by=by)
+    team.main()
+    team.merge(name, by=approved_by)
+
+
+def only_files(team: Team) -> set[str]:
+    """Return the names of the files of main."""
+    return set(team.work.git("ls-tree", "--name-only", "main").split())
+
+
+# ---------------------------------------------------------------- old branches
+
+
+@pytest.mark.parametrize("team", [ROLES, STRICTEST], indirect=True)
+def test_an_old_branch_of_an_admin_brings_no_removed_key_back(team: Team) -> None:
+    node = team.node()
+    team.branch("old")
+    team.commit("Work that never landed", {"wip": "wip\n"}, by="ops")
+    team.main()
+    team.branch("out")
+    team.commit("Bob is out", {SIGNERS: team.keys.signers("ops", "ann", "forge")}, by="ops")
+    team.approve("ann")
+    team.main()
+    team.merge("out", by="ops")
+    team.settle()
+    evil = made_of(team, "old", "old", "main", by="ann")
+    team.press_merge(branch_of(team, "evil", evil))
+    team.publish()
+    assert "no admin signed on the branch" in refused(node).message
+
+
+def test_an_admins_change_of_signers_lands_by_the_button_and_after_others_too(team: Team) -> None:
+    node = team.node()
+    team.branch("out")
+    team.commit("Bob is out", {SIGNERS: team.keys.signers("ops", "ann", "forge")}, by="ops")
+    team.main()
+    team.commit("Meanwhile", {"other": "other\n"}, by="ann")
+    team.press_merge("out")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+@pytest.mark.parametrize("button", [False, True])
+def test_what_another_signed_long_ago_takes_nothing_back(team: Team, button: bool) -> None:
+    node = team.node()
+    team.branch("old")
+    team.commit("Work that never landed", {"wip": "wip\n"}, by="bob")
+    team.main()
+    for name in ("fix1", "fix2"):
+        land(team, name, "ann", "bob")
+    team.settle()
+    evil = branch_of(team, "evil", made_of(team, "old", "old", "main", by="ann"))
+    if button:
+        team.press_merge(evil)
+        team.publish()
+    else:
+        put(team, made_of(team, evil, "main", evil, by="ann"))
+    assert "signed other files than it has" in refused(node).message
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_a_part_of_an_approved_branch_does_not_land(team: Team) -> None:
+    node = team.node()
+    team.branch("feature")
+    guard = team.commit("guard", {"guard": "guard\n"}, by="ann")
+    team.commit("open", {"open": "open\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    team.merge(guard, "-s", "ours", by="ann")
+    team.settle()  # takes nothing, so one person may
+    team.merge("feature", by="ann")
+    assert only_files(team) & {"guard", "open"} == {"open"}
+    team.publish()
+    assert "signed other files than it has" in refused(node).message
+    # brought up to date, both see what they sign
+    put(team, node.trusted)
+    team.work.git("checkout", "--quiet", "feature")
+    team.merge("main", by="ann")
+    team.approve("bob")
+    team.main()
+    team.merge("feature", by="ann")
+    team.settle()
+
+
+def test_a_branch_on_what_was_merged_away_is_brought_up_to_date_first(team: Team) -> None:
+    """Two people make the repair; the forge merges the later one once its good part has landed."""
+    node = team.node()
+    first = team.head
+    bad = team.commit("Good and bad", {"good": "good\n", "bad": "bad\n"}, by=None)
+    lost = made_of(team, first, first, bad, by="ann")
+    put(team, made_of(team, first, first, bad, by="ops"))
+    team.settle()
+    team.commit("The good part", {"good": "good\n"}, by="ops")
+    team.settle()
+    team.press_merge(branch_of(team, "lost", lost))
+    team.publish()
+    assert "merged before without its files" in refused(node).message
+
+
+def test_a_branch_on_another_one_lands_after_it(team: Team) -> None:
+    """As stacked pull requests do: what they have in common was merged cleanly."""
+    node = team.node()
+    team.branch("below")
+    team.commit("Below", {"below": "below\n"}, by="ann")
+    team.branch("above")
+    team.commit("Above", {"above": "above\n"}, by="bob")
+    team.main()
+    team.commit("Meanwhile", {"other": "other\n"}, by="ops")
+    team.press_merge("below")
+    for number in range(3):
+        team.commit(f"Then {number}", {"other": f"{number}\n"}, by="ops")
+    team.settle()
+    team.press_merge("above")
+    team.publish()
+    assert node.look().id == team.head
+    assert {"below", "above"} <= only_files(team)
+
+
+@pytest.mark.parametrize("team", ['mainline = "merge"\n' + ROLES], indirect=True)
+@pytest.mark.parametrize("other", ["main", "main^"])
+def test_a_merge_of_what_is_there_already_is_none(team: Team, other: str) -> None:
+    land(team, "first", "ann", "ann")
+    team.publish()
+    node = team.node()
+    team.branch("side")
+    team.commit("Straight", {"straight": "straight\n"}, by="ann")
+    team.main()
+    put(team, made_of(team, "side", "main", other, by="ann"))
+    assert "it merges nothing" in refused(node).message
+
+
+# ---------------------------------------------------------------- keys that have expired
+
+
+def expire(team: Team, who: str) -> None:
+    """Let a key have expired, and every node know it."""
+    options = {who: EXPIRED}
+    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "forge", **options)}
+    team.branch("expiry")
+    team.commit(f"{who} has expired", files, by="ops")
+    team.approve("ann" if who != "ann" else "bob")
+    team.main()
+    team.merge("expiry", by="ops")
+    team.settle()
+
+
+def test_the_forge_puts_nothing_on_top_of_what_an_expired_key_signed(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    team.branch("innocent")
+    team.commit("An innocent change", {"innocent": "innocent\n"}, by="bob")
+    team.main()
+    evil = team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.press_merge("innocent")
+    team.publish()
+    error = refused(node)
+    assert error.commit == evil and "nobody who is valid now answers for it" in error.message
+    assert "not valid after" in error.message
+    assert f"--detach {good}" in error.hint.splitlines()[-1]
+    # somebody who has seen it may say yes to it
+    team.branch("yes")
+    team.approve("bob")
+    team.main()
+    team.merge("yes", "--no-ff", by="bob")
+    team.publish()
+    assert node.look().id == team.head
+
+
+def test_a_branch_that_has_it_answers_for_it_by_the_button_as_well(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    team.commit("By a key that has expired since", {"mesh.toml": "x\n"}, by="ann")
+    team.branch("later")
+    team.commit("Later", {"later": "later\n"}, by="bob")
+    team.main()
+    team.press_merge("later")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_one_person_revives_no_approval_of_an_expired_key(team: Team) -> None:
+    node = team.node()
+    expire(team, "bob")
+    good = team.head
+    team.branch("evil")
+    team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    evil = team.merge("evil", by="ann")
+    team.publish()
+    assert refused(node).commit == evil
+    team.branch("nothing")
+    team.commit("Whatever", {"whatever": "x\n"}, by=None)
+    team.main()
+    team.merge("nothing", "-s", "ours", by="ann")
+    team.publish()
+    error = refused(node)
+    assert error.commit == evil and "nobody who is valid now answers for it" in error.message
+    healed = team.run(error.hint.splitlines()[-1], "ops")
+    assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(good)
+
+
+# ---------------------------------------------------------------- the repair
+
+
+def test_the_repair_of_a_node_that_was_away_loses_nothing_that_was_accepted(team: Team) -> None:
+    away, there = team.node(), team.node()
+    for number in range(3):
+        team.commit(f"Work {number}", {f"work{number}": "x\n"}, by="ops")
+    team.commit("Bob is out", {SIGNERS: team.keys.signers("ops", "ann", "forge")}, by="ops")
+    good = team.publish()
+    there.look()
+    team.commit("Bad", {"bad": "bad\n"}, by=None)
+    team.publish()
+    commands = {refused(node).hint.splitlines()[-1] for node in (away, there)}
+    assert len(commands) == 1, "both print the same"
+    healed = team.run(commands.pop(), "ops")
+    for node in (away, there):
+        assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(good)
+
+
+def test_a_node_where_the_key_is_revoked_says_how_to_keep_what_it_signed(team: Team) -> None:
+    node = team.node()
+    team.commit("By ann", {"work": "x\n"}, by="ann")
+    team.commit("Ann is out", {SIGNERS: team.keys.signers("ops", "bob", "forge")}, by="ops")
+    team.publish()
+    node.revoked = (team.keys.fingerprint("ann"),)
+    assert "wgmesh trust reanchor COMMIT" in refused(node).hint
+
+
+def test_nodes_that_trust_different_commits_need_an_admin(team: Team) -> None:
+    """One was served a pull request's tip; an admin's repair, and none of an editor, is for all."""
+    one, other = team.node(), team.node()
+    team.branch("pull")
+    team.commit("A pull request", {"pull": "x\n"}, by="ann")
+    team.publish()
+    one.look()
+    team.main()
+    team.commit("Main", {"main": "x\n"}, by="bob")
+    team.publish()
+    other.look()
+    error = refused(one)
+    assert "an admin, where nodes trust different commits" in error.hint
+    healed = team.run(error.hint.splitlines()[-1], "ops")
+    for node in (one, other):
+        assert node.look().id == healed
+
+
+def test_what_is_trusted_is_not_held_against_the_clock_again(team: Team) -> None:
+    node, first = team.node(), team.head
+    files = {
+        SIGNERS: team.keys.signers("ops", "ann", "bob", "forge", ann='valid-before="20240101"')
+    }
+    team.commit("Ann until 2024", files, by="ops")
+    team.commit("By ann", {"work": "x\n"}, by="ann")
+    tip = team.settle()
+    later = NOW + 10 * 365 * 86_400
+    assert chain.verify(node.repository, tip, tip, now=later).id == tip
+    found = list(chain.judge(node.repository, first, tip, now=None))
+    assert [each.problem for each in found] == [None, None]

@@ -4,7 +4,6 @@ import logging
 import os
 import select
 import selectors
-import shutil
 import signal
 import subprocess
 import time
@@ -298,4 +297,6 @@ def start(
 
 def which(program: str) -> str | None:
     """Return the full path of `program` in our PATH, or None."""
+    import shutil  # late: it brings every packer along, and no tick asks
+
     return shutil.which(program, path=SAFE_PATH)

@@ -131,6 +131,7 @@ class _Turn:
             self.lend({})
         with probe.Prober(self.memory.interface) as prober:
             while self.look(prober, seconds) and glance.clock() < end:
+                _prepare()
                 self.decide(prober)
                 seconds = LOOK_SECONDS
             self.retest(prober)
@@ -378,6 +379,11 @@ class _Turn:
             self.memory = replace(self.memory, kernel=glance.steering())
         except WgmeshError as error:
             log.warning("what keeps traffic in is not whole: %s", error.message)
+
+
+def _prepare() -> None:
+    """Load what a switch takes while there is time: before it is due, not once it is."""
+    from wgmesh.agent import node, steer  # noqa: F401
 
 
 def _round(prober: probe.Prober, sent: "list[Address]") -> "dict[Address, float]":

@@ -114,6 +114,8 @@ class _Turn:
                     self.memory = hubs.settle(self.memory)
                     self.moved |= holder != self.memory.hubs.holder
                     doubt = hubs.in_doubt(self.memory.hubs, glance.clock())
+                if waiting or doubt:
+                    _prepare()
                 if moves:
                     try:
                         self.move(moves)
@@ -233,6 +235,11 @@ class _Turn:
         self.memory = replace(self.memory, seen={**self.memory.seen, **fresh})
         for key, endpoint in moves.items():
             log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
+
+
+def _prepare() -> None:
+    """Load what a switch takes while there is time: before it is due, not once it is."""
+    from wgmesh.agent import node, steer  # noqa: F401
 
 
 def spell(address: str, port: str) -> str:

@@ -12,7 +12,7 @@ from mutmut.mutation.mutators import mutation_operators
 
 _MESSAGES = re.compile(
     r"Error$|_?refused?$|^_bad$|^_malformed$|hint|why|rule|message|instead"
-    r"|^how$|^ADD_KEY$|^BUTTON$|^BY_HAND$|^_NEW_LINE$|^_SIGNERS_FILE$|^Walk$"
+    r"|^how$|^ADD_KEY$|^BUTTON$|^BY_HAND$|^_NEW_LINE$|^_SIGN$|^_FORMS$|^form$|^shown$|^_SIGNERS_FILE$|^Walk$"
 )
 """Calls and names whose texts are for people."""
 

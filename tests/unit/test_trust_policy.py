@@ -112,8 +112,20 @@ def test_who_can_still_sign() -> None:
     policy = make(found, Keyring(), Rules())
     assert policy.usable() == {"ops@x", "ann@x"}
     assert policy.usable(now=1_700_000_000) == {"ann@x"}
+    for now, left in ((1_577_836_799, 2), (1_577_836_800, 2), (1_577_836_801, 1)):
+        assert len(policy.usable(now=now)) == left
     ann = next(each for each in found.values() if each.name == "ann@x").key.fingerprint
     assert policy.usable(revoked=[ann]) == {"ops@x"}
+
+
+def test_which_certificates_count() -> None:
+    revoked = Keyring({FINGERPRINT: b""}, revoked=frozenset({FINGERPRINT}))
+    assert make(people("ops@x"), revoked, Rules()).usable() == {"ops@x"}
+    ring = Keyring({FINGERPRINT: b""})
+    forge = make(people("ops@x"), ring, Rules(merge=frozenset({FINGERPRINT})))
+    assert forge.usable() == {"ops@x"} and forge.usable(Role.MERGE) == {FINGERPRINT}
+    admin = make(people("ops@x"), ring, Rules(admin=frozenset({FINGERPRINT})))
+    assert admin.usable(Role.ADMIN) == {FINGERPRINT}
 
 
 def test_names_in_common_are_one_person() -> None:
@@ -150,6 +162,10 @@ def test_warnings() -> None:
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]
+    ring = Keyring({FINGERPRINT: b""})
+    assert make(people("ops@x", "ann@x"), ring, Rules()).warnings() == ()
+    alone = make({}, Keyring({FINGERPRINT: b"", "F" * 40: b""}), Rules(2))
+    assert alone.warnings() == ()
 
 
 TEXTS = st.lists(

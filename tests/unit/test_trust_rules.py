@@ -737,7 +737,7 @@ def test_lines_of_every_length(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> N
         joined.append(mesh.commit(*above, by=None, mesh_toml="joined"))
     for look in (1, 2, 3, 8, 1024):
         monkeypatch.setattr(line, "FIRST_LOOK", look)
-        walk = Walk(mesh.objects, "")
+        walk = Walk(mesh.objects, lambda **_: "")
         for at in (0, 1, 6, 8):
             found = line.find(walk, commits[at], commits[9], "main")
             assert found == line.Line(commits[:at:-1], joins=False)
@@ -777,13 +777,13 @@ def test_how_much_of_a_line_is_listed(mesh: Case, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(line, "FIRST_LOOK", 1)
     with Listed(mesh.git.path) as objects:
-        line.find(Walk(objects, ""), mesh.first, commits[9], "main")
+        line.find(Walk(objects, lambda **_: ""), mesh.first, commits[9], "main")
         assert listed == [(commits[9], 1), (commits[9], 8), (commits[2], 57)]
         assert asked == [commits[9], commits[2]]
         listed.clear()
         unrelated = mesh.commit(by=None)
         with pytest.raises(RefusedError):
-            line.find(Walk(objects, ""), unrelated, commits[9], "main")
+            line.find(Walk(objects, lambda **_: ""), unrelated, commits[9], "main")
         assert listed == [(commits[9], 1)]
 
 

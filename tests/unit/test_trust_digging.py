@@ -11,7 +11,7 @@ import pytest
 from wgmesh.trust import chain
 
 from .signing import Keys
-from .team import NOW, ROLES, SIGNERS, Team, refused
+from .team import NOW, ROLES, RULES, SIGNERS, Team, refused
 
 TWO = "approvals = 2\n" + ROLES
 STRICTEST = 'approvals = 2\nside_commits = "signed"\nmainline = "merge"\n' + ROLES
@@ -137,6 +137,114 @@ def test_a_part_of_an_approved_branch_does_not_land(team: Team) -> None:
     team.settle()
 
 
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_nor_does_a_part_whose_rest_was_merged_and_reverted(team: Team) -> None:
+    node = team.node()
+    team.branch("feature")
+    guard = team.commit("guard", {"guard": "guard\n"}, by="ann")
+    team.commit("open", {"open": "open\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    land(team, "fix", "ops", "bob")
+    team.settle()
+    team.work.git("checkout", "--quiet", "-B", "reverted", guard)
+    team.work.git("revert", "--no-edit", guard, sign="ann")
+    team.main()
+    team.merge("reverted", by="ann")
+    team.settle()  # clean, and takes nothing
+    team.merge("feature", by="ann")
+    team.publish()
+    assert "signed other files than it has" in refused(node).message
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_nor_does_the_rest_of_a_branch_whose_first_part_was_taken_back(team: Team) -> None:
+    node = team.node()
+    team.branch("low")
+    team.commit("guard", {"guard": "guard\n"}, by="ann")
+    team.approve("bob")
+    team.branch("high")
+    team.commit("open", {"open": "open\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    merged = team.merge("low", by="ann")
+    team.settle()
+    team.branch("back")
+    team.work.git("revert", "-m", "1", "--no-edit", merged, sign="ann")
+    team.approve("ops")
+    team.main()
+    team.merge("back", by="ann")
+    team.settle()
+    team.merge("high", by="ann")
+    team.publish()
+    assert "signed other files than it has" in refused(node).message
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_what_was_tried_on_a_branch_takes_nothing_of_main(team: Team) -> None:
+    """The fix came and went on a branch, with signatures of two; on main it has come since."""
+    node = team.node()
+    team.branch("bobs")
+    half = team.commit("fix", {"fix": "fix\n"}, by="bob")
+    team.commit("not yet", {"fix": None}, by="bob")
+    team.main()
+    team.branch("other")
+    team.commit("other", {"other": "other\n"}, by="ops")
+    team.commit("fix", {"fix": "fix\n"}, by="ann")
+    team.approve("ops")
+    team.main()
+    team.merge("other", by="ops")
+    team.settle()
+    team.merge(half, by="ann")
+    team.settle()
+    team.merge("bobs", by="ann")
+    assert "fix" not in only_files(team)
+    team.publish()
+    assert "signed other files than it has" in refused(node).message
+
+
+def without_bob(team: Team) -> str:
+    """Return the signers file in which bob is missing."""
+    return team.keys.signers("ops", "ann", "forge")
+
+
+def test_an_amended_commit_of_an_admin_does_not_come_again(team: Team) -> None:
+    put(team, team.commit("Without bob", {SIGNERS: without_bob(team)}, by="ops"))
+    node = team.node()
+    team.branch("add")
+    team.commit("Add bbo", {SIGNERS: team.keys.signers("ops", "ann", "bob", "forge")}, by="ops")
+    team.work.git("branch", "typo")
+    team.work.git("commit", "--quiet", "--amend", "-m", "Add bob", sign="ops")
+    team.main()
+    team.press_merge("add")
+    team.settle()
+    team.branch("out")
+    team.commit("Bob is out", {SIGNERS: without_bob(team)}, by="ops")
+    team.main()
+    team.press_merge("out")
+    team.settle()
+    team.press_merge("typo")
+    team.publish()
+    assert "no admin signed on the branch" in refused(node).message
+
+
+def test_an_abandoned_branch_of_an_admin_brings_nobody_back_in_two_parts(team: Team) -> None:
+    node = team.node()
+    everyone = team.keys.signers("ops", "ann", "bob", "forge")
+    team.branch("try")
+    first = team.commit("Bob is out", {SIGNERS: without_bob(team)}, by="ops")
+    team.commit("Not yet", {SIGNERS: everyone}, by="ops")
+    team.main()
+    team.commit("Meanwhile", {"other": "other\n"}, by="ann")
+    team.commit("Bob is out now", {SIGNERS: without_bob(team)}, by="ops")
+    team.settle()
+    team.press_merge(branch_of(team, "part", first))
+    team.settle()  # changes nothing
+    team.press_merge("try")
+    team.publish()
+    assert "no admin signed on the branch" in refused(node).message
+
+
 def test_a_branch_on_what_was_merged_away_is_brought_up_to_date_first(team: Team) -> None:
     """Two people make the repair; the forge merges the later one once its good part has landed."""
     node = team.node()
@@ -149,7 +257,7 @@ def test_a_branch_on_what_was_merged_away_is_brought_up_to_date_first(team: Team
     team.settle()
     team.press_merge(branch_of(team, "lost", lost))
     team.publish()
-    assert "merged before without its files" in refused(node).message
+    assert "by a merge that git alone does not give" in refused(node).message
 
 
 def test_a_branch_on_another_one_lands_after_it(team: Team) -> None:
@@ -254,6 +362,61 @@ def test_one_person_revives_no_approval_of_an_expired_key(team: Team) -> None:
     error = refused(node)
     assert error.commit == evil and "nobody who is valid now answers for it" in error.message
     healed = team.run(error.hint.splitlines()[-1], "ops")
+    assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(good)
+
+
+TWO_ADMINS = ROLES.replace('"ops@example.com"]', '"ops@example.com", "ann@example.com"]')
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+@pytest.mark.parametrize("renewed", [True, False])
+def test_an_expired_admin_neither_renews_the_key_nor_names_others(
+    team: Team, renewed: bool
+) -> None:
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    everyone = team.keys.signers("ops", "ann", "bob", "forge")
+    text = (
+        everyone if renewed else team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
+    )
+    change = team.commit("Hand over", {SIGNERS: text}, by="ann")
+    tip = team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann" if renewed else "eve")
+    team.publish()
+    error = refused(node)
+    assert error.commit == change and "who is valid now signed above it" in error.message
+    assert f"--detach {good}" in error.hint.splitlines()[-1]
+    problems = {each.id: each.problem for each in node.verdicts()}
+    assert problems[change] == error.message and problems[tip] is None
+    # somebody who was there before, and is valid, says yes
+    team.commit("Seen", by="bob")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_an_expired_approval_does_not_lower_the_number_of_approvals(team: Team) -> None:
+    node = team.node()
+    expire(team, "bob")
+    team.branch("one")
+    team.commit("One is enough", {RULES: ROLES, "mesh.toml": "evil\n"}, by="ops")
+    team.approve("bob")
+    team.main()
+    change = team.merge("one", by="ops")
+    team.commit("More", {"more": "more\n"}, by="ops")
+    team.publish()
+    assert refused(node).commit == change
+
+
+def test_the_repair_does_not_say_yes_to_what_an_expired_key_signed(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.commit("Junk", {"junk": "junk\n"}, by=None)
+    team.publish()
+    healed = team.run(refused(node).hint.splitlines()[-1], "ops")
     assert node.look().id == healed
     assert team.work.tree(healed) == team.work.tree(good)
 

@@ -332,7 +332,7 @@ def test_trust_files_that_a_forge_merges(objects: Repository, git: SoftGit) -> N
     mesh = Case(objects, git, lines)
     first, new = mesh.first, lines[SIGNERS] + "# changed\n"
     lacks = "changes allowed_signers, which no admin signed on the branch"
-    hint = "an admin signs the branch's last files: git merge -S main, or git commit"
+    hint = "an admin signs the branch's last files, up to date: git merge -S main"
 
     def merge(*steps: tuple[SoftKey, str, str]) -> str:
         tip = first

@@ -13,7 +13,7 @@ from wgmesh.agent import access, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
-from wgmesh.errors import NotJoinedError, UnreachableError, UsageError
+from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageError
 from wgmesh.files import locked, write_atomic
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.model import Inventory, VerifiedCommit
@@ -22,6 +22,11 @@ from wgmesh.repository import Repository, check_remote
 from wgmesh.settings import Anchor, Enrolment
 
 log = logging.getLogger(__name__)
+
+_NEWER_LINE = (
+    "if the mesh's nodes run it, join with the newer line that `wgmesh trust show` prints on one of"
+    " them; if they refuse it as well, they say how to mend it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +218,13 @@ def _trusted(request: JoinRequest, url: str) -> tuple[Anchor, VerifiedCommit, In
                 now=now if request.introduction == commit else None,
                 gpg=gpg,
             )
-            tip = chain.verify(
-                repository, first.id, commit, now=now, branch=request.branch, gpg=gpg
-            )
+            try:
+                tip = chain.verify(
+                    repository, first.id, commit, now=now, branch=request.branch, gpg=gpg
+                )
+            except RefusedError as error:
+                # a repair that begins at an old introduction would take the others back
+                raise RefusedError(error.message, _NEWER_LINE, error.commit) from None
             anchor = Anchor(first.id, first.fingerprint)
         else:
             signers = _read_signers(request.signers)

@@ -268,9 +268,9 @@ class Repository:
         """Return commits that `tips` reach and `base` does not; see merge.beyond."""
         return merge.beyond(self.path, base, tips, limit)
 
-    def merged(self, one: str, other: str) -> str | None:
+    def merged(self, one: str, other: str, since: str | None = None) -> str | None:
         """Return the tree that merging two commits gives, if any; see merge.merged."""
-        return merge.merged(self.path, one, other)
+        return merge.merged(self.path, one, other, since)
 
     def inventory_files(self, commit: str, path: str) -> dict[str, bytes]:
         """Return the inventory under `path` of `commit`; see inventory_files.inventory_files."""

@@ -28,26 +28,29 @@ _SETTINGS = (
 """git's own defaults, so that what a forge merged comes out the same; nothing of a repository's."""
 
 
-def merged(git_dir: Path, one: str, other: str) -> str | None:
+def merged(git_dir: Path, one: str, other: str, since: str | None = None) -> str | None:
     """Return the tree of a merge of two commits; None when they conflict or are unrelated.
 
-    Raises RefusedError when it takes more than SECONDS or too much memory, WgmeshError when git
-    fails otherwise.
+    With `since` it is as if `other` had been made of that commit in one step. Raises RefusedError
+    when it takes more than SECONDS or too much memory, WgmeshError when git fails otherwise.
     """
     settings = [part for pair in _SETTINGS for part in ("-c", pair)]
     args = ["merge-tree", "--write-tree", "--no-messages", "--name-only"]
     import tempfile  # which a poll has no use for
 
     with tempfile.TemporaryDirectory(prefix="wgmesh-merge-") as aside:
+        extra = command.NO_PROTOCOL | {
+            "GIT_OBJECT_DIRECTORY": aside,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(git_dir)),
+        }
+        theirs = full_id(other)
+        if since is not None:  # git merge-tree takes --merge-base since 2.40 only
+            theirs = _in_one_step(git_dir, [*settings], theirs, full_id(since), extra)
         outcome = command.run(
             git_dir,
             git_dir,
-            [*settings, *args, full_id(one), full_id(other)],
-            extra=command.NO_PROTOCOL
-            | {
-                "GIT_OBJECT_DIRECTORY": aside,
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(_objects(git_dir)),
-            },
+            [*settings, *args, full_id(one), theirs],
+            extra=extra,
             timeout_seconds=SECONDS,
             limits=_LIMITS,
         )
@@ -65,6 +68,28 @@ def merged(git_dir: Path, one: str, other: str) -> str | None:
     raise WgmeshError(
         f"git cannot merge {one[:12]} and {other[:12]}: {outcome.said}", "check the disk"
     )
+
+
+def _in_one_step(
+    git_dir: Path, settings: list[str], commit: str, since: str, extra: dict[str, str]
+) -> str:
+    """Write a commit with the files of `commit` and the parent `since`; return its id."""
+    nobody = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "-"), ("EMAIL", "-"), ("DATE", "@0 +0000"))
+    }
+    outcome = command.run(
+        git_dir,
+        git_dir,
+        [*settings, "commit-tree", "-p", since, "-m", "-", f"{commit}^{{tree}}"],
+        extra=extra | nobody,
+        timeout_seconds=SECONDS,
+        limits=_LIMITS,
+    )
+    if outcome.status:
+        raise WgmeshError(f"git cannot read {commit[:12]}: {outcome.said}", "check the disk")
+    return full_id(outcome.stdout.decode().strip())
 
 
 def _objects(git_dir: Path) -> Path:

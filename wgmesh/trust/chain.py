@@ -4,7 +4,7 @@ Every step of the branch must be signed by someone whom the step before it autho
 signs a step answers for everything that it brings. The rules for one step are in `step`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
@@ -28,6 +28,10 @@ _NEW_LINE = (
 _ON_TOP = (
     "if what it brought is right, people whose keys are valid sign a branch on top of it"
     f" (git commit --allow-empty -S), then: {BY_HAND}"
+)
+_ANOTHER = (
+    "if it is right, somebody whom {} authorises and whose key is valid signs a commit on top (git"
+    " commit --allow-empty -S); or begin above it on this node: wgmesh trust reanchor COMMIT"
 )
 _SIGNERS_FILE = "give a signers file that has the signer of the branch's last commit"
 
@@ -68,7 +72,28 @@ def verify(
     nothing here. `branch` only serves the printed repair. Raises RefusedError, whose hint ends
     with the command that mends the branch without a forced push.
     """
-    repair = Repair(objects, trusted, tip, branch)
+
+    def stands(good: str) -> bool:
+        try:
+            _verify(objects, trusted, good, now, revoked, branch, gpg, None)
+        except RefusedError:
+            return False
+        return True
+
+    return _verify(objects, trusted, tip, now, revoked, branch, gpg, stands)
+
+
+def _verify(
+    objects: Objects,
+    trusted: str,
+    tip: str,
+    now: float,
+    revoked: Collection[str],
+    branch: str,
+    gpg: GpgVerifier | None,
+    stands: Callable[[str], bool] | None,
+) -> VerifiedCommit:
+    repair = Repair(objects, trusted, tip, branch, stands)
     walk = Walk(objects, repair, revoked=revoked, gpg=gpg)
     if tip == trusted:
         return _described(walk, trusted)
@@ -76,15 +101,20 @@ def verify(
     first = before = walk.commit(trusted)
     top: tuple[Signed, Kind] | None = None
     others = set[Signed]()
+    handovers = list[tuple[str, str]]()
     # The first may be a join. It answers to the trusted commit all the same.
     join = found.joins
     for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
         top = who, kind = walk.steps.signed(commit, before, clock, join=join)
         others = walk.steps.check(commit, before, who, kind, clock)
+        if clock is None and walk.steps.authorities.changed(commit, before):
+            handovers.append((commit.id, before.id))
         before, join = commit, False
         repair.good = commit.id
     assert top is not None  # a line is never empty
+    for commit_id, before_id in handovers:
+        _check_handover(walk, repair, found, (commit_id, before_id), now)
     _check_below(walk, repair, found, trusted, top, now)
     repair.good = trusted
     _check_left(walk, first, before, now)
@@ -217,6 +247,29 @@ def describe(
     --signers`, is named by fingerprint. Raises RefusedError.
     """
     return _described(Walk(objects, _said("re-anchor this node"), revoked=revoked, gpg=gpg), commit)
+
+
+def _check_handover(
+    walk: Walk, repair: Repair, found: Line, step: tuple[str, str], now: float
+) -> None:
+    """Hold a change of trust files below the tip against the clock, by those who were there before.
+
+    Else a key that has expired could renew itself, or name others. People of before, who are valid
+    now, may have signed something above it as well. Raises RefusedError.
+    """
+    commit, before = map(walk.commit, step)
+    join = found.joins and commit.id == found.commits[-1]
+    try:
+        who, kind = walk.steps.signed(commit, before, now, join=join)
+        walk.steps.check(commit, before, who, kind, now)
+    except RefusedError as error:
+        above = found.commits[: found.commits.index(commit.id)]
+        if walk.steps.vouched(map(walk.commit, above), before, now):
+            return
+        repair.good = before.id
+        message = f"{error.message}; nobody of {before.short} who is valid now signed above it"
+        hint = f"{_ANOTHER.format(before.short)}\n{repair()}"
+        raise RefusedError(message, hint, error.commit) from None
 
 
 def _check_below(

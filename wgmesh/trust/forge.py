@@ -46,13 +46,16 @@ def check(
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
     if changed and not _admin_signed(commit, base, clock, changed, sides, authorities):
         rule = f"{forge}changes {' and '.join(changed)}, which no admin signed on the branch"
-        instead = f"an admin signs the branch's last files: {UP_TO_DATE}"
+        instead = f"an admin signs the branch's last files, up to date: {UP_TO_DATE}"
         raise refuse(commit, rule, instead)
-    if not sides.gives(tip, commit, base):
+    if not sides.merges(tip, commit, base):
         raise refuse(commit, f"{forge}has a tree that merging its parents does not give", BUTTON)
     common = sides.left_behind(tip, base)
     if common is not None:
-        rule = f"{forge}merges a branch on {common[:12]}, which was merged before without its files"
+        rule = (
+            f"{forge}merges a branch on {common[:12]}, which came before by a merge that git alone"
+            " does not give"
+        )
         raise refuse(commit, rule, f"bring the branch up to date: {UP_TO_DATE}")
     return signed
 
@@ -67,13 +70,14 @@ def _admin_signed(
 ) -> bool:
     """Return whether an admin signed a side commit that makes this change of trust files.
 
-    It has what `commit` has, and where its branch began they were as `base` has them. Else it may
-    just be old: files that were changed since would come back with an admin's signature.
+    It has what `commit` has, and since its branch began they have been as `base` has them. Else it
+    may just be old: files that were changed since would come back with an admin's signature.
     """
 
     def makes_it(side: Commit) -> bool:
-        begun = sides.begun_at(side.id, base)
-        return begun is not None and not set(changed) & set(authorities.changed(begun, base.commit))
+        line = list(sides.since(side, base))
+        kept = all(not set(changed) & set(authorities.changed(it, base.commit)) for it in line)
+        return bool(line) and kept
 
     found = sides.signers(
         commit, base, clock, lambda side: not set(changed) & set(authorities.changed(side, commit))

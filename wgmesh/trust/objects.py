@@ -78,8 +78,10 @@ class Objects(Protocol):
         With commit dates that contradict the history there may be some that `base` does reach.
         """
 
-    def merged(self, one: str, other: str) -> str | None:
+    def merged(self, one: str, other: str, since: str | None = None) -> str | None:
         """Return the tree that merging two commits gives; None when it needs a person.
+
+        With `since` that is what `other` changes of that commit, whatever else they have in common.
 
         It is what `git merge-tree --write-tree` gives with git's own defaults. Raises RefusedError
         when it takes too long or too much memory. The repository stays as it is.

@@ -15,8 +15,8 @@ MOST_SIDE_COMMITS = 200_000
 
 BY_HAND = "git merge --no-ff -S BRANCH && git push"
 
-UP_TO_DATE = "git merge -S main, or git commit --allow-empty -S on top of it"
-"""How a person signs a branch whose files are those that merging it gives."""
+UP_TO_DATE = "git merge -S main"
+"""How a person signs a branch as it will be on top of main."""
 
 Read = Callable[[str], Commit]
 """Reads a commit by its id."""
@@ -56,12 +56,16 @@ class Sides:
         self.read = read
         self._refuse = refuse
         self._left = MOST_SIDE_COMMITS
+        self._last: tuple[str, str, list[str]] = ("", "", [])
 
     def brought(self, commit: Commit, base: Base) -> Iterator[Commit]:
         """Yield what `commit` brings beside itself and what `base` has, newest first."""
-        tips = [parent for parent in commit.parents if parent != base.commit.id]
-        found = self._objects.beyond(base.commit.id, tips, self._left + 1) if tips else []
-        self._left -= len(found)
+        of, on, found = self._last
+        if (of, on) != (commit.id, base.commit.id):
+            tips = [parent for parent in commit.parents if parent != base.commit.id]
+            found = self._objects.beyond(base.commit.id, tips, self._left + 1) if tips else []
+            self._left -= len(found)
+            self._last = (commit.id, base.commit.id, found)
         if self._left < 0:
             rule = f"it brings more commits than the {MOST_SIDE_COMMITS} that are looked at"
             raise self._refuse(commit, rule, "make one signed commit of the branch")
@@ -104,16 +108,41 @@ class Sides:
             if not self._objects.is_ancestor(side.id, base.commit.id):
                 yield side, who
 
+    def known(self, side: Commit, base: Base) -> Commit | None:
+        """Return the newest commit of the line up to `base` that a side commit was made on."""
+        newer = self._objects.line_beyond(side.id, base.commit.id)
+        if not newer:
+            return base.commit
+        parents = self.read(newer[-1]).parents
+        return self.read(parents[0]) if parents else None
+
+    def since(self, side: Commit, base: Base) -> Iterator[Commit]:
+        """Yield the commits of the line up to `base`, from known() on; none when that is none."""
+        known = self.known(side, base)
+        if known is not None:
+            yield known
+            yield from map(self.read, self._objects.line_beyond(side.id, base.commit.id))
+
     def knows(self, side: Commit, base: Base) -> bool:
         """Return whether a side commit was made on top of `base`, so that its signer knew that."""
         return self._objects.is_ancestor(base.commit.id, side.id)
 
-    def gives(self, side: str, commit: Commit, base: Base) -> bool:
-        """Return whether merging `side` into `base` gives the files of `commit`, as git merges.
+    def gives(self, side: Commit, commit: Commit, base: Base) -> bool:
+        """Return whether what the signer of `side` has signed makes `base` into `commit`.
 
-        Else its signer has not signed what `commit` does to `base`, but what it would have done to
-        what there was before.
+        That is what `side` changes of the line as it was known to who signed it. What else the two
+        have in common, by merges that somebody made since, has no say: those choose what git's own
+        merge takes for granted.
         """
+        known = self.known(side, base)
+        if known is None:
+            return False
+        if known.id == base.commit.id:
+            return side.tree == commit.tree
+        return self._merged(commit, base.commit.id, side.id, known.id) == commit.tree
+
+    def merges(self, side: str, commit: Commit, base: Base) -> bool:
+        """Return whether `commit` has the files that git makes of merging `side` into `base`."""
         return self._merged(commit, base.commit.id, side) == commit.tree
 
     def left_behind(self, side: str, base: Base) -> str | None:
@@ -133,17 +162,12 @@ class Sides:
                 return common
         return None
 
-    def begun_at(self, side: str, base: Base) -> Commit | None:
-        """Return the one commit that the branch `side` and `base` have in common last, if any."""
-        common = self._objects.merge_bases(base.commit.id, side)
-        return self.read(common[0]) if len(common) == 1 else None
-
     def _is_clean(self, commit: Commit) -> bool:
         return self._merged(commit, *commit.parents) == commit.tree
 
-    def _merged(self, commit: Commit, one: str, other: str) -> str | None:
+    def _merged(self, commit: Commit, one: str, other: str, since: str | None = None) -> str | None:
         """Return what Objects.merged does; what is too much for it is laid to `commit`."""
         try:
-            return self._objects.merged(one, other)
+            return self._objects.merged(one, other, since)
         except RefusedError as error:
             raise self._refuse(commit, error.message, error.hint) from None

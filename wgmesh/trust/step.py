@@ -1,6 +1,6 @@
 """The rules for one commit of the line: who signed it, what it changes, what it brings along."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import Enum
 
 from wgmesh.errors import RefusedError
@@ -168,11 +168,8 @@ class Steps:
         if tip is not None:
             tree = self._read(tip).tree
             for side, by in self.sides.signers(commit, base, clock, lambda it: it.tree == tree):
-                if by in found:
-                    continue
-                whole = self.sides.gives(side.id, commit, base)
-                whole = whole and self.sides.left_behind(side.id, base) is None
-                (found if whole else others).add(by)
+                if by not in found | others:  # the newest of each counts
+                    (found if self.sides.gives(side, commit, base) else others).add(by)
         people = self._people(base, who, found)
         if len(people) >= wanted:
             return found
@@ -204,6 +201,21 @@ class Steps:
             knew = {by for side, by in found if self.sides.knows(side, base)}
             people |= self._people(base, None, knew)
         return len(people) >= wanted
+
+    def vouched(self, above: Iterable[Commit], before: Commit, clock: float) -> bool:
+        """Return whether enough people whom `before` authorises, valid at `clock`, signed later."""
+        base = Base(before, self.authorities.policy(before))
+        people = set[str]()
+        for commit in above:
+            try:
+                who = self._signatures.by(commit, base.policy, base.source, clock)
+            except RefusedError:  # somebody who came later
+                continue
+            if base.policy.role(who.names) is not Role.MERGE:
+                people |= self._people(base, who, ())
+            if len(people) >= base.policy.rules.approvals:
+                return True
+        return False
 
     @staticmethod
     def _people(base: Base, who: Signed | None, others: Collection[Signed]) -> set[str]:

@@ -5,7 +5,7 @@ anew from the device, as after a boot.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,31 @@ class Watched:
 class Exit:
     """An exit, or a hub, to choose from; `address` is its first in the mesh.
 
-    `versions` are those of which an exit may carry the default route.
+    `versions` are those of which an exit may carry the default route. `next_public_key`, if it is
+    about to change its key, may be the one that the device uses already.
     """
 
     name: str
     public_key: str
     address: str
     versions: tuple[int, ...]
+    next_public_key: str = ""
+
+
+def keys_of(exits: Iterable[Exit]) -> dict[str, str]:
+    """Return each key that the device may use for one of `exits`, and the key it is named by."""
+    return {
+        key: each.public_key
+        for each in exits
+        for key in (each.public_key, each.next_public_key)
+        if key
+    }
+
+
+def renamed(exits: Iterable[Exit], before: Iterable[Exit], holder: str) -> str:
+    """Return the key that the holder, one of `before`, has among `exits`; "" when it is gone."""
+    name = next((each.name for each in before if each.public_key == holder), None)
+    return next((each.public_key for each in exits if each.name == name), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +237,16 @@ def write_exits(directory: Path, memory: Steering | None) -> None:
 
 def _exits(rows: list[Any]) -> tuple[Exit, ...]:
     return tuple(
-        Exit(str(name), str(key), str(address), tuple(map(int, versions)))
-        for name, key, address, versions in rows
+        Exit(str(name), str(key), str(address), tuple(map(int, versions)), str(following))
+        for name, key, address, versions, following in rows
     )
 
 
 def _exit_rows(exits: tuple[Exit, ...]) -> list[tuple[object, ...]]:
-    return [(each.name, each.public_key, each.address, each.versions) for each in exits]
+    return [
+        (each.name, each.public_key, each.address, each.versions, each.next_public_key)
+        for each in exits
+    ]
 
 
 def _lives(table: Mapping[str, Any]) -> dict[str, Life]:

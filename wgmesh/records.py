@@ -134,8 +134,9 @@ class Rotation:
     """The change of this node's key to `next_public_key`, as far as it has come.
 
     Times are seconds since the epoch, 0 is not yet: `begun` when the key was made, `staged` when
-    the inventory first had it, `switched` when the node went over to it. `waiting` says for whom or
-    what it waits, `behind` names peers that still use the old key; `over` is that none does.
+    the inventory first had it, `switched` when the node went over to it. `known` are the keys of
+    peers that have shaken hands with it, `waiting` says for whom or what it waits, `behind` names
+    peers that still use the old key; `over` is that none does.
     """
 
     next_public_key: str
@@ -145,6 +146,7 @@ class Rotation:
     waiting: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
     over: bool = False
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

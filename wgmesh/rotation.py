@@ -19,7 +19,12 @@ def in_force(plan: NodePlan, link: LinkState | None) -> NodePlan:
     if link is None or all(peer.next_public_key is None for peer in plan.peers):
         return plan
     peers = tuple(_exchanged(peer) if uses_next(peer, link) else peer for peer in plan.peers)
-    return replace(plan, peers=peers)
+    now = {peer.next_public_key or "": peer.public_key for peer in peers}
+    use = plan.exits
+    if use is not None:
+        known = (replace(x, public_key=now.get(x.public_key, x.public_key)) for x in use.candidates)
+        use = replace(use, candidates=tuple(known))
+    return replace(plan, peers=peers, exits=use)
 
 
 def _exchanged(peer: Peer) -> Peer:

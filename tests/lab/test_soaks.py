@@ -6,6 +6,7 @@ import pytest
 
 from tests.bench import one_peer
 from tests.lab.conftest import WorldFactory
+from tests.lab.machine import Machine
 from tests.lab.mesh import CONFIRM
 from tests.soak import loss, restore
 from tests.soak.converge import fleet
@@ -54,3 +55,15 @@ def test_a_change_of_one_peer_writes_one_peer(world_factory: WorldFactory) -> No
     peers, routes = one_peer.touched(of, *one_peer.by_wgmesh(of))
     assert (peers, routes) == (1, 1)
     assert one_peer.touched(of, *one_peer.by_syncconf(of))[0] == 11
+
+
+def test_probes_of_hundreds_of_dead_peers_crowd_nothing_out(world_factory: WorldFactory) -> None:
+    """wg0 holds 500 packets while wireguard-go begins a handshake with each dead peer."""
+    of = one_peer.large(world_factory(["alpha", "bravo"]), 700)
+    before = dropped(of.alpha)
+    of.alpha.run(one_peer.by_wgmesh(of), timeout=120)
+    assert dropped(of.alpha) == before
+
+
+def dropped(machine: Machine) -> int:
+    return int(machine.read("/sys/class/net/wg0/statistics/tx_dropped"))

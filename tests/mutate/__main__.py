@@ -18,7 +18,7 @@ import pytest
 
 from tests.mutate.changes import Mutant, mutants, unchanged
 from tests.mutate.cover import TRUST, Cover
-from tests.mutate.trials import Judge, judged, memory
+from tests.mutate.trials import Judge, Order, judged, memory
 
 ROOT = Path(__file__).parents[2]
 LISTED = Path(__file__).with_name("survivors.md")
@@ -138,12 +138,18 @@ def main() -> int:
     return judge.code or (1 if stale else 0)
 
 
+def is_meant(test: str, file: str) -> bool:
+    """Return whether a file of tests is there for a file of wgmesh/trust/."""
+    return test.removeprefix("test_").removesuffix(".py") in TESTS[file.removesuffix(".py")]
+
+
 def report(found: Sequence[Mutant], cover: Cover, arguments: argparse.Namespace) -> int:
     """Print what survives; return 1 when something does, 2 when unchanged files are noticed."""
     alive = done = 0
     same = [] if arguments.most < 1 << 20 else [unchanged(TRUST / found[0].file)] if found else []
     log = arguments.log.open("a") if arguments.log else None
-    for verdict in judged([*same, *found], cover, arguments.workers, arguments.most):
+    order = Order(cover.tests, lambda test, file: bool(arguments.tests) or is_meant(test, file))
+    for verdict in judged([*same, *found], cover, order, arguments.workers, arguments.most):
         mutant = verdict.mutant
         if mutant in same:
             if not verdict.survives:

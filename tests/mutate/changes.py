@@ -10,7 +10,10 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 from mutmut.mutation.mutators import mutation_operators
 
-_MESSAGES = re.compile(r"Error$|_?refused?$|^_bad$|^_malformed$|hint|why|rule|message|instead")
+_MESSAGES = re.compile(
+    r"Error$|_?refused?$|^_bad$|^_malformed$|hint|why|rule|message|instead"
+    r"|^how$|^ADD_KEY$|^BUTTON$|^BY_HAND$|^_NEW_LINE$|^_SIGN$|^_FORMS$|^form$|^shown$|^_SIGNERS_FILE$|^Walk$"
+)
 """Calls and names whose texts are for people."""
 
 _SILENT = (cst.Annotation, cst.Import, cst.ImportFrom, cst.Decorator, cst.Raise)

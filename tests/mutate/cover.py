@@ -29,11 +29,17 @@ Tracer = Callable[..., Any]
 
 @dataclass
 class Covered:
-    """A test, the lines that it runs, and the seconds that it takes."""
+    """A test, the lines that it runs, and the seconds that it takes; of those, computing here."""
 
     item: pytest.Item
     lines: set[Line] = field(default_factory=set)
     seconds: float = 0
+    cpu_seconds: float = 0
+    whole: bool = False
+
+    def runs(self, lines: set[Line]) -> bool:
+        """Return whether the test runs any of these lines."""
+        return self.whole or not lines.isdisjoint(self.lines)
 
 
 class Cover:
@@ -99,16 +105,19 @@ class Cover:
         failed = []
         for item in session.items:
             _remember(item)
-        sys.settrace(self._called)
-        threading.settrace(self._called)
+        traced = self._called
+        threading.settrace(traced)
         try:
             for item in session.items:
                 self._lines = set()
+                sys.settrace(traced)
                 began = time.process_time(), time.monotonic()
                 if not passes(item):
                     failed.append(item.nodeid)
-                seconds = time.monotonic() - began[1]
-                self.tests.append(Covered(item, self._lines, seconds))
+                cpu, seconds = time.process_time() - began[0], time.monotonic() - began[1]
+                # A stack that overflows takes the tracing away: such a test may run everything.
+                whole = sys.gettrace() is not traced
+                self.tests.append(Covered(item, self._lines, seconds, cpu, whole=whole))
                 following = session.items[len(self.tests) :]
                 if not following or following[0].getparent(pytest.Module) is not item.getparent(
                     pytest.Module

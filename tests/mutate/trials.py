@@ -21,8 +21,9 @@ from tests.mutate.cover import Cover, Covered, copy_home, passes
 from tests.mutate.swap import swap
 from tests.unit.gpg import GpgHome
 
-CPU_SECONDS = 60
-"""What a fork itself may compute; programs that it starts do not count. More is noticed."""
+CPU_SECONDS = 5
+"""What a fork may compute for one test, and five times what that took unchanged; the programs that
+it starts do not count. More is noticed."""
 
 MEMORY_BYTES = 4 << 30
 
@@ -92,6 +93,7 @@ class Trial:
             for test in self.tests:
                 test.item.config._tmp_path_factory._basetemp = self.place  # type: ignore[attr-defined]
                 test.item.session._setupstate = SetupState()
+                signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS + 5 * test.cpu_seconds)
                 if not passes(test.item):
                     (self.place / "by").write_text(test.item.nodeid)
                     return FAILED
@@ -131,6 +133,7 @@ class Order:
     """Chooses the tests of a mutant, the ones first that are likely to notice it."""
 
     tests: Sequence[Covered]
+    meant: Callable[[str, str], bool]  # is a file of tests there for a file of wgmesh/trust/
     noticed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def of(self, mutant: Mutant, most: int) -> list[Covered]:
@@ -143,9 +146,13 @@ class Order:
             return list(self.tests)
         if mutant.scope == "function":
             lines = {(file, line) for line in mutant.lines}
-            found = [test for test in self.tests if not lines.isdisjoint(test.lines)]
+            found = [test for test in self.tests if test.runs(lines)]
         else:
-            found = [test for test in self.tests if any(line[0] == file for line in test.lines)]
+            found = [
+                test
+                for test in self.tests
+                if test.whole or any(line[0] == file for line in test.lines)
+            ]
         near = [(file, line) for line in range(mutant.line - 2, mutant.lines.stop + 5)]
         weights = {line: 1 / (1 + sum(line in test.lines for test in self.tests)) for line in near}
         last = self.noticed.get((file, mutant.place), [])[-FIRST:]
@@ -156,7 +163,8 @@ class Order:
             first = -1 - last.index(name) if name in last else 0
             return first, -(rare + 0.01) / (test.seconds + 0.02)
 
-        return sorted(found, key=rank)[:most]
+        meant = (test for test in found if self.meant(test.item.path.name, file))
+        return sorted(meant, key=rank)[:most]
 
     def learn(self, verdict: Verdict) -> None:
         """Remember which test noticed a mutant."""
@@ -165,9 +173,11 @@ class Order:
             names[:] = [*(name for name in names if name != verdict.by), verdict.by]
 
 
-def judged(mutants: Sequence[Mutant], cover: Cover, workers: int, most: int) -> Iterator[Verdict]:
+def judged(
+    mutants: Sequence[Mutant], cover: Cover, order: Order, workers: int, most: int
+) -> Iterator[Verdict]:
     """Yield the verdict on each mutant, as it is known; `workers` at a time."""
-    left, running, order = list(mutants), list[Trial](), Order(cover.tests)
+    left, running = list(mutants), list[Trial]()
     number = 0
     with tempfile.TemporaryDirectory(prefix="mutants-", dir=memory()) as directory:
         while left or running:

@@ -24,6 +24,8 @@ from tests.lab.world import World
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 PATIENCE_SECONDS = 600
 QUIET_SECONDS = 30
+ASK_SECONDS = 5
+"""How often the operator looks whether there is something to merge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ def asked(mesh: Mesh, name: str) -> bool:
     try:
         merge(mesh, name)
     except (AssertionError, CommandError):
-        return False  # not yet, or a poll has the lock
+        time.sleep(ASK_SECONDS)  # not yet, or a poll has the lock
+        return False
     return True
 
 

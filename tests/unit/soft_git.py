@@ -45,12 +45,25 @@ class SoftGit:
             lines.append(f"{mode} {name.rstrip('/')}\0".encode() + bytes.fromhex(found))
         return self.put("tree", b"".join(lines))
 
+    def listing(self, *entries: tuple[str, str, str]) -> str:
+        """Write a tree of entries (mode, name, id of what may not be there) and return its id."""
+        lines = [
+            f"{mode} {name}\0".encode() + bytes.fromhex(found) for mode, name, found in entries
+        ]
+        return self.put("tree", b"".join(lines))
+
     def commit(
         self, files: Files, *parents: str, by: SoftKey | None, subject: str = "Change"
     ) -> str:
         """Write a commit, signed or by nobody, and return its id. Each is a second later."""
+        return self.commit_tree(self.tree(files), *parents, by=by, subject=subject)
+
+    def commit_tree(
+        self, tree: str, *parents: str, by: SoftKey | None, subject: str = "Change"
+    ) -> str:
+        """Write a commit of a tree."""
         self.clock += 1
-        lines = [f"tree {self.tree(files)}", *(f"parent {parent}" for parent in parents)]
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
         lines.append(f"author Ada <ada@example.com> {self.clock} +0000")
         head = "\n".join([*lines, f"committer Ops <ops@example.com> {self.clock} +0000\n"]).encode()
         message = f"\n{subject}\n".encode()

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgmesh.history import Failover, Watched, followed, read_failover, write_failover
+from wgmesh.history import (
+    Exit,
+    Failover,
+    Steering,
+    Watched,
+    followed,
+    keys_of,
+    read_exits,
+    read_failover,
+    renamed,
+    write_exits,
+    write_failover,
+)
 from wgmesh.select import Watch, candidates
 
 ENDPOINTS = ("192.0.2.1:51820", "bravo.example.net:51820")
@@ -84,3 +96,14 @@ def test_candidates_are_the_firsts_of_each_endpoint_then_the_others_then_the_las
     assert candidates(addresses, "z:1") == ["a4:1", "b4:1", "a6:1", "b6:1", "z:1"]
     assert candidates(addresses, "a6:1")[-1] == "b6:1"
     assert candidates([()], "") == []
+
+
+def test_an_exit_that_changes_its_key_is_known_by_both_and_stays_the_holder(tmp_path: Path) -> None:
+    """First the device may use its next key, then the inventory has that alone."""
+    before = (Exit("alpha", "A", "10.40.0.1", (4,), "later"), Exit("bravo", "B", "10.40.0.2", (4,)))
+    assert keys_of(before) == {"A": "A", "later": "A", "B": "B"}
+    after = (Exit("alpha", "later", "10.40.0.1", (4,)), Exit("bravo", "B", "10.40.0.2", (4,)))
+    assert (renamed(after, before, "A"), renamed(after, before, "B")) == ("later", "B")
+    assert renamed(after[1:], before, "A") == renamed(after, before, "") == ""
+    write_exits(tmp_path, Steering(exits=before))
+    assert read_exits(tmp_path).exits == before

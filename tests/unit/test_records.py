@@ -210,7 +210,9 @@ def test_second_look(tmp_path: Path) -> None:
 
 def test_rotation(tmp_path: Path) -> None:
     assert records.read_rotation(tmp_path) is None
-    value = Rotation("key=", NOW, NOW + 1, 0, ("bravo", "charlie"), ("delta",), over=True)
+    value = Rotation(
+        "key=", NOW, NOW + 1, 0, ("bravo", "charlie"), ("delta",), over=True, known=("b=",)
+    )
     records.write_rotation(tmp_path, value)
     assert records.read_rotation(tmp_path) == value
     path = tmp_path / "rotation.toml"

@@ -1,6 +1,7 @@
 """The raw commit parser: what the signature covers, and texts that are fit for a terminal."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust.commit import LAST_SECOND, parents, parse, plain, split_signature
-from wgmesh.trust.objects import parse_tree
+from wgmesh.trust.objects import FILE_MODES, TREE_MODE, parse_tree
 
 ID = "12" * 20
 HEAD = (
@@ -99,6 +100,14 @@ def test_times_and_texts_at_their_limits() -> None:
     assert parse(ID, RAW).short == ID[:12]
 
 
+def test_the_last_second_and_first_letters() -> None:
+    assert datetime.fromtimestamp(LAST_SECOND, UTC) == datetime(
+        9999, 12, 31, 23, 59, 59, tzinfo=UTC
+    )
+    assert parse(ID, HEAD + b"\nX marks the spot\n").subject == "X marks the spot"
+    assert plain("a\u2028b\u2029c", 10) == "abc"
+
+
 def test_headers() -> None:
     good = HEAD + b"encoding UTF-8\nmergetag object x\n type commit\n gpgsig x\n" + SIGNATURE
     good += b"\nSubject\n\ngpgsig in the body\n"
@@ -112,6 +121,10 @@ def test_headers() -> None:
         assert len(parse(ID, b"\n".join(lines) + b"\nx").parents) == number
     for raw in (
         HEAD.replace(b"tree ab", b"tree ag"),
+        HEAD.replace(b"tree ", b"tref "),
+        HEAD + b"encoding x\nparent " + b"cd" * 20 + b"\n",
+        HEAD + b"encoding x\nheader\n",
+        HEAD + b"mergetag x\n more\nauthor Ada <a> 1 +0\n",
         HEAD.replace(b"tree " + b"ab" * 20, b"tree " + b"ab" * 20 + b"0"),
         HEAD.replace(b"parent " + b"ef" * 20, b"parent " + b"ef" * 19),
         HEAD.replace(b"Ada <ada@example.com> 1700000000 +0100", b"Ada"),
@@ -142,9 +155,25 @@ def test_trees() -> None:
     raw = b"100644 a\0" + b"\x01" * 20 + b"40000 nodes\0" + b"\x02" * 20
     entries = parse_tree(raw)
     assert entries["a"].id == "01" * 20 and entries["nodes"].kind == "a directory"
+    modes = ("100644", "100755", "40000", "120000", "160000", "100664")
+    listed = [mode.encode() + f" {n} x\0".encode() + b"\x01" * 20 for n, mode in enumerate(modes)]
+    found = parse_tree(b"".join(listed))
+    assert [each.mode for each in found.values()] == list(modes) and "0 x" in found
+    assert [each.kind for each in found.values()] == [
+        *("a file", "a file", "a directory", "a symbolic link", "a submodule"),
+        "an entry of mode 100664",
+    ]
+    assert TREE_MODE == "40000" and {"100644", "100755"} == FILE_MODES
+    assert list(parse_tree(raw, ["nodes", "b"])) == ["nodes"] and list(parse_tree(raw, [])) == []
+    assert list(parse_tree(raw.replace(b"nodes", b"n\xffdes"))) == ["a", "n\udcffdes"]
     for bad in (
         raw[:-1],
         raw + raw,
+        b"100644 " + b"a" * 13,
+        b"100644 " + b"a" * 33,
+        raw.replace(b"100644", b"0100644"),
+        raw.replace(b"nodes", b"."),
+        raw.replace(b"100644 a", b"100644"),
         raw.replace(b"nodes", b".."),
         raw.replace(b"nodes", b".Git"),
         raw.replace(b"nodes", b"n/des"),

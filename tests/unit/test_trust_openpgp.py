@@ -493,3 +493,18 @@ LINES = st.lists(
 def test_any_status_is_refused_at_most(status: bytes) -> None:
     with suppress(RefusedError):
         assert openpgp.judge(KEYRING, status).fingerprint == KEY
+
+
+def test_what_a_signature_has_by_its_algorithm() -> None:
+    """RFC 4880 section 5.2.2: rsa has one number, ecdsa and eddsa have two."""
+    assert frozenset((8, 9, 10, 11)) == packets.DIGESTS  # RFC 4880 section 9.4
+    assert frozenset((1, 3, 19, 22)) == packets.ALGORITHMS  # section 9.1, RFC 6637
+    number = b"\0\x09\1\2"
+    for algorithm, count in ((1, 1), (3, 1), (19, 2), (22, 2)):
+        for many in range(4):
+            body = bytes((4, 0, algorithm, 8, 0, 0, 0, 0, 7, 7)) + number * many
+            if many == count:
+                assert packets.signature(body) == packets.Signature(0, algorithm, 8)
+            else:
+                with pytest.raises(RefusedError, match=r"nothing covers|cut short"):
+                    packets.signature(body)

@@ -25,6 +25,18 @@ def test_no_file_and_an_empty_one_are_the_same() -> None:
     assert Rules() == Rules(1, SideCommits.VOUCHED, Mainline.ANY, None, frozenset())
 
 
+def test_the_defaults_can_be_written_down() -> None:
+    assert parse(b'approvals = 1\nside_commits = "vouched"\nmainline = "any"\n') == Rules()
+    assert [role.value for role in Role] == ["admin", "editor", "merge"]
+
+
+def test_the_largest_file_and_the_most_approvals() -> None:
+    line = b"approvals = 100\n#"
+    assert parse(line + b"#" * (65_536 - len(line))).approvals == 100
+    with pytest.raises(RefusedError, match="more than 65536 bytes"):
+        parse(line + b"#" * (65_537 - len(line)))
+
+
 def test_every_key() -> None:
     text = """
     approvals = 2
@@ -100,8 +112,20 @@ def test_who_can_still_sign() -> None:
     policy = make(found, Keyring(), Rules())
     assert policy.usable() == {"ops@x", "ann@x"}
     assert policy.usable(now=1_700_000_000) == {"ann@x"}
+    for now, left in ((1_577_836_799, 2), (1_577_836_800, 2), (1_577_836_801, 1)):
+        assert len(policy.usable(now=now)) == left
     ann = next(each for each in found.values() if each.name == "ann@x").key.fingerprint
     assert policy.usable(revoked=[ann]) == {"ops@x"}
+
+
+def test_which_certificates_count() -> None:
+    revoked = Keyring({FINGERPRINT: b""}, revoked=frozenset({FINGERPRINT}))
+    assert make(people("ops@x"), revoked, Rules()).usable() == {"ops@x"}
+    ring = Keyring({FINGERPRINT: b""})
+    forge = make(people("ops@x"), ring, Rules(merge=frozenset({FINGERPRINT})))
+    assert forge.usable() == {"ops@x"} and forge.usable(Role.MERGE) == {FINGERPRINT}
+    admin = make(people("ops@x"), ring, Rules(admin=frozenset({FINGERPRINT})))
+    assert admin.usable(Role.ADMIN) == {FINGERPRINT}
 
 
 def test_names_in_common_are_one_person() -> None:
@@ -138,6 +162,10 @@ def test_warnings() -> None:
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]
+    ring = Keyring({FINGERPRINT: b""})
+    assert make(people("ops@x", "ann@x"), ring, Rules()).warnings() == ()
+    alone = make({}, Keyring({FINGERPRINT: b"", "F" * 40: b""}), Rules(2))
+    assert alone.warnings() == ()
 
 
 TEXTS = st.lists(

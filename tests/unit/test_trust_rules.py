@@ -8,9 +8,11 @@ import pytest
 from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
-from wgmesh.trust import chain, refusal, side
+from wgmesh.trust import chain, line, refusal, side
+from wgmesh.trust.walk import Walk
 
 from . import soft_keys
+from .gpg import GpgHome
 from .signing import EPOCH
 from .soft_git import SoftGit
 from .soft_keys import SoftKey
@@ -143,7 +145,9 @@ def test_a_mainline_of_merges(objects: Repository, git: SoftGit) -> None:
     side = mesh.commit(mesh.first, by=None, mesh_toml="b")
     for by in (OPS, ANN):
         tip = mesh.commit(mesh.first, by=by, mesh_toml="b")
-        mesh.refuses(tip, "one parent, but trust.toml of", 'says mainline = "merge"', "--no-ff -S")
+        mesh.refuses(
+            tip, "it merges nothing, but trust.toml of", 'says mainline = "merge"', "--no-ff -S"
+        )
         mesh.accepts(mesh.commit(mesh.first, side, by=by, mesh_toml="b"))
         mesh.accepts(mesh.commit(mesh.first, side, mesh.first, by=by, mesh_toml="b"))
 
@@ -328,7 +332,7 @@ def test_trust_files_that_a_forge_merges(objects: Repository, git: SoftGit) -> N
     mesh = Case(objects, git, lines)
     first, new = mesh.first, lines[SIGNERS] + "# changed\n"
     lacks = "changes allowed_signers, which no admin signed on the branch"
-    hint = "an admin signs the branch's last files: git commit --allow-empty -S"
+    hint = "an admin signs the branch's last files: git merge -S main, or git commit"
 
     def merge(*steps: tuple[SoftKey, str, str]) -> str:
         tip = first
@@ -384,6 +388,7 @@ def test_whose_keys_are_over_by_now(mesh: Case) -> None:
     lines = mesh.files | {SIGNERS: over}
     inner = mesh.git.commit(lines | {"mesh.toml": "b"}, tip, by=ANN)
     mesh.refuses(inner, "leave no usable admin")
+    assert [bool(each.problem) for each in mesh.verdicts(inner)] == [False, True]
     mesh.accepts(inner, trusted=tip)
     mended = mesh.commit(tip, by=OPS)
     mesh.refuses(mended, "whose key is not valid after")
@@ -464,16 +469,19 @@ def test_the_printed_repair_is_one_that_the_rules_let_through(
 def test_what_the_repairs_say() -> None:
     trusted, quoted = "ab" * 20, "'HEAD:refs/heads/a b'"
     merged = refusal.merge(trusted, "a b").splitlines()
-    assert merged[0].startswith(f"in a clone, someone whom {trusted[:12]} authorises makes one")
+    assert merged[0].startswith(
+        f"in a clone, someone whom {trusted[:12]} authorises (an admin, where"
+    )
     start = f"git fetch origin && git checkout --detach {trusted} && "
+    signed = "-S --no-verify-signatures --no-edit"
     assert merged[1:] == [
-        f"{start}git merge -s ours -S --no-edit 'origin/a b' && git push origin {quoted}"
+        f"{start}git merge -s ours {signed} 'origin/a b' && git push origin {quoted}"
     ]
     empty = '-m \'Merged away\' "$(git mktree </dev/null)")"'
     nothing = f"\"$(git commit-tree -p 'origin/a b' {empty}"
     option = "--allow-unrelated-histories "
     assert refusal.merge(trusted, "a b", unrelated=True, aside=True).splitlines()[1:] == [
-        f"{start}git merge -s ours {option}-S --no-edit {nothing} && git push origin {quoted}"
+        f"{start}git merge -s ours {option}{signed} {nothing} && git push origin {quoted}"
     ]
     again = refusal.sign_again(trusted, "a b").splitlines()
     assert again[0].startswith(f"in a clone, someone else whom {trusted[:12]} authorises signs")
@@ -482,7 +490,7 @@ def test_what_the_repairs_say() -> None:
     ]
     nothing = f'"$(git commit-tree -p {trusted} {empty}'
     assert refusal.sign_again(trusted, "a b", aside=True).splitlines()[1:] == [
-        f"{start}git merge -s ours -S --no-edit {nothing} && git push origin {quoted}"
+        f"{start}git merge -s ours {signed} {nothing} && git push origin {quoted}"
     ]
     assert refusal.push(trusted, "a b").splitlines()[1] == (
         f"git push origin '{trusted}:refs/heads/a b'"
@@ -548,12 +556,25 @@ def test_what_a_trusted_commit_rests_on(objects: Repository, git: SoftGit) -> No
             chain.describe(objects, tip, revoked=[revoked.fingerprint])
         assert caught.value.hint.endswith("re-anchor this node")
         assert caught.value.commit == (side if revoked is ANN else tip)
+    by_editor = mesh.commit(mesh.first, side, by=BOB, mesh_toml="b")
+    assert chain.describe(objects, by_editor).relies_on == (ANN.fingerprint,)
     # Of a join nothing more is known than who signed it.
     base = mesh.commit(mesh.first, by=None, mesh_toml="c")
     join = mesh.commit(base, mesh.first, by=OPS)
     for revoked in (ANN, BOB):
         found = chain.describe(objects, join, revoked=[revoked.fingerprint])
         assert (found.signer, found.relies_on) == ("ops@x", ())
+
+
+def test_who_is_left_was_judged_when_it_was_accepted(objects: Repository, git: SoftGit) -> None:
+    """A key that is revoked later takes nothing back of what it did not sign."""
+    two = files() | {RULES: '[roles]\nadmin = ["ops@x", "ann@x"]\n'}
+    one = files() | {RULES: '[roles]\nadmin = ["ops@x"]\n'}
+    first = git.commit(two, by=OPS)
+    side = git.commit(one, first, by=None)
+    tip = git.commit(one, first, side, by=ANN)
+    found = chain.describe(objects, tip, revoked=[OPS.fingerprint])
+    assert (found.signer, found.relies_on) == ("ann@x", ())
 
 
 def test_who_names_the_signer_of_a_trusted_commit(objects: Repository, git: SoftGit) -> None:
@@ -584,7 +605,208 @@ def test_who_names_the_signer_of_a_trusted_commit(objects: Repository, git: Soft
         assert (found.signer, found.fingerprint) == (signer, EVE.fingerprint)
 
 
+# ---------------------------------------------------------------- beginnings
+
+
+def test_beginnings(mesh: Case) -> None:
+    objects, first = mesh.objects, mesh.first
+    introduce, admit = chain.introduce, chain.admit
+    ops, ann = OPS.fingerprint, ANN.fingerprint
+    for fingerprint in (None, ops):
+        for now in (None, NOW):
+            found = introduce(objects, first, fingerprint=fingerprint, now=now)
+            assert (found.id, found.signer, found.fingerprint) == (first, "ops@x", ops)
+    for commit, asked, said in (
+        (first, ann, f"{ops} signed it, not {ann}"),
+        ("12" * 20, None, "the introduction commit 121212121212 is not in the history"),
+        (mesh.commit(by=EVE), None, "which its own allowed_signers does not name"),
+        (mesh.commit(by=None), None, "it is not signed"),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            introduce(objects, commit, fingerprint=asked, now=NOW)
+        assert said in caught.value.message and caught.value.commit == commit
+        assert "ask the person who gave you the join line" in caught.value.hint
+    with pytest.raises(RefusedError, match="revoked on this node"):
+        introduce(objects, mesh.commit(by=ANN), fingerprint=None, now=None, revoked=[ann])
+    with pytest.raises(RefusedError, match="no usable admin"):
+        introduce(objects, first, fingerprint=None, now=None, revoked=[ops])
+    old = mesh.commit(by=ANN, allowed_signers=signers("ops", "ann", "forge", ann=EXPIRED))
+    assert introduce(objects, old, fingerprint=None, now=None).signer == "ann@x"
+    with pytest.raises(RefusedError, match="not valid after"):
+        introduce(objects, old, fingerprint=None, now=NOW)
+    given = f"eve@y {EVE.line}\nforge@x {FORGE.line}\n".encode()
+    by_eve = mesh.commit(by=EVE)
+    assert admit(objects, by_eve, given, now=NOW).signer == "eve@y"
+    for commit, said in (
+        (first, "which the given allowed_signers does not name"),
+        (mesh.commit(by=FORGE), "forge@x signed it, a forge's key that vouches for nothing"),
+        (mesh.commit(by=EVE, allowed_signers=""), "names nobody"),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            admit(objects, commit, given, now=NOW)
+        assert said in caught.value.message and caught.value.commit == commit
+        assert "give a signers file" in caught.value.hint
+    with pytest.raises(RefusedError, match="revoked on this node"):
+        admit(objects, by_eve, given, now=NOW, revoked=[EVE.fingerprint])
+    with pytest.raises(RefusedError, match="not valid after"):
+        admit(objects, by_eve, given.replace(b"eve@y", b"eve@y " + EXPIRED.encode()), now=NOW)
+    over = mesh.commit(by=EVE, allowed_signers=signers("ops", "forge", ops=EXPIRED))
+    with pytest.raises(RefusedError, match="leave nobody"):
+        admit(objects, over, given, now=NOW)
+
+
+# ---------------------------------------------------------------- trust files
+
+
+def test_what_trust_files_may_be(objects: Repository, git: SoftGit) -> None:
+    text = git.put("blob", signers("ops", "ann").encode())
+    empty, link = git.tree({}), git.put("blob", b"elsewhere")
+    for mode, found, said in (
+        ("100644", text, ""),
+        ("100755", text, ""),
+        ("120000", link, "allowed_signers is a symbolic link, not a file"),
+        ("160000", "12" * 20, "allowed_signers is a submodule, not a file"),
+        ("40000", empty, "allowed_signers is a directory, not a file"),
+        ("100664", text, "allowed_signers is an entry of mode 100664, not a file"),
+    ):
+        commit = git.commit_tree(git.listing((mode, SIGNERS, found)), by=OPS)
+        if said:
+            with pytest.raises(RefusedError, match=said):
+                chain.authority(objects, commit)
+        else:
+            assert chain.authority(objects, commit).usable() == {"ops@x", "ann@x"}
+    key = f"{'A' * 40}.asc"
+    several = [("100644", f"{number:040X}.asc", "12" * 20) for number in range(257)]
+    for mode, found, said in (
+        ("100644", text, "openpgp is a file, not a directory"),
+        ("120000", link, "openpgp is a symbolic link, not a directory"),
+        ("40000", git.listing(("120000", key, link)), f"openpgp/{key} is a symbolic link, not a"),
+        ("40000", git.listing(("40000", key, empty)), f"openpgp/{key} is a directory, not a"),
+        ("40000", git.listing(("100644", key, text)), f"openpgp/{key} is not exactly one"),
+        ("40000", git.listing(*several), "openpgp/ has more than 256 files"),  # none is read
+    ):
+        tree = git.listing(("100644", SIGNERS, text), (mode, "openpgp", found))
+        with pytest.raises(RefusedError, match=said):
+            chain.authority(objects, git.commit_tree(tree, by=OPS))
+    bare = git.commit_tree(git.listing(("40000", "openpgp", empty)), by=OPS)
+    with pytest.raises(RefusedError, match="it has no allowed_signers at the root") as caught:
+        chain.authority(objects, bare)
+    assert "put allowed_signers back" in caught.value.hint
+
+
+def test_certificates_alone(objects: Repository, git: SoftGit) -> None:
+    with GpgHome() as home:
+        key = home.make("ada")
+        (name, text), *_ = home.files(key).items()
+    commit = git.commit({f"openpgp/{name}": text.decode()}, by=OPS)
+    assert chain.authority(objects, commit).usable() == {key}
+    both = git.commit({f"openpgp/{name}": text.decode(), SIGNERS: signers("ops")}, by=OPS)
+    assert chain.authority(objects, both).usable() == {key, "ops@x"}
+
+
+# ---------------------------------------------------------------- what git says
+
+
+def test_a_line_that_is_none(mesh: Case) -> None:
+    """Who git says is a parent of whom is looked up in the commits themselves."""
+    middle = mesh.commit(mesh.first, by=None)
+    tip = mesh.commit(middle, by=OPS)
+    above = mesh.commit(tip, by=OPS)
+
+    class Liar(Repository):
+        def line(self, tip: str, limit: int) -> list[str]:
+            return [commit for commit in super().line(tip, limit) if commit != middle]
+
+    with Liar(mesh.git.path) as objects:
+        for last in (tip, above):
+            for call in (chain.verify, lambda *args, **more: list(chain.judge(*args, **more))):
+                with pytest.raises(RefusedError, match="its first parent is not") as caught:
+                    call(objects, mesh.first, last, now=NOW)
+                assert caught.value.commit == tip
+
+
+def test_lines_of_every_length(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the trusted commit is on the line or joined to it, and however much is looked at."""
+    commits = [mesh.first]
+    for number in range(9):
+        commits.append(mesh.commit(commits[-1], by=None, mesh_toml=f"{number}"))
+    served = mesh.commit(commits[1], by=None, subject="Served early")
+    joined = commits[:5]
+    for other in (served, None, None, None):
+        above = [joined[-1]] if other is None else [joined[-1], other]
+        joined.append(mesh.commit(*above, by=None, mesh_toml="joined"))
+    for look in (1, 2, 3, 8, 1024):
+        monkeypatch.setattr(line, "FIRST_LOOK", look)
+        walk = Walk(mesh.objects, lambda **_: "")
+        for at in (0, 1, 6, 8):
+            found = line.find(walk, commits[at], commits[9], "main")
+            assert found == line.Line(commits[:at:-1], joins=False)
+        for top in range(5, 9):
+            found = line.find(walk, served, joined[top], "main")
+            assert found == line.Line(joined[top:4:-1], joins=True)
+        for trusted, tip in ((commits[9], commits[2]), (served, commits[9]), ("12" * 20, served)):
+            with pytest.raises(RefusedError):
+                line.find(walk, trusted, tip, "main")
+        for longest in (1, 8, 9):
+            monkeypatch.setattr(line, "LONGEST_WALK", longest)
+            for at in (0, 1, 8):
+                if 9 - at > longest:
+                    with pytest.raises(RefusedError, match=f"more than {longest} commits lie"):
+                        line.find(walk, commits[at], commits[9], "main")
+                else:
+                    assert len(line.find(walk, commits[at], commits[9], "main").commits) == 9 - at
+        monkeypatch.undo()
+
+
+def test_how_much_of_a_line_is_listed(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much as is asked for, more only when the trusted commit is below, and not twice."""
+    commits = [mesh.first]
+    for number in range(9):
+        commits.append(mesh.commit(commits[-1], by=None, mesh_toml=f"{number}"))
+    listed = list[tuple[str, int]]()
+    asked = list[str]()
+
+    class Listed(Repository):
+        def line(self, tip: str, limit: int) -> list[str]:
+            listed.append((tip, limit))
+            return super().line(tip, limit)
+
+        def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+            asked.append(descendant)
+            return super().is_ancestor(ancestor, descendant)
+
+    monkeypatch.setattr(line, "FIRST_LOOK", 1)
+    with Listed(mesh.git.path) as objects:
+        line.find(Walk(objects, lambda **_: ""), mesh.first, commits[9], "main")
+        assert listed == [(commits[9], 1), (commits[9], 8), (commits[2], 57)]
+        assert asked == [commits[9], commits[2]]
+        listed.clear()
+        unrelated = mesh.commit(by=None)
+        with pytest.raises(RefusedError):
+            line.find(Walk(objects, lambda **_: ""), unrelated, commits[9], "main")
+        assert listed == [(commits[9], 1)]
+
+
+def test_a_branch_without_a_name_is_main(mesh: Case) -> None:
+    strange = mesh.commit(by=OPS)
+    for call in (chain.verify, lambda *args, **more: list(chain.judge(*args, **more))):
+        with pytest.raises(RefusedError) as caught:
+            call(mesh.objects, mesh.first, strange, now=NOW)
+        assert caught.value.hint.endswith("git push origin HEAD:refs/heads/main")
+
+
 # ---------------------------------------------------------------- verdicts
+
+
+def test_what_a_refused_commit_would_have_been(mesh: Case) -> None:
+    trusted = mesh.commit(mesh.first, by=OPS)
+    step = mesh.commit(mesh.first, by=None, mesh_toml="b")
+    join = mesh.commit(step, trusted, by=None, mesh_toml="b")
+    tip = mesh.commit(join, by=None, mesh_toml="c")
+    kinds = [(each.id, each.kind) for each in mesh.verdicts(tip, trusted=trusted)]
+    assert kinds[-2:] == [(join, "join"), (tip, "step")]
+    found = mesh.verdicts(mesh.commit(step, trusted, by=EVE, mesh_toml="b"), trusted=trusted)
+    assert found[-1].kind == "join"
 
 
 def test_verdicts_on_side_commits(objects: Repository, git: SoftGit) -> None:

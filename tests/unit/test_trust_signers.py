@@ -35,6 +35,17 @@ def test_lines() -> None:
     assert found[ann.key.blob] is ann
 
 
+def test_names_and_blanks() -> None:
+    kind, text = key(1).split()
+    for line in (
+        f"Xena@X,X {key(1)}",
+        f"Xena@X,X\t{kind}\t{text}\ta comment",
+        f"Xena@X,X {kind}\t{text}\ta comment",
+        f'Xena@X,X namespaces="X,git" {kind} {text} a longer comment X',
+    ):
+        assert (only(line).principals, only(line).usable) == (("Xena@X", "X"), True)
+
+
 @pytest.mark.parametrize("kind", soft_keys.KINDS)
 def test_every_kind_of_key_can_be_named(kind: str) -> None:
     made = soft_keys.make(kind)
@@ -76,6 +87,7 @@ def test_a_key_for_another_namespace_is_of_no_use_for_git() -> None:
         (f"a no-touch-required {key(1)}", "unknown option"),  # nor does ssh-keygen know it here
         (f"a {soft_keys.make('ssh-rsa', rsa_bits=1024).line}", "1024 bits, fewer than 2048"),
         (f"a namespaces {key(1)}", "unknown option"),
+        (f'a expires="20240101" {key(1)}', "unknown option"),
         (f'a namespaces="git",namespaces="file" {key(1)}', "twice"),
         (f'a valid-after="soon" {key(1)}', "no time"),
         (f'a valid-after="20241301" {key(1)}', "no time"),

@@ -80,25 +80,28 @@ def _for_plan(memory: Steering, confirmed: str, plan: "NodePlan") -> Steering:
     if use is None:
         raise AssertionError("only a node that uses exits has a memory of them")
     own = {address.version for address in plan.addresses}
+    following = {peer.public_key: peer.next_public_key for peer in plan.peers}
     exits = tuple(
         Exit(
             each.name,
             each.public_key,
             str(each.addresses[0]),
             tuple(sorted(own & {address.version for address in each.addresses})),
+            following.get(each.public_key) or "",
         )
         for each in use.candidates
         if each.addresses
     )
-    names, keys = {each.name for each in exits}, {each.public_key for each in exits}
+    names = {each.name for each in exits}
+    holder = history.renamed(exits, memory.exits, memory.holder)
     first = next(
         (p.public_key for p in plan.peers if any(not each.prefixlen for each in p.allowed_ips)), ""
     )
-    kept = memory.holder in keys and memory.standing.chosen in {"", *names}
+    kept = bool(holder) and memory.standing.chosen in {"", *names}
     named = next((each.name for each in exits if each.public_key == first), "")
     begun = Steering(holder=first, standing=Standing(named, glance.clock()))
     return replace(
-        memory if kept else begun,
+        replace(memory, holder=holder) if kept else begun,
         generation=confirmed,
         interface=plan.interface,
         exits=exits,
@@ -152,7 +155,8 @@ class _Turn:
         """Probe exits, and targets through the one in use; return whether it is in doubt."""
         memory, current = self.memory, self.current()
         there = glance.peers(memory.interface)
-        self.holds = {key: peer.default for key, peer in there.items() if peer.default}
+        known = history.keys_of(memory.exits)
+        self.holds = {known.get(k, k): peer.default for k, peer in there.items() if peer.default}
         doubt = current is None or not memory.standing.chosen or self.in_doubt(current)
         due = glance.clock() - memory.measured_at >= memory.interval
         probed = [each for each in memory.exits if due or doubt or each == current]
@@ -354,7 +358,7 @@ class _Turn:
         choices = node.steered(wanted)
         if lent:
             choices = replace(choices, lent={ip_network(t): key for t, key in lent.items()})
-        keys = {each.public_key for each in self.memory.exits}
+        keys = history.keys_of(self.memory.exits)
 
         def concerns(change: "Change", seen: "KernelState") -> bool:
             return _concerns(change, keys, link=seen.link is not None)

@@ -35,13 +35,20 @@ def begun(plan: "NodePlan", before: Hubs) -> Hubs:
 
     if plan.hubs is None:
         return Hubs()
+    following = {peer.public_key: peer.next_public_key for peer in plan.peers}
     hubs = tuple(
-        Exit(each.name, each.public_key, str(each.addresses[0]), ())
+        Exit(
+            each.name,
+            each.public_key,
+            str(each.addresses[0]),
+            (),
+            following.get(each.public_key) or "",
+        )
         for each in plan.hubs.candidates
         if each.addresses
     )
     first = hubs[0] if hubs else Exit("", "", "", ())
-    keys = {each.public_key for each in hubs}
+    holder = history.renamed(hubs, before.hubs, before.holder)
     now = glance.clock()
     fresh = Hubs(
         holder=first.public_key,
@@ -49,7 +56,7 @@ def begun(plan: "NodePlan", before: Hubs) -> Hubs:
         through=Life(alive=now),
     )
     return replace(
-        before if before.holder in keys else fresh,
+        replace(before, holder=holder) if holder else fresh,
         hubs=hubs,
         by_latency=plan.hubs.selection is HubSelection.LATENCY,
         targets=tuple(map(str, plan.hubs.targets)),
@@ -114,7 +121,7 @@ def settle(memory: Failover) -> Failover:
         return wanted
     from wgmesh.agent import node, steer
 
-    keys = {hub.public_key for hub in wanted.hubs.hubs}
+    keys = history.keys_of(wanted.hubs.hubs)
 
     def concerns(change: "Change", seen: "KernelState") -> bool:
         from wgmesh.model import PeerSet

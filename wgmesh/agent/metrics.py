@@ -11,6 +11,7 @@ from pathlib import Path
 from wgmesh import __version__
 from wgmesh.agent.status import STATES, Gathered, Report, stale
 from wgmesh.files import write_atomic
+from wgmesh.rotation import in_force
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +267,8 @@ def _ways(have: Gathered, report: Report) -> Iterator[Family]:
     if plan is None or plan.exits is None or link is None:
         return
     samples = []
-    for exit_node in plan.exits.candidates:
+    plan = in_force(plan, link)
+    for exit_node in plan.exits.candidates if plan.exits is not None else ():
         live = link.peers.get(exit_node.public_key)
         carries = live is not None and any(not each.prefixlen for each in live.allowed_ips)
         samples.append(({"exit": exit_node.name}, int(carries)))

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 Fits = Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
 
-TRIAL_SECONDS = 6
+TRIAL_SECONDS = 10
+"""For two handshakes, the first one lost. Who has known the key is not asked again."""
+
 DEAD_SECONDS = 15
 """As long nothing must come back through a key before the other one is turned to again."""
 
@@ -92,13 +94,18 @@ def known_to(me: Node, own: Entry, plan: NodePlan) -> frozenset[str] | None:
     if not count and plan.peers:
         waits(record, ("a peer that is up",))
         return None
-    asked = [link.peers[peer.public_key] for peer in alive]
+    asked = [link.peers[peer.public_key] for peer in alive if peer.public_key not in record.known]
+    knows = frozenset(record.known)
     try:
-        key = Secret(keys.read(keys.path(PLACES.wireguard, own.next_public_key)))
-        knows = linux.bridge.trial(key, link, asked, TRIAL_SECONDS)
+        if asked:
+            key = Secret(keys.read(keys.path(PLACES.wireguard, own.next_public_key)))
+            knows |= linux.bridge.trial(key, link, asked, TRIAL_SECONDS)
     except WgmeshError as error:
         waits(record, (f"a machine that can hold two keys at once: {error.message}",))
         return None
+    if knows != set(record.known):
+        record = replace(record, known=tuple(sorted(knows)))
+        records.write_rotation(PLACES.state, record)
     old_enough = time.time() - record.staged >= me.settings.peer_lag_seconds
     missing = tuple(
         peer.name

@@ -295,7 +295,8 @@ def _exit(have: Gathered) -> str | None:
     if have.steering.generation:
         return have.steering.standing.chosen or None
     link = have.seen.state.link if have.seen is not None else None
-    for each in plan.exits.candidates:
+    plan = in_force(plan, link)
+    for each in plan.exits.candidates if plan.exits is not None else ():
         live = link.peers.get(each.public_key) if link is not None else None
         if live is not None and any(not prefix.prefixlen for prefix in live.allowed_ips):
             return each.name

@@ -15,6 +15,9 @@ from wgmesh.model import NodePlan
 from wgmesh.records import Rotation
 from wgmesh.repository import Repository
 
+PATIENCE_SECONDS = 10.0
+"""How long to wait for a poll that is at work; one that applies a change takes longer."""
+
 
 def walk() -> tuple[str, str]:
     """Take the next step of a rotation that is the operator's; return a patch, and what to do.
@@ -22,7 +25,7 @@ def walk() -> tuple[str, str]:
     The patch is "" when there is nothing to merge now. Raises WgmeshError.
     """
     node.require_root()
-    with locked(settings.LOCK_FILE), system_errors():
+    with locked(settings.LOCK_FILE, patience_seconds=PATIENCE_SECONDS), system_errors():
         me = node.load()
         finish_cut_short()
         running, tip = node.running(), node.tips(me).trusted

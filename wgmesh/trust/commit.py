@@ -106,7 +106,7 @@ def parse(commit: str, raw: bytes) -> Commit:
         tree=raw[5:45].decode(),
         parents=above,
         raw_author=author[1],
-        time=int(committer[2][:15]) if len(committer[2]) < 16 else LAST_SECOND,
+        time=int(committer[2]) if len(committer[2]) < 16 else LAST_SECOND,
         raw_message=message,
         raw=raw,
     )

@@ -100,7 +100,8 @@ def test_status_has_exactly_the_promised_keys(mesh: Mesh, alpha: Machine) -> Non
     shown = mesh.status("alpha")
     assert list(shown) == [
         *("node", "interface", "state", "reasons", "commit", "candidate", "generation"),
-        *("last_sync", "quarantine", "drift", "peers", "exit", "hub"),
+        *("last_sync", "quarantine", "drift", "rotation", "peers"),
+        *("exit", "exit_since", "hub", "hub_since"),
     ]
     assert shown["commit"].keys() == COMMIT_KEYS
     assert shown["commit"]["id"] == mesh.author.head

@@ -506,6 +506,7 @@ def test_what_a_signature_has_by_its_algorithm() -> None:
     """RFC 4880 section 5.2.2: rsa has one number, ecdsa and eddsa have two."""
     assert frozenset((8, 9, 10, 11)) == packets.DIGESTS  # RFC 4880 section 9.4
     assert frozenset((1, 3, 19, 22)) == packets.ALGORITHMS  # section 9.1, RFC 6637
+    assert [int(tag) for tag in packets.Tag] == [2, 5, 6, 7, 13, 14, 17]  # section 4.3
     number = b"\0\x09\1\2"
     for algorithm, count in ((1, 1), (3, 1), (19, 2), (22, 2)):
         for many in range(4):

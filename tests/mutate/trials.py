@@ -139,15 +139,15 @@ class Order:
     def of(self, mutant: Mutant, most: int) -> list[Covered]:
         """Return up to `most` tests that run the changed statement.
 
-        One of a module or a class counts as run by all that run anything of the file.
+        One of a module or a class, or one that only an import runs, counts as run by all that run
+        anything of the file.
         """
         file = mutant.file
         if mutant.scope == "everything":
             return list(self.tests)
-        if mutant.scope == "function":
-            lines = {(file, line) for line in mutant.lines}
-            found = [test for test in self.tests if test.runs(lines)]
-        else:
+        lines = {(file, line) for line in mutant.lines if mutant.scope == "function"}
+        found = [test for test in self.tests if test.runs(lines)]
+        if not any(not test.whole for test in found):
             found = [
                 test
                 for test in self.tests

@@ -495,10 +495,18 @@ def test_any_status_is_refused_at_most(status: bytes) -> None:
         assert openpgp.judge(KEYRING, status).fingerprint == KEY
 
 
+def test_how_large_a_certificate_may_be() -> None:
+    assert openpgp.LARGEST_BYTES == 262_144
+    for size, reason in ((262_144, "exactly one armored"), (262_145, "more than 262144 bytes")):
+        with pytest.raises(RefusedError, match=reason):
+            openpgp.parse({f"{'A' * 40}.asc": b"x" * size})
+
+
 def test_what_a_signature_has_by_its_algorithm() -> None:
     """RFC 4880 section 5.2.2: rsa has one number, ecdsa and eddsa have two."""
     assert frozenset((8, 9, 10, 11)) == packets.DIGESTS  # RFC 4880 section 9.4
     assert frozenset((1, 3, 19, 22)) == packets.ALGORITHMS  # section 9.1, RFC 6637
+    assert [int(tag) for tag in packets.Tag] == [2, 5, 6, 7, 13, 14, 17]  # section 4.3
     number = b"\0\x09\1\2"
     for algorithm, count in ((1, 1), (3, 1), (19, 2), (22, 2)):
         for many in range(4):

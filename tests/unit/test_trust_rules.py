@@ -785,6 +785,11 @@ def test_how_much_of_a_line_is_listed(mesh: Case, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(RefusedError):
             line.find(Walk(objects, lambda **_: ""), unrelated, commits[9], "main")
         assert listed == [(commits[9], 1)]
+        listed.clear()
+        monkeypatch.setattr(line, "LONGEST_WALK", 3)
+        with pytest.raises(RefusedError, match="more than 3 commits"):
+            line.find(Walk(objects, ""), mesh.first, commits[9], "main")
+        assert listed == [(commits[9], 1), (commits[9], 8)]
 
 
 def test_a_branch_without_a_name_is_main(mesh: Case) -> None:

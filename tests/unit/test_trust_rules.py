@@ -788,7 +788,7 @@ def test_how_much_of_a_line_is_listed(mesh: Case, monkeypatch: pytest.MonkeyPatc
         listed.clear()
         monkeypatch.setattr(line, "LONGEST_WALK", 3)
         with pytest.raises(RefusedError, match="more than 3 commits"):
-            line.find(Walk(objects, ""), mesh.first, commits[9], "main")
+            line.find(Walk(objects, lambda **_: ""), mesh.first, commits[9], "main")
         assert listed == [(commits[9], 1), (commits[9], 8)]
 
 

@@ -26,6 +26,7 @@ CHAIN = (
     "trust_signature",
     "trust_rules",
     "trust_chain",
+    "trust_digging",
     "trust_accepted",
     "trust_refused",
     "trust_gpg",
@@ -48,6 +49,7 @@ TESTS = {
     "line": CHAIN,
     "walk": CHAIN,
     "refusal": CHAIN,
+    "repair": CHAIN,
     "agreement": ("trust_agreement",),
     "fingerprint": ("trust_fingerprint",),
 }

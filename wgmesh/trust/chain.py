@@ -87,12 +87,13 @@ def _verify(
     objects: Objects,
     trusted: str,
     tip: str,
-    now: float,
+    now: float | None,
     revoked: Collection[str],
     branch: str,
     gpg: GpgVerifier | None,
     stands: Callable[[str], bool] | None,
 ) -> VerifiedCommit:
+    """Do what verify() does; without `now` nobody is held against the clock."""
     repair = Repair(objects, trusted, tip, branch, stands)
     walk = Walk(objects, repair, revoked=revoked, gpg=gpg)
     if tip == trusted:
@@ -108,7 +109,7 @@ def _verify(
         clock = now if commit.id == tip else None
         top = who, kind = walk.steps.signed(commit, before, clock, join=join)
         others = walk.steps.check(commit, before, who, kind, clock)
-        if clock is None and walk.steps.authorities.changed(commit, before):
+        if walk.steps.authorities.changed(commit, before):
             handovers.append((commit.id, before.id))
         before, join = commit, False
         repair.good = commit.id
@@ -143,12 +144,11 @@ def judge(
         return
     found = line.find(walk, trusted, tip, branch)
     whole: RefusedError | None = None
-    if now is not None:
-        try:
-            verify(objects, trusted, tip, now=now, revoked=revoked, branch=branch, gpg=gpg)
-        except RefusedError as error:  # it may blame a commit that is right by itself
-            whole = error
-    first = before = walk.commit(trusted)
+    try:
+        _verify(objects, trusted, tip, now, revoked, branch, gpg, None)
+    except RefusedError as error:  # it may blame a commit that is right by itself
+        whole = error
+    before = walk.commit(trusted)
     join = found.joins
     for commit in walk.commits(found.commits[::-1], None if found.joins else trusted):
         clock = now if commit.id == tip else None
@@ -157,8 +157,6 @@ def judge(
         try:
             who, kind = walk.steps.signed(commit, before, clock, join=join)
             walk.steps.check(commit, before, who, kind, clock)
-            if commit.id == tip:
-                _check_left(walk, first, commit, now)
         except RefusedError as error:
             problem = error.message
         if whole is not None and commit.id == whole.commit:
@@ -250,7 +248,7 @@ def describe(
 
 
 def _check_handover(
-    walk: Walk, repair: Repair, found: Line, step: tuple[str, str], now: float
+    walk: Walk, repair: Repair, found: Line, step: tuple[str, str], now: float | None
 ) -> None:
     """Hold a change of trust files below the tip against the clock, by those who were there before.
 
@@ -273,7 +271,12 @@ def _check_handover(
 
 
 def _check_below(
-    walk: Walk, repair: Repair, found: Line, trusted: str, top: tuple[Signed, Kind], now: float
+    walk: Walk,
+    repair: Repair,
+    found: Line,
+    trusted: str,
+    top: tuple[Signed, Kind],
+    now: float | None,
 ) -> None:
     """Hold against the clock, from the tip down, each commit for which nobody above it answers.
 

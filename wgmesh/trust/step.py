@@ -185,7 +185,7 @@ class Steps:
         raise self._refuse(commit, rule, instead)
 
     def answered(
-        self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float
+        self, commit: Commit, before: Commit, who: Signed, kind: Kind, clock: float | None
     ) -> bool:
         """Return whether enough people, valid at `clock`, answer for `before` by `commit` on it.
 
@@ -202,7 +202,7 @@ class Steps:
             people |= self._people(base, None, knew)
         return len(people) >= wanted
 
-    def vouched(self, above: Iterable[Commit], before: Commit, clock: float) -> bool:
+    def vouched(self, above: Iterable[Commit], before: Commit, clock: float | None) -> bool:
         """Return whether enough people whom `before` authorises, valid at `clock`, signed later."""
         base = Base(before, self.authorities.policy(before))
         people = set[str]()

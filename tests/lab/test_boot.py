@@ -104,8 +104,11 @@ def carries(mesh: Mesh, name: str) -> None:
 
 def test_the_nodes_are_what_the_tests_below_speak_of(mesh: Mesh) -> None:
     alpha, bravo, delta = (state(mesh.world[name]) for name in NODES)
-    assert "masquerade" in alpha["nft"]
-    assert "masquerade" not in delta["nft"] and "table inet wgmesh" in delta["nft"]
+    outward = [line for line in alpha["nft"].splitlines() if "masquerade" in line]
+    assert any('oifname "eth0"' in line for line in outward)
+    inward = [line for line in delta["nft"].splitlines() if "masquerade" in line]
+    assert all('iifname "wg0" oifname "wg0"' in line for line in inward), "as one of two hubs"
+    assert "table inet wgmesh" in delta["nft"]
     assert bravo["nft"] == ""
     assert {"net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0"} == set(delta["former"])
     assert set(alpha["former"]) - set(delta["former"]) == {"net.ipv6.conf.eth0.accept_ra=0"}

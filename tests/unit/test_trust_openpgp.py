@@ -516,3 +516,28 @@ def test_what_a_signature_has_by_its_algorithm() -> None:
             else:
                 with pytest.raises(RefusedError, match=r"nothing covers|cut short"):
                     packets.signature(body)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "no packets"),
+        (b"\xcd\x05", "cut short"),
+        (b"\xcd\xff\x01\x00\x00\x01x", "cut short"),
+        (b"\x01\x00\x01x", "no packet"),
+        (b"\x08\x01x", "no packet"),
+    ],
+)
+def test_bytes_that_are_no_packets(data: bytes, why: str) -> None:
+    with pytest.raises(RefusedError, match=why):
+        packets.packets(data)
+
+
+def test_lengths_at_their_limits() -> None:
+    assert packets.packets(b"\xcd\xff\x00\x00\x00\x01x") == [(13, b"x")]
+    with pytest.raises(RefusedError, match="another version"):
+        packets.fingerprint(b"\4" + bytes((1 << 16) - 1))
+    hashed = bytes(256)
+    numbers = b"\0\1\1" * 2
+    body = b"\4\0\x16\x08" + b"\1\0" + hashed + b"\0\0" + b"\0\0" + numbers
+    assert packets.signature(body) == packets.Signature(0, packets.EDDSA, 8)

@@ -201,10 +201,20 @@ def test_revocations_are_seen(home: GpgHome) -> None:
     whole = home.make("whole")
     subkeys = [home.add_subkey(whole), home.add_subkey(whole, "rsa2048")]
     assert not openpgp.parse(home.files(whole)).revoked
+    home.revoke_subkey(whole, 2)
+    assert openpgp.parse(home.files(whole)).revoked == {subkeys[1]}
     home.revoke_subkey(whole, 1)
-    assert openpgp.parse(home.files(whole)).revoked == {subkeys[0]}
+    assert openpgp.parse(home.files(whole)).revoked == set(subkeys)
     home.revoke(whole)
     assert openpgp.parse(home.files(whole)).revoked == {whole, *subkeys}
+
+
+def test_a_revocation_is_seen_in_whatever_file(home: GpgHome) -> None:
+    first, last = sorted((home.make("one"), home.make("other")))
+    home.revoke(first)
+    assert openpgp.parse(home.files(first, last)).revoked == {first}
+    home.revoke(last)
+    assert openpgp.parse(home.files(first, last)).revoked == {first, last}
 
 
 def test_a_revocation_of_version_3_is_seen(ada: str, certificate: bytes) -> None:
@@ -362,6 +372,11 @@ def judged(status: bytes, keyring: Keyring = KEYRING) -> str:
         openpgp.judge(keyring, status)
     assert caught.value.message.isprintable() and caught.value.message.isascii()
     return caught.value.message
+
+
+def test_what_follows_an_empty_line_counts() -> None:
+    judged(GOOD + b"\n" + GOOD)
+    judged(GOOD + b"\n" + GOOD.replace(b"GOODSIG", b"BADSIG"))
 
 
 def test_a_good_verdict() -> None:

@@ -105,6 +105,8 @@ def cut(play: Stage, point: int, target: str, way: str, theirs: str) -> str:
     assert now == theirs, "somebody else's:\n" + "\n".join(
         sorted(set(now.splitlines()) ^ set(theirs.splitlines()))
     )
+    if way == "everything":  # who has heard of the other port hears of this one by its next poll
+        wait_until(lambda: play.ping("alpha", "bravo"), 20, "alpha reaches bravo")
     play.tunnel_works(20)
     return "new" if end == target else "old"
 

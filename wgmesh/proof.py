@@ -27,6 +27,7 @@ from wgmesh.model import (
 
 BASELINE_SECONDS = 6
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
+RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TIMEOUT) and jitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,11 @@ def comes_back(
     """Return True as soon as anything that was lost is back, False after `seconds`.
 
     To be asked once a change is undone: what stays away was not lost by it. `remote` is None when
-    that was not lost, `plan` has the addresses that were asked before.
+    that was not lost, `plan` has the addresses that were asked before. It lasts for 7 s at least:
+    a handshake that failed under the change is not tried again earlier.
     """
     interface = plan.interface
-    end = time.monotonic() + seconds
+    end = time.monotonic() + max(seconds, RETRY_SECONDS)
     before = linux.counters(interface)
     missing = {peer.public_key for peer in lost}
     addresses = {a for peer in plan.peers if peer.public_key in missing for a in peer.addresses}

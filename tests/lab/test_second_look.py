@@ -4,6 +4,7 @@ Data passes and handshakes do not, as behind a filter that knows WireGuard. On r
 comes after 200 s, when no session from before is left; here the other end forgets its session.
 """
 
+import sys
 from collections.abc import Iterator
 from itertools import count
 
@@ -12,10 +13,21 @@ import pytest
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
-from tests.lab.net import Fault
+from tests.lab.net import Counter, Fault
 from tests.lab.pings import Pings
 from tests.lab.state import state, unfinished
+from tests.lab.wait import wait_until
 
+COMES_BACK = """
+from wgmesh import proof
+from wgmesh.agent import node
+from wgmesh.judge import StrictPeer
+from wgmesh.model import Proof
+
+plan = node.running().plan
+lost = [StrictPeer(p.name, p.public_key, Proof.ECHO) for p in plan.peers if p.name == "bravo"]
+print(proof.comes_back(plan, lost, None, 1.0))
+"""
 THREE = ("alpha", "bravo", "charlie")
 RECORD = "/run/wgmesh/second-look.toml"
 PORTS = count(4001)
@@ -140,3 +152,13 @@ def test_who_has_shaken_hands_is_proven(moved: tuple[Mesh, int]) -> None:
     mesh.world.internet.restore("bravo")
     assert "nothing to take back" in done.stdout and not alpha.exists(RECORD)
     assert listen_port(alpha) != old
+
+
+def test_what_comes_back_is_given_the_time_of_a_second_handshake(mesh: Mesh) -> None:
+    alpha, own = mesh.world["alpha"], listen_port(mesh.world["alpha"])
+    with no_handshakes(mesh, own):
+        sent = Counter(mesh.world.internet.hub, "sent", f"udp sport {own} @th,64,8 1")
+        end_sessions(mesh, "bravo")
+        mesh.pings("alpha", "bravo")
+        wait_until(lambda: sent.packets() > 0, 30, "a handshake of alpha is lost")
+    assert alpha.run([sys.executable, "-c", COMES_BACK]).stdout.strip() == "True"

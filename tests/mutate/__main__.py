@@ -27,6 +27,7 @@ CHAIN = (
     "trust_rules",
     "trust_chain",
     "trust_digging",
+    "trust_handover",
     "trust_accepted",
     "trust_refused",
     "trust_gpg",

@@ -70,15 +70,20 @@ class Team:
     nodes: list[Node] = field(default_factory=list)
 
     @classmethod
-    def meet(cls, directory: Path, keys: Keys, rules: str = ROLES) -> "Team":
-        """Return a team with a first commit on the server, by ops."""
+    def meet(
+        cls,
+        directory: Path,
+        keys: Keys,
+        rules: str = ROLES,
+        inventory: Mapping[str, str] | None = None,
+    ) -> "Team":
+        """Return a team with a first commit on the server, by ops; the same each time."""
         work = Workshop(directory / "work", keys).start()
         team = cls(directory, work)
         run(["git", "init", "--quiet", "--bare", "-b", "main", str(team.server)], directory)
         work.git("remote", "add", "origin", str(team.server))
-        files = {SIGNERS: keys.signers(*PEOPLE, "forge"), RULES: rules or None}
-        files |= {"mesh.toml": "a\nb\nc\nd\ne\n"}
-        work.commit("Begin", {name: text for name, text in files.items() if text is not None})
+        files = {SIGNERS: keys.signers(*PEOPLE, "forge")} | ({RULES: rules} if rules else {})
+        work.commit("Begin", files | dict(inventory or {"mesh.toml": "a\nb\nc\nd\ne\n"}))
         team.publish()
         return team
 

@@ -128,6 +128,14 @@ def test_which_certificates_count() -> None:
     assert admin.usable(Role.ADMIN) == {FINGERPRINT}
 
 
+def test_which_keys_a_policy_has() -> None:
+    found = people("ops@x", 'bot@x namespaces="file"')
+    policy = make(found, Keyring({FINGERPRINT: b""}), Rules())
+    ssh = {signer.key.fingerprint for signer in found.values()}
+    assert all(policy.has(each) for each in (*ssh, FINGERPRINT))
+    assert not policy.has(FINGERPRINT[::-1]) and not policy.has("ops@x")
+
+
 def test_names_in_common_are_one_person() -> None:
     policy = make(people("a", "b", "c,a", "d", "b,d"), Keyring(), Rules())
     who = policy.people

@@ -155,7 +155,7 @@ def claims_a_trusted_key(team: Team) -> str:
     )
 
 
-@scenario("not valid after 2020-01-01T00:00:00Z; by this node's clock it is 2023-11-14T22:13:20Z")
+@scenario("not valid after 2020-01-01T00:00:00Z; by this node's clock it is {now}")
 def backdated_by_an_expired_key(team: Team) -> str:
     expired = team.keys.signers(*PEOPLE, "forge", bob='valid-before="20200101Z"')
     team.commit("Bob has expired", {SIGNERS: expired})
@@ -502,9 +502,9 @@ def forge_merge_that_takes_nothing(team: Team) -> str:
 @scenario(f"{VOUCHES}has a tree that merging its parents does not give")
 def forge_merge_of_a_conflict(team: Team) -> str:
     team.branch()
-    team.commit("Mine", {"mesh.toml": "mine"}, by="ann")
+    team.commit("Mine", {"x": "mine"}, by="ann")
     team.main()
-    team.commit("Theirs", {"mesh.toml": "theirs"})
+    team.commit("Theirs", {"x": "theirs"})
     team.settle()
     return team.press_merge("side", "-X", "theirs")
 
@@ -724,6 +724,7 @@ def test_refused_until_repaired(each: Scenario, team: Team) -> None:
     error = refused(seen)
     assert error.exit_code == 4 and error.message.isprintable()
     names = {"first": first[:12], "trusted": trusted[:12], "tip": tip[:12]}
+    names["now"] = "2023-11-14T22:13:20Z"
     assert each.rule.format(**names) in error.message
     assert each.instead in error.hint
     assert error.commit == culprit

@@ -211,7 +211,8 @@ def test_approvals(objects: Repository, git: SoftGit) -> None:
     mesh.refuses(merged(FORGE), f"{asks}1 signed it: ops@x")
     mesh.refuses(merged(EVE, by=ANN), f"{asks}1 signed it: ann@x")  # one person, two keys
     mesh.refuses(merged(BOB), f"{asks}1 signed it: ops@x")
-    for tip in (merged(ANN), merged(ANN, None), merged(None, ANN), merged(ANN, by=OPS)):
+    again = merged(ANN, by=OPS)
+    for tip in (merged(ANN), merged(ANN, None), merged(None, ANN), merged(ANN, FORGE), again):
         assert mesh.accepts(tip).relies_on == (ANN.fingerprint,)
     mesh.refuses(merged(ANN, text="c"), f"{asks}others signed other files than it has", "sign that")
     before = mesh.commit(first, by=ANN, mesh_toml="c")

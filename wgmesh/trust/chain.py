@@ -256,10 +256,8 @@ def _check_handover(
     now, may have signed something above it as well. Raises RefusedError.
     """
     commit, before = map(walk.commit, step)
-    join = found.joins and commit.id == found.commits[-1]
     try:
-        who, kind = walk.steps.signed(commit, before, now, join=join)
-        walk.steps.check(commit, before, who, kind, now)
+        walk.steps.again(commit, before, now)
     except RefusedError as error:
         above = found.commits[: found.commits.index(commit.id)]
         if walk.steps.vouched(map(walk.commit, above), before, now):
@@ -293,8 +291,7 @@ def _check_below(
             return
         before, repair.good = walk.commit(below), below
         try:
-            who, kind = walk.steps.signed(under, before, now, join=found.joins and below == trusted)
-            walk.steps.check(under, before, who, kind, now)
+            who, kind = walk.steps.again(under, before, now)
         except RefusedError as error:
             message = f"{error.message}; nobody who is valid now answers for it, above it"
             raise RefusedError(message, f"{_ON_TOP}\n{error.hint}", error.commit) from None

@@ -102,6 +102,15 @@ class Steps:
             self.usable(commit, None)
         return others
 
+    def again(self, commit: Commit, before: Commit, clock: float | None) -> tuple[Signed, Kind]:
+        """Hold a commit that has passed against the clock; return who signed it, and as what.
+
+        What a join needs besides, an admin, it has had. Raises RefusedError.
+        """
+        who, kind = self.signed(commit, before, clock, join=False)
+        self.check(commit, before, who, kind, clock)
+        return who, kind
+
     def _check_rules(
         self, commit: Commit, base: Base, who: Signed, clock: float | None
     ) -> set[Signed]:

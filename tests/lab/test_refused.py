@@ -38,7 +38,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     made.sync()
     made.wait_for_tunnels()
     people = [made.author, grace(made)]
-    made.commit({"allowed_signers": signers(made, *people)}, "Grace may sign")
+    made.commit({"allowed_signers": signers(*people)}, "Grace may sign")
     made.sync()
     return made
 

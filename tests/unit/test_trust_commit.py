@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust.commit import LAST_SECOND, parents, parse, plain, split_signature
-from wgmesh.trust.objects import FILE_MODES, TREE_MODE, parse_tree
+from wgmesh.trust.objects import FILE_MODES, TREE_MODE, oldest, parse_tree
 
 ID = "12" * 20
 HEAD = (
@@ -212,3 +212,20 @@ def test_damaged_commits_are_refused_at_most(at: int, put: bytes, cut: int) -> N
         head, _, message = payload.partition(b"\n\n")
         header = b"\ngpgsig " + armor.replace(b"\n", b"\n ")
         assert head + header + b"\n\n" + message == damaged
+
+
+# ---------------------------------------------------------------- lines
+
+
+@pytest.mark.parametrize("length", range(1, 18))
+def test_the_oldest_that_descends(length: int) -> None:
+    line = [str(number) for number in range(length)]
+    for wanted in range(length):
+        asked: list[int] = []
+
+        def descends(commit: str, wanted: int = wanted, asked: list[int] = asked) -> bool:
+            asked.append(int(commit))
+            return int(commit) <= wanted
+
+        assert oldest(line, descends) == str(wanted)
+        assert len(asked) <= (length - 1).bit_length() and 0 not in asked

@@ -217,12 +217,19 @@ def test_a_revocation_is_seen_in_whatever_file(home: GpgHome) -> None:
     assert openpgp.parse(home.files(first, last)).revoked == {first, last}
 
 
-def test_a_revocation_of_version_3_is_seen(ada: str, certificate: bytes) -> None:
-    data = inside(certificate) + packet(2, b"\x03\x05\x20" + bytes(20))
+@pytest.mark.parametrize("version", [b"\2", b"\3"])
+def test_an_old_revocation_is_seen(ada: str, certificate: bytes, version: bytes) -> None:
+    data = inside(certificate) + packet(2, version + b"\x05\x20" + bytes(20))
     keyring = openpgp.parse({f"{ada}.asc": armored(data, "PUBLIC KEY BLOCK")})
     assert keyring.revoked == {ada}
-    data = inside(certificate) + packet(2, b"\x03\x05\x10" + bytes(20))
+    data = inside(certificate) + packet(2, version + b"\x05\x10" + bytes(20))
     assert not openpgp.parse({f"{ada}.asc": armored(data, "PUBLIC KEY BLOCK")}).revoked
+
+
+def test_a_certificate_may_have_a_photo(ada: str, certificate: bytes) -> None:
+    data = inside(certificate) + packet(17, b"\x16\x01" + bytes(20))
+    keyring = openpgp.parse({f"{ada}.asc": armored(data, "PUBLIC KEY BLOCK")})
+    assert keyring.packets == data
 
 
 def test_limits_of_a_keyring(ada: str, certificate: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,8 +415,12 @@ def test_bad_verdicts() -> None:
     ):
         line = b"[GNUPG:] ERRSIG 89ABCDEF01234567 22 8 00 1580515200 " + code + b" -\n"
         assert said in judged(GOOD.replace(VERDICT, line).replace(VALID, b""))
-    short = GOOD.replace(VERDICT, b"[GNUPG:] ERRSIG\n")
-    assert "an OpenPGP key signed it" in judged(short)
+    for words in range(6):
+        rest = b" ".join(b"89ABCDEF01234567 22 8 00 1580515200".split()[:words])
+        short = GOOD.replace(VERDICT, b"[GNUPG:] ERRSIG " + rest + b"\n").replace(VALID, b"")
+        assert "cannot check" in judged(short)
+    bare = GOOD.replace(VERDICT, b"[GNUPG:] ERRSIG\n")
+    assert "an OpenPGP key signed it" in judged(bare)
 
 
 @pytest.mark.parametrize(

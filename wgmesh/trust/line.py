@@ -1,10 +1,11 @@
 """The first-parent line from a tip down to where it leaves the trusted commit."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust import refusal
-from wgmesh.trust.objects import oldest_above
+from wgmesh.trust.objects import oldest
 from wgmesh.trust.walk import Walk
 
 LONGEST_WALK = 200_000
@@ -51,7 +52,7 @@ def find(walk: Walk, trusted: str, tip: str, branch: str) -> Line:
         return Line(line, joins=False)
     if not objects.has(trusted) or not objects.is_ancestor(trusted, tip):
         raise _not_descended(walk, trusted, tip, branch)
-    join = line.index(oldest_above(objects, trusted, line))
+    join = line.index(oldest(line, partial(objects.is_ancestor, trusted)))
     return Line(line[: join + 1], joins=True)
 
 

@@ -1,6 +1,6 @@
 """What the chain rule reads of a git repository, and the shape of a tree object."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -88,16 +88,16 @@ class Objects(Protocol):
         """
 
 
-def oldest_above(objects: Objects, below: str, line: Sequence[str]) -> str:
-    """Return the oldest commit of `line` that descends from `below`.
+def oldest(line: Sequence[str], descends: Callable[[str], bool]) -> str:
+    """Return the oldest commit of `line` that descends from whatever is asked about.
 
-    `line` is one of first parents, newest first, and its newest descends from it. Descent only ends
-    once along a line, so that one is found by halves.
+    `line` is one of first parents, newest first, and its newest descends. Descent only ends once
+    along a line, so that one is found by halves.
     """
-    above, other = 0, len(line)  # line[above] descends, line[other] does not
+    above, other = 0, len(line)  # above descends, other does not
     while other - above > 1:
         middle = (above + other) // 2
-        if objects.is_ancestor(below, line[middle]):
+        if descends(line[middle]):
             above = middle
         else:
             other = middle

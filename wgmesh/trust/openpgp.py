@@ -123,7 +123,7 @@ def _certificate(name: str, text: bytes) -> tuple[bytes, frozenset[str]]:
             raise RefusedError(f"has a packet of kind {tag}, which no certificate has")
     if keys[0] != match[1]:
         raise RefusedError(f"has the key {keys[0]}")
-    return data, frozenset(keys if keys[0] in revoked else revoked)
+    return data, frozenset(revoked)
 
 
 # ---------------------------------------------------------------- signatures

@@ -25,7 +25,7 @@ DIGESTS = frozenset((8, 9, 10, 11))
 BINARY, KEY_REVOKED, SUBKEY_REVOKED = 0x00, 0x20, 0x28
 """Types of signatures: over a document byte by byte, and those that revoke."""
 
-_ISSUER, _ISSUER_FINGERPRINT = 16, 33
+_ISSUER, _ISSUER_FINGERPRINT = bytes([16]), bytes([33])
 _ARMOR = re.compile(
     rb"-----BEGIN PGP ([A-Z ]+)-----\n"
     rb"(?:(?:Version|Comment|Charset|Hash):[^\x00-\x1f\x7f]*\n)*\n"
@@ -153,15 +153,12 @@ def signature(body: bytes) -> Signature:
     hashed_end = 6 + int.from_bytes(body[4:6], "big")
     unhashed = hashed_end + 2
     end = unhashed + int.from_bytes(body[hashed_end:unhashed], "big")
-    if len(body) < end + 2:
-        raise RefusedError("has a signature that is cut short")
-    _hints(body[unhashed:end])
     at = end + 2  # two digits of the digest
     for _ in range(_NUMBERS.get(body[2], 0)):
-        bits = int.from_bytes(body[at : at + 2], "big")
-        if len(body) < at + 2:
-            raise RefusedError("has a signature that is cut short")
-        at += 2 + (bits + 7) // 8
+        at += 2 + (int.from_bytes(body[at : at + 2], "big") + 7) // 8
+    if at > len(body):
+        raise RefusedError("has a signature that is cut short")
+    _hints(body[unhashed:end])
     if body[2] in _NUMBERS and at != len(body):
         raise RefusedError("has bytes that nothing covers")
     return Signature(kind=body[1], algorithm=body[2], digest=body[3])
@@ -177,11 +174,10 @@ def signature_kind(body: bytes) -> int:
 
 def _hints(area: bytes) -> None:
     """Raise RefusedError unless the subpackets in `area` name an issuer and no more."""
-    at, seen = 0, set[int]()
+    at, seen = 0, set[bytes]()
     sizes = {_ISSUER: 9, _ISSUER_FINGERPRINT: 22}
     while at < len(area):
-        size = area[at]
-        kind = area[at + 1] if at + 1 < len(area) else -1
+        size, kind = area[at], area[at + 1 : at + 2]
         if sizes.get(kind) != size or kind in seen or len(area) < at + 1 + size:
             raise RefusedError("has bytes that nothing covers")
         seen.add(kind)

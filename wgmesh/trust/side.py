@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from wgmesh.errors import RefusedError
 from wgmesh.trust.commit import Commit
-from wgmesh.trust.objects import Objects, oldest_above
+from wgmesh.trust.objects import Objects, oldest
 from wgmesh.trust.policy import Policy, Role
 from wgmesh.trust.refusal import Refuse
 from wgmesh.trust.signature import Signatures, Signed
@@ -157,7 +158,7 @@ class Sides:
             line = self._objects.line_beyond(common, base.commit.id)
             if not line or self.read(line[-1]).parents[:1] == (common,):
                 continue
-            brought_by = self.read(oldest_above(self._objects, common, line))
+            brought_by = self.read(oldest(line, partial(self._objects.is_ancestor, common)))
             if len(brought_by.parents) != 2 or not self._is_clean(brought_by):
                 return common
         return None

@@ -111,3 +111,32 @@ def test_a_machine_that_has_a_wg0_already(world_factory: WorldFactory, way_back:
     alpha.run(["wg-quick", "up", "wg0"])
     assert kernel.whole(alpha) == before
     wait_until(lambda: pings(alpha), 20, "the old tunnel is up again")
+
+
+def test_what_the_old_configuration_did_to_the_machine_is_undone_first(
+    world_factory: WorldFactory,
+) -> None:
+    """As docs/migration.md says: join reads the key of what runs; wg-quick then takes that down."""
+    world = world_factory(["alpha", "bravo"])
+    alpha = world["alpha"]
+    public = by_hand(world)
+    hook = "iptables -t mangle -{} OUTPUT -d 203.0.113.0/24 -j MARK --set-mark 0x101"
+    alpha.run(["wg-quick", "down", "wg0"])
+    hooks = f"[Interface]\nPostUp = {hook.format('A')}\nPostDown = {hook.format('D')}"
+    alpha.write(CONF, alpha.read(CONF).replace("[Interface]", hooks), 0o600)
+    alpha.run(["wg-quick", "up", "wg0"])
+    assert "203.0.113.0/24" in alpha.run(["iptables-save"]).stdout
+    mesh = Mesh(world)
+    mesh.commit(
+        {
+            f"nodes/{name}.toml": mesh.entry(name, public[name], {"managed": name == "alpha"})
+            for name in ("alpha", "bravo")
+        },
+        "What there is",
+    )
+    assert mesh.join("alpha", "--no-enable") == public["alpha"]
+    alpha.run(["wg-quick", "down", "wg0"])
+    alpha.wgmesh("sync")
+    wait_until(lambda: pings(alpha), 20, "the tunnel is up again")
+    assert "203.0.113.0/24" not in alpha.run(["iptables-save"]).stdout
+    assert mesh.status("alpha")["generation"] == 1

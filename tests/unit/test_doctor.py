@@ -736,6 +736,15 @@ def test_units(name: str, fields: tuple[str, ...], level: str, said: str) -> Non
     only(unit(name, *fields), "units", level, name, said)
 
 
+def test_a_unit_of_another_tool() -> None:
+    path = "/etc/systemd/system/wg-failover.service"
+    old = replace(GOOD_UNIT, path=path)
+    said = f"{path} takes the place of the unit in the package"
+    only(host(units=UNITS | {"wg-failover.service": old}), "units", "warning", said, f"rm {path}")
+    others = replace(GOOD_UNIT, path="/etc/systemd/system/wg-quick@wg0.service")
+    assert doctor.examine(host(units=UNITS | {"wg-quick@wg0.service": others})) == ()
+
+
 def test_the_guard_of_a_node_with_exits_must_be_on() -> None:
     seen = unit(standing.GUARD, "loaded", "disabled", "inactive")
     only(mesh(seen, plan=EXITS), "units", "error", standing.GUARD)

@@ -64,6 +64,7 @@ LoadState=loaded
 UnitFileState=enabled
 ActiveState=active
 Result=success
+FragmentPath=/usr/lib/systemd/system/wgmesh-sync.timer
 
 Id=wg-quick@wg0.service
 LoadState=not-found
@@ -72,7 +73,9 @@ ActiveState=inactive
 Result=success
 """
     assert dict(host.shown(printed)) == {
-        "wgmesh-sync.timer": Unit("loaded", "enabled", "active"),
+        "wgmesh-sync.timer": Unit(
+            "loaded", "enabled", "active", path="/usr/lib/systemd/system/wgmesh-sync.timer"
+        ),
         "wg-quick@wg0.service": Unit("not-found", "disabled", "inactive"),
     }
     assert dict(host.shown("")) == {}

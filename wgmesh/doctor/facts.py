@@ -150,7 +150,7 @@ class Disk:
 class Unit:
     """A systemd unit in the words of `systemctl show`: "loaded", "enabled", "active", "success".
 
-    `tun`: what it runs may open /dev/net/tun.
+    `tun`: what it runs may open /dev/net/tun. `path` is the file that it was read from.
     """
 
     load: str
@@ -158,6 +158,7 @@ class Unit:
     active: str
     result: str = "success"
     tun: bool = field(default=True, kw_only=True)
+    path: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ SYNC = "wgmesh-sync.service"
 RECOVER = "wgmesh-recover.service"
 GUARD = "wgmesh-guard.service"
 HELPERS = (RECOVER, "wg-failover.timer", "wg-exit-selector.timer")
-UNITS = (SYNC_TIMER, SYNC, GUARD, *HELPERS)
+TICKS = ("wg-failover.service", "wg-exit-selector.service")
+UNITS = (SYNC_TIMER, SYNC, GUARD, *HELPERS, *TICKS)
 """What `systemctl` is asked about, beside wg-quick@ of the interface."""
 
 PRIVATE_KEY, PRESHARED_KEY = "private key", "preshared key"
 
+_BY_HAND = "/etc/systemd/system/"
 _MASKED = ("masked", "masked-runtime")
 _ENABLED = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
 
@@ -50,6 +52,11 @@ def units(facts: Facts) -> Iterator[Finding]:
     for name, unit in host.units.items():
         if unit.load in _MASKED or unit.enabled in _MASKED:
             yield error(f"{name} is masked", f"systemctl unmask {name}")
+        elif name in UNITS and unit.path.startswith(_BY_HAND):
+            yield warning(
+                f"{unit.path} takes the place of the unit in the package",
+                f"unless that is wanted: rm {unit.path}; systemctl daemon-reload",
+            )
     yield from _boots(facts)
     timer = host.units.get(SYNC_TIMER)
     if timer is None or timer.load == "not-found":

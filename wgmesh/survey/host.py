@@ -94,7 +94,7 @@ def _disk(path: Path) -> Disk:
 
 def units(names: Collection[str]) -> dict[str, Unit]:
     """Return how systemd sees each unit."""
-    wanted = "Id,LoadState,UnitFileState,ActiveState,Result"
+    wanted = "Id,LoadState,UnitFileState,ActiveState,Result,FragmentPath"
     wanted += ",PrivateDevices,BindPaths,DevicePolicy,DeviceAllow"
     argv = ["systemctl", "show", f"--property={wanted}", "--", *names]
     try:
@@ -117,6 +117,7 @@ def shown(printed: str) -> Iterator[tuple[str, Unit]]:
                     active=values.get("ActiveState", ""),
                     result=values.get("Result", "") or "success",
                     tun=_has_tun(values, block),
+                    path=values.get("FragmentPath", ""),
                 ),
             )
 

@@ -230,12 +230,22 @@ def test_approvals(objects: Repository, git: SoftGit) -> None:
     found = mesh.accepts(merged(ANN, OPS, by=FORGE))
     assert found.relies_on == tuple(sorted([ANN.fingerprint, OPS.fingerprint]))
     assert mesh.accepts(mesh.commit(first, before, by=ANN)).relies_on == ()
+    # What was signed of another history is no word on this one, be its files the same.
+    elsewhere = mesh.commit(by=ANN, mesh_toml="b")
+    brought = mesh.commit(first, elsewhere, by=None, mesh_toml="b")
+    strange = mesh.commit(first, brought, by=OPS, mesh_toml="b")
+    mesh.refuses(strange, f"{asks}others signed other files than it has")
     # An expired key still counts below the tip.
     by_bob = mesh.commit(first, by=BOB, mesh_toml="b")
     step = mesh.commit(first, by_bob, by=OPS, mesh_toml="b")
     mesh.refuses(step, f"{asks}1 signed it: ops@x")
     next_ = mesh.commit(step, by=ANN, mesh_toml="c")
     mesh.accepts(mesh.commit(step, next_, by=OPS, mesh_toml="c"))
+
+
+def test_who_merges_alone_relies_on_nobody(mesh: Case) -> None:
+    by_ann = mesh.commit(mesh.first, by=ANN, mesh_toml="b")
+    assert mesh.accepts(mesh.commit(mesh.first, by_ann, by=OPS, mesh_toml="b")).relies_on == ()
 
 
 def test_three_approvals(objects: Repository, git: SoftGit) -> None:
@@ -300,6 +310,21 @@ def test_what_a_forge_may_merge(mesh: Case) -> None:
     error = mesh.refuses(swapped, trusted=base)
     assert f"{vouches}has {base[:12]} elsewhere than as first parent" in error.message
     assert f"an admin of {base[:12]} merges it by hand: git merge -S\n" in error.hint
+
+
+def test_what_a_merge_by_hand_left_behind(mesh: Case) -> None:
+    first = mesh.first
+    # A branch that began before a repair has all that the repair kept.
+    repair = mesh.commit(first, mesh.commit(first, by=EVE, other="evil"), by=OPS)
+    late = mesh.commit(first, by=ANN, late="x")
+    mesh.accepts(mesh.commit(repair, late, by=FORGE, late="x"))
+    # One of which an octopus took a part only lacks the rest for good.
+    one = mesh.commit(first, by=ANN, other="x")
+    two = mesh.commit(one, by=ANN, other="x", left="x")
+    octopus = mesh.commit(first, one, two, by=OPS, other="x")
+    more = mesh.commit(two, by=ANN, other="x", left="x", more="x")
+    said = f"merges a branch on {two[:12]}, which came before by a merge that git alone does not"
+    mesh.refuses(mesh.commit(octopus, more, by=FORGE, other="x", more="x"), said)
 
 
 def test_whose_commits_a_forge_may_merge(objects: Repository, git: SoftGit) -> None:

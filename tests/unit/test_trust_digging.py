@@ -292,6 +292,60 @@ def test_a_merge_of_what_is_there_already_is_none(team: Team, other: str) -> Non
     assert "it merges nothing" in refused(node).message
 
 
+# ---------------------------------------------------------------- dates that are made up
+
+LONG_AGO = {f"GIT_{who}_DATE": "100000000 +0000" for who in ("AUTHOR", "COMMITTER")}
+
+
+def long_ago(team: Team, by: str) -> None:
+    """Put commits onto the branch that are dated before all of main, more than git looks at."""
+    options = ("--quiet", "--allow-empty", "-m", "Long ago")
+    for _ in range(8):
+        team.work.git("commit", *options, sign=by, env=LONG_AGO)
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_made_up_dates_do_not_hide_what_an_approval_was_given_on(team: Team) -> None:
+    """Bob approved after the fix was taken out, not the taking out: it has come again since."""
+    node = team.node()
+    land(team, "fix", "ann", "bob")
+    before = team.head
+    team.branch("out")
+    team.commit("The fix is none", {"fix": None}, by="ops")
+    team.main()
+    team.merge("out", by="bob")
+    team.settle()
+    team.branch("feature")
+    long_ago(team, "ann")
+    made = made_of(team, "feature", "feature", before, by="ann")
+    team.work.git("checkout", "--quiet", "-B", "feature", made)
+    team.commit("A feature", {"feature": "feature\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    land(team, "fix", "ops", "bob")
+    team.settle()
+    put(team, made_of(team, "feature", "main", "feature", by="ann"))
+    assert "signed other files than it has" in refused(node).message
+    put(team, node.trusted)
+    team.merge("feature", by="ann")
+    team.settle()
+    assert only_files(team) >= {"feature", "fix"}
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_a_machine_with_a_wrong_clock_signs_as_others_do(team: Team) -> None:
+    team.node()
+    land(team, "one", "ops", "bob")
+    team.settle()
+    team.branch("feature")
+    team.commit("A feature", {"feature": "feature\n"}, by="ann")
+    long_ago(team, "ann")
+    team.main()
+    land(team, "two", "ops", "bob")
+    team.merge("feature", by="bob")
+    team.settle()
+
+
 # ---------------------------------------------------------------- keys that have expired
 
 

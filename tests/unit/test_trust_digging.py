@@ -420,6 +420,27 @@ def test_one_person_revives_no_approval_of_an_expired_key(team: Team) -> None:
     assert team.work.tree(healed) == team.work.tree(good)
 
 
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_nor_does_somebody_who_took_it_back_on_a_branch_that_was_merged_away(team: Team) -> None:
+    node = team.node()
+    expire(team, "bob")
+    team.branch("evil")
+    team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    evil = team.merge("evil", by="ann")
+    team.branch("back")
+    team.work.git("revert", "-m", "1", "--no-edit", evil, sign="ops")
+    team.main()
+    team.merge("back", "-s", "ours", by="ann")
+    team.publish()
+    error = refused(node)
+    assert error.commit == evil and "nobody who is valid now answers for it" in error.message
+    put(team, evil)
+    team.merge("back", by="ann")
+    team.settle()
+
+
 TWO_ADMINS = ROLES.replace('"ops@example.com"]', '"ops@example.com", "ann@example.com"]')
 
 

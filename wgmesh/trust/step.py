@@ -189,15 +189,15 @@ class Steps:
     ) -> bool:
         """Return whether enough people, valid at `clock`, answer for `before` by `commit` on it.
 
-        That are its signer, unless a forge made it, and who signed the last files of a merged
-        branch that has `before`: whoever signed what lacks it did not know it.
+        That are its signer, unless a forge made it, and who signed its files on a merged branch
+        that has `before`: whoever signed what lacks it did not know it, and whose files were not
+        taken (`git merge -s ours`) may have said no to it.
         """
         base = Base(before, self.authorities.policy(before))
         people = set() if kind is Kind.FORGE_MERGE else self._people(base, who, ())
         wanted, tip = base.policy.rules.approvals, base.other(commit)
-        if len(people) < wanted and tip is not None:
-            tree = self._read(tip).tree
-            found = self.sides.signers(commit, base, clock, lambda side: side.tree == tree)
+        if len(people) < wanted and tip is not None and self._read(tip).tree == commit.tree:
+            found = self.sides.signers(commit, base, clock, lambda side: side.tree == commit.tree)
             knew = {by for side, by in found if self.sides.knows(side, base)}
             people |= self._people(base, None, knew)
         return len(people) >= wanted

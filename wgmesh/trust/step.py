@@ -1,6 +1,6 @@
 """The rules for one commit of the line: who signed it, what it changes, what it brings along."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from enum import Enum
 
 from wgmesh.errors import RefusedError
@@ -202,20 +202,14 @@ class Steps:
             people |= self._people(base, None, knew)
         return len(people) >= wanted
 
-    def vouched(self, above: Iterable[Commit], before: Commit, clock: float | None) -> bool:
-        """Return whether enough people whom `before` authorises, valid at `clock`, signed later."""
-        base = Base(before, self.authorities.policy(before))
-        people = set[str]()
-        for commit in above:
-            try:
-                who = self._signatures.by(commit, base.policy, base.source, clock)
-            except RefusedError:  # somebody who came later
-                continue
-            if base.policy.role(who.names) is not Role.MERGE:
-                people |= self._people(base, who, ())
-            if len(people) >= base.policy.rules.approvals:
-                return True
-        return False
+    def person(self, commit: Commit, base: Base, clock: float | None) -> str | None:
+        """Return who of `base`, valid at `clock`, signed `commit`; None when that is no person."""
+        try:
+            who = self._signatures.by(commit, base.policy, base.source, clock)
+        except RefusedError:
+            return None
+        forge = base.policy.role(who.names) is Role.MERGE
+        return None if forge else base.policy.people[who.name]
 
     @staticmethod
     def _people(base: Base, who: Signed | None, others: Collection[Signed]) -> set[str]:

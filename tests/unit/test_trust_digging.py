@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wgmesh.trust import chain
+from wgmesh.trust import chain, side
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.signature import Signatures, Signed
 
@@ -348,6 +348,23 @@ def test_a_machine_with_a_wrong_clock_signs_as_others_do(team: Team) -> None:
     team.settle()
 
 
+def test_what_main_has_is_not_brought_again_after_a_wrong_clock(team: Team) -> None:
+    """Such commits landed; then git lists steps of main, the forge's too, as those of a branch."""
+    team.node()
+    team.branch("one")
+    team.commit("One", {"one": "one\n"}, by="bob")
+    team.main()
+    team.press_merge("one")
+    team.settle()
+    team.branch("early")
+    team.commit("Early", {"early": "early\n"}, by="bob")
+    team.main()
+    long_ago(team, "ann")
+    team.settle()
+    team.press_merge("early")
+    team.settle()
+
+
 # ---------------------------------------------------------------- keys that have expired
 
 
@@ -642,6 +659,20 @@ def test_the_repair_of_a_node_that_was_away_loses_nothing_that_was_accepted(team
     healed = team.run(commands.pop(), "ops")
     for node in (away, there):
         assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(good)
+
+
+@pytest.mark.parametrize("team", ['mainline = "merge"\n' + ROLES, TWO, STRICTEST], indirect=True)
+def test_the_repair_of_more_than_is_looked_at(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side, "MOST_SIDE_COMMITS", 9)
+    node = team.node()
+    land(team, "first", "ann", "bob")
+    good = team.head
+    for number in range(10):
+        team.commit("Junk", {"junk": f"{number}\n"}, by=None)
+    team.publish()
+    healed = team.run(refused(node).hint.splitlines()[-1], "ops")
+    assert node.look().id == healed
     assert team.work.tree(healed) == team.work.tree(good)
 
 

@@ -39,9 +39,7 @@ def check(
     if tip is None or commit.parents[0] != base.commit.id:
         rule = f"{forge}has {base.short} elsewhere than as first parent"
         raise refuse(commit, rule, f"an admin of {base.short} merges it by hand: git merge -S")
-    signed = set[Signed]()
-    for side in sides.brought(commit, base):
-        signed.add(sides.person(side, commit, base, clock if side.id == tip else None))
+    signed = sides.people(commit, base, clock)
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
     if changed and not _admin_signed(commit, base, clock, changed, sides, authorities):

@@ -110,18 +110,14 @@ class Steps:
         Raises the refusal when it breaks one.
         """
         rules = base.policy.rules
-        if (
-            rules.mainline is Mainline.MERGE
-            and next(self.sides.brought(commit, base), None) is None
-        ):
+        if rules.mainline is Mainline.MERGE and not self.sides.brings(commit, base):
             rule = f'it merges nothing, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
         if self.takes_nothing(commit, base):
             return set()
         others = set[Signed]()
         if rules.side_commits is SideCommits.SIGNED:
-            for side in self.sides.brought(commit, base):
-                others.add(self.sides.person(side, commit, base, None))
+            others = self.sides.people(commit, base, None)
         return others | self._check_approvals(commit, base, who, clock)
 
     def _check_editor(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh.trust import chain, side
+from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.signature import Signatures, Signed
 
@@ -245,6 +246,34 @@ def test_an_abandoned_branch_of_an_admin_brings_nobody_back_in_two_parts(team: T
     team.press_merge("try")
     team.publish()
     assert "no admin signed on the branch" in refused(node).message
+
+
+def test_a_long_old_branch_of_an_admin_is_held_once_against_what_main_kept(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = team.node()
+    everyone = team.keys.signers("ops", "ann", "bob", "eve", "forge")
+    team.branch("eves")
+    for number in range(12):
+        team.commit("Eve may", {SIGNERS: everyone, "work": f"{number}\n"}, by="ops")
+    team.main()
+    back = team.work.git("show", f"main:{SIGNERS}") + "\n"
+    team.commit("Bob is out", {SIGNERS: without_bob(team)}, by="ops")
+    team.commit("Bob is back", {SIGNERS: back}, by="ops")
+    for number in range(12):
+        team.commit("Meanwhile", {"other": f"{number}\n"}, by="ops")
+    team.settle()
+    team.press_merge("eves")
+    team.publish()
+    asked, changed = list[str](), Authorities.changed
+
+    def counted(self: Authorities, commit: Commit, before: Commit) -> list[str]:
+        asked.append(commit.id)
+        return changed(self, commit, before)
+
+    monkeypatch.setattr(Authorities, "changed", counted)
+    assert "no admin signed on the branch" in refused(node).message
+    assert len(asked) < 50
 
 
 def test_a_branch_on_what_was_merged_away_is_brought_up_to_date_first(team: Team) -> None:

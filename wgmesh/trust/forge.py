@@ -71,11 +71,18 @@ def _admin_signed(
     It has what `commit` has, and since its branch began they have been as `base` has them. Else it
     may just be old: files that were changed since would come back with an admin's signature.
     """
+    kept = dict[str, bool]()  # by where branches began
 
     def makes_it(side: Commit) -> bool:
-        line = list(sides.since(side, base))
-        kept = all(not set(changed) & set(authorities.changed(it, base.commit)) for it in line)
-        return bool(line) and kept
+        known = sides.known(side, base)
+        if known is None:
+            return False
+        if known.id not in kept:
+            line = sides.since(side, base)
+            kept[known.id] = not any(
+                set(changed) & set(authorities.changed(it, base.commit)) for it in line
+            )
+        return kept[known.id]
 
     found = sides.signers(
         commit, base, clock, lambda side: not set(changed) & set(authorities.changed(side, commit))

@@ -248,6 +248,43 @@ def test_an_abandoned_branch_of_an_admin_brings_nobody_back_in_two_parts(team: T
     assert "no admin signed on the branch" in refused(node).message
 
 
+def test_what_admins_signed_apart_is_not_put_together_by_the_button(team: Team) -> None:
+    """Eve may edit, said one branch; all who sign are admins, said another: without her."""
+    node = team.node()
+    everyone = team.keys.signers("ops", "ann", "bob", "forge", "eve")
+    team.branch("eves")
+    team.commit("Eve edits", {SIGNERS: everyone}, by="ops")
+    team.main()
+    team.branch("all")
+    team.commit("All are admins", {RULES: '[roles]\nmerge = ["forge@example.com"]\n'}, by="ops")
+    team.main()
+    team.press_merge("eves")
+    team.settle()
+    team.press_merge("all")
+    team.publish()
+    assert "no admin signed on the branch" in refused(node).message
+    put(team, node.trusted)
+    team.work.git("checkout", "--quiet", "all")
+    team.merge("main", by="ops")
+    team.main()
+    team.press_merge("all")
+    team.settle()
+
+
+def test_nor_is_half_of_what_an_admin_signed(team: Team) -> None:
+    """The key that an admin named as a forge's becomes a person's by what an editor adds."""
+    node = team.node()
+    everyone = team.keys.signers("ops", "ann", "bob", "forge", "eve")
+    forges = ROLES.replace("merge = [", 'merge = ["eve@example.com", ')
+    team.branch("forge2")
+    team.commit("Another forge", {SIGNERS: everyone, RULES: forges}, by="ops")
+    team.commit("A person", {RULES: ROLES}, by="bob")
+    team.main()
+    team.press_merge("forge2")
+    team.publish()
+    assert "no admin signed on the branch" in refused(node).message
+
+
 def test_a_long_old_branch_of_an_admin_is_held_once_against_what_main_kept(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from .team import NOW, ROLES, RULES, SIGNERS, Team, refused
 
 TWO = "approvals = 2\n" + ROLES
 STRICTEST = 'approvals = 2\nside_commits = "signed"\nmainline = "merge"\n' + ROLES
+TWO_ADMINS = ROLES.replace('"ops@example.com"]', '"ops@example.com", "ann@example.com"]')
 EXPIRED = 'valid-before="20200101"'
 
 
@@ -360,6 +361,43 @@ def test_a_merge_of_what_is_there_already_is_none(team: Team, other: str) -> Non
     assert "it merges nothing" in refused(node).message
 
 
+def fix_that_went_and_came(team: Team) -> None:
+    """Land a fix, take it out, and land it again; bob's early is of the first, late of no fix."""
+    land(team, "fix", "ann", "bob")
+    team.branch("early")
+    team.commit("Early", {"early": "early\n"}, by="bob")
+    team.main()
+    team.branch("out")
+    team.commit("The fix is none", {"fix": None}, by="ops")
+    team.main()
+    team.merge("out", by="bob")
+    team.branch("late")
+    team.commit("Late", {"late": "late\n"}, by="bob")
+    team.main()
+    land(team, "fix", "ops", "bob")
+    team.settle()
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_admin_who_turns_the_line_takes_nothing_of_main(team: Team, alone: bool) -> None:
+    """By a join main forgets when the fix was out: then what bob made without it takes it out."""
+    node = team.node()
+    fix_that_went_and_came(team)
+    top = team.head
+    if alone:
+        early = made_of(team, "early", "early~1", by="ann")
+        put(team, made_of(team, top, early, top, by="ann"))
+        assert "approvals = 2" in refused(node).message
+        return
+    merged = team.merge("early", by="ann")
+    join = put(team, made_of(team, merged, "early", top, by="ann"))
+    assert node.look().id == join
+    files = team.commit("Without the fix", {"fix": None, "late": "late\n"}, by="ann")
+    put(team, made_of(team, files, join, "late", by="ann"))
+    assert "signed other files than it has" in refused(node).message
+
+
 # ---------------------------------------------------------------- dates that are made up
 
 LONG_AGO = {f"GIT_{who}_DATE": "100000000 +0000" for who in ("AUTHOR", "COMMITTER")}
@@ -524,9 +562,6 @@ def test_nor_does_somebody_who_took_it_back_on_a_branch_that_was_merged_away(tea
     put(team, evil)
     team.merge("back", by="ann")
     team.settle()
-
-
-TWO_ADMINS = ROLES.replace('"ops@example.com"]', '"ops@example.com", "ann@example.com"]')
 
 
 @pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)

@@ -156,14 +156,15 @@ class Sides:
 
         That is what `side` changes of the line as it was known to who signed it. What else the two
         have in common, by merges that somebody made since, has no say: those choose what git's own
-        merge takes for granted.
+        merge takes for granted. Nor has the line alone, which a join turns: git must agree.
         """
         known = self.known(side, base)
         if known is None:
             return False
         if known.id == base.commit.id:
             return side.tree == commit.tree
-        return self._merged(commit, base.commit.id, side.id, known.id) == commit.tree
+        given = self._merged(commit, base.commit.id, side.id, known.id)
+        return given == commit.tree and self.merges(side.id, commit, base)
 
     def merges(self, side: str, commit: Commit, base: Base) -> bool:
         """Return whether `commit` has the files that git makes of merging `side` into `base`."""

@@ -141,11 +141,13 @@ class Steps:
         """Return whether `commit` is `git merge -s ours`: what it brings changes no file.
 
         Its signer then answers for it alone. Else a bad push could not be repaired where side
-        commits have to be signed, or several people have to approve.
+        commits have to be signed, or several people have to approve. A join turns the line, even
+        when it takes nothing: what was approved since is told by that.
         """
         other = base.other(commit)
         return (
             other is not None
+            and commit.parents[0] == base.commit.id
             and commit.tree == base.commit.tree
             and self._read(other).tree != base.commit.tree
         )

@@ -454,7 +454,7 @@ def test_a_machine_with_a_wrong_clock_signs_as_others_do(team: Team) -> None:
 
 def test_what_main_has_is_not_brought_again_after_a_wrong_clock(team: Team) -> None:
     """Such commits landed; then git lists steps of main, the forge's too, as those of a branch."""
-    team.node()
+    node = team.node()
     team.branch("one")
     team.commit("One", {"one": "one\n"}, by="bob")
     team.main()
@@ -466,6 +466,8 @@ def test_what_main_has_is_not_brought_again_after_a_wrong_clock(team: Team) -> N
     long_ago(team, "ann")
     team.settle()
     team.press_merge("early")
+    team.publish()
+    assert not any(each.problem for each in node.verdicts())
     team.settle()
 
 

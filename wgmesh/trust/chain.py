@@ -328,6 +328,8 @@ def _sides(
             at = clock if by_forge and side.id == base.other(commit) else None
             who = walk.steps.sides.person(side, commit, base, at)
         except RefusedError as error:
+            if walk.objects.is_ancestor(side.id, before.id):  # git listed it for made-up dates
+                continue
             problem = error.message if asked else None
         yield _judged(side, who, Kind.SIDE, problem)
 

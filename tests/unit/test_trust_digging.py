@@ -818,3 +818,17 @@ def test_what_is_trusted_is_not_held_against_the_clock_again(team: Team) -> None
     assert chain.verify(node.repository, tip, tip, now=later).id == tip
     found = list(chain.judge(node.repository, first, tip, now=None))
     assert [each.problem for each in found] == [None, None]
+
+
+def test_verdicts_go_on_after_trust_files_that_are_none(team: Team) -> None:
+    node = team.node()
+    team.branch("work")
+    team.commit("Work", {"work": "x\n"}, by="ann")
+    team.main()
+    wrong = team.commit("No signers", {SIGNERS: None}, by="ops")
+    merged = team.merge("work", by="ops")
+    again = team.commit("Again", {SIGNERS: team.keys.signers("ops", "ann", "bob", "forge")})
+    team.publish()
+    found = {each.id: each.problem for each in node.verdicts()}
+    assert [*found] == [wrong, merged, again]
+    assert all("no allowed_signers" in (problem or "") for problem in found.values())

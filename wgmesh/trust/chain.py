@@ -317,8 +317,14 @@ def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float | None) -> 
 def _sides(
     walk: Walk, commit: Commit, before: Commit, kind: Kind, clock: float | None
 ) -> Iterator[Judged]:
-    """Yield a verdict on each commit that a merge brings, oldest first."""
-    base = Base(before, walk.steps.authorities.policy(before))
+    """Yield a verdict on each commit that a merge brings, oldest first.
+
+    None when `before` has no trust files to judge by: that is said of the merge.
+    """
+    try:
+        base = Base(before, walk.steps.authorities.policy(before))
+    except RefusedError:
+        return
     by_forge = kind is Kind.FORGE_MERGE
     signed = base.policy.rules.side_commits is SideCommits.SIGNED
     asked = by_forge or (signed and not walk.steps.takes_nothing(commit, base))

@@ -50,6 +50,7 @@ TESTS = {
     "walk": CHAIN,
     "refusal": CHAIN,
     "repair": CHAIN,
+    "above": CHAIN,
     "agreement": ("trust_agreement",),
     "fingerprint": ("trust_fingerprint",),
 }

@@ -51,6 +51,7 @@ TESTS = {
     "walk": CHAIN,
     "refusal": CHAIN,
     "repair": CHAIN,
+    "above": CHAIN,
     "agreement": ("trust_agreement",),
     "fingerprint": ("trust_fingerprint",),
 }

@@ -1,5 +1,6 @@
 """The node's bare repository: fetched into, and read by object id. Nothing is checked out."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -257,7 +258,10 @@ class Repository:
 
     def line_beyond(self, base: str, tip: str) -> list[str]:
         """Return the first-parent line from `tip` down to what `base` reaches, newest first."""
-        return merge.line_beyond(self.path, base, tip)
+        line = merge.line_beyond(self.path, base, tip)
+        if line and self.is_ancestor(line[-1], base):  # dates that are wrong misled git
+            del line[bisect_left(line, True, key=lambda commit: self.is_ancestor(commit, base)) :]
+        return line
 
     def merge_bases(self, one: str, other: str) -> list[str]:
         """Return the best common ancestors of two commits (git-merge-base(1)), perhaps none."""

@@ -116,7 +116,10 @@ def line(git_dir: Path, tip: str, limit: int) -> list[str]:
 
 
 def line_beyond(git_dir: Path, base: str, tip: str) -> list[str]:
-    """Return the line of first parents from `tip` on, as far as `base` does not reach it."""
+    """Return the line of first parents from `tip` on, as far as `base` does not reach it.
+
+    With commit dates that contradict the history it may go on to commits that `base` does reach.
+    """
     return _listed(git_dir, ["--first-parent", full_id(tip), f"^{full_id(base)}"])
 
 

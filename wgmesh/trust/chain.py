@@ -11,6 +11,7 @@ from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
 from wgmesh.trust import line, openpgp
 from wgmesh.trust import signers as signers_file
+from wgmesh.trust.above import Above
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.line import Line
 from wgmesh.trust.objects import Objects
@@ -30,8 +31,9 @@ _ON_TOP = (
     f" (git commit --allow-empty -S), then: {BY_HAND}"
 )
 _ANOTHER = (
-    "if it is right, somebody whom {} authorises and whose key is valid signs a commit on top (git"
-    " commit --allow-empty -S); or begin above it on this node: wgmesh trust reanchor COMMIT"
+    "if it is right, people whom {} authorises and whose keys are valid sign a branch on top of it"
+    f" (git commit --allow-empty -S), then: {BY_HAND}; or begin above it on this node: wgmesh trust"
+    " reanchor COMMIT"
 )
 _SIGNERS_FILE = "give a signers file that has the signer of the branch's last commit"
 
@@ -114,8 +116,9 @@ def _verify(
         before, join = commit, False
         repair.good = commit.id
     assert top is not None  # a line is never empty
+    above, repair.good = Above(walk, found.commits, trusted), trusted
     for commit_id, before_id in handovers:
-        _check_handover(walk, repair, found, (commit_id, before_id), now)
+        _check_handover(walk, repair, found, above, (commit_id, before_id), now)
     _check_below(walk, repair, found, trusted, top, now)
     repair.good = trusted
     _check_left(walk, first, before, now)
@@ -248,7 +251,12 @@ def describe(
 
 
 def _check_handover(
-    walk: Walk, repair: Repair, found: Line, step: tuple[str, str], now: float | None
+    walk: Walk,
+    repair: Repair,
+    found: Line,
+    above: Above,
+    step: tuple[str, str],
+    now: float | None,
 ) -> None:
     """Hold a change of trust files below the tip against the clock, by those who were there before.
 
@@ -259,8 +267,7 @@ def _check_handover(
     try:
         walk.steps.again(commit, before, now)
     except RefusedError as error:
-        above = found.commits[: found.commits.index(commit.id)]
-        if walk.steps.vouched(map(walk.commit, above), before, now):
+        if above.enough(commit.id, before, now):
             return
         repair.good = before.id
         message = f"{error.message}; nobody of {before.short} who is valid now signed above it"
@@ -307,8 +314,14 @@ def _check_left(walk: Walk, trusted: Commit, tip: Commit, now: float | None) -> 
 def _sides(
     walk: Walk, commit: Commit, before: Commit, kind: Kind, clock: float | None
 ) -> Iterator[Judged]:
-    """Yield a verdict on each commit that a merge brings, oldest first."""
-    base = Base(before, walk.steps.authorities.policy(before))
+    """Yield a verdict on each commit that a merge brings, oldest first.
+
+    None when `before` has no trust files to judge by: that is said of the merge.
+    """
+    try:
+        base = Base(before, walk.steps.authorities.policy(before))
+    except RefusedError:
+        return
     by_forge = kind is Kind.FORGE_MERGE
     signed = base.policy.rules.side_commits is SideCommits.SIGNED
     asked = by_forge or (signed and not walk.steps.takes_nothing(commit, base))
@@ -318,6 +331,8 @@ def _sides(
             at = clock if by_forge and side.id == base.other(commit) else None
             who = walk.steps.sides.person(side, commit, base, at)
         except RefusedError as error:
+            if walk.objects.is_ancestor(side.id, before.id):  # git listed it for made-up dates
+                continue
             problem = error.message if asked else None
         yield _judged(side, who, Kind.SIDE, problem)
 

@@ -39,12 +39,10 @@ def check(
     if tip is None or commit.parents[0] != base.commit.id:
         rule = f"{forge}has {base.short} elsewhere than as first parent"
         raise refuse(commit, rule, f"an admin of {base.short} merges it by hand: git merge -S")
-    signed = set[Signed]()
-    for side in sides.brought(commit, base):
-        signed.add(sides.person(side, commit, base, clock if side.id == tip else None))
+    signed = sides.people(commit, base, clock)
     if not signed:
         raise refuse(commit, f"{forge}merges nothing that {base.short} lacks", BUTTON)
-    if changed and not _admin_signed(commit, base, clock, changed, sides, authorities):
+    if changed and not _admin_signed(commit, base, clock, sides, authorities):
         rule = f"{forge}changes {' and '.join(changed)}, which no admin signed on the branch"
         instead = f"an admin signs the branch's last files, up to date: {UP_TO_DATE}"
         raise refuse(commit, rule, instead)
@@ -64,22 +62,25 @@ def _admin_signed(
     commit: Commit,
     base: Base,
     clock: float | None,
-    changed: list[str],
     sides: Sides,
     authorities: Authorities,
 ) -> bool:
     """Return whether an admin signed a side commit that makes this change of trust files.
 
-    It has what `commit` has, and since its branch began they have been as `base` has them. Else it
-    may just be old: files that were changed since would come back with an admin's signature.
+    It has all of them as `commit` has, and since its branch began they have been as `base` has
+    them. Else it may just be old: files that were changed since would come back with an admin's
+    signature. Or half of it: what a key may do depends on all of them together.
     """
+    kept = dict[str, bool]()  # by where branches began
 
     def makes_it(side: Commit) -> bool:
-        line = list(sides.since(side, base))
-        kept = all(not set(changed) & set(authorities.changed(it, base.commit)) for it in line)
-        return bool(line) and kept
+        known = sides.known(side, base)
+        if known is None:
+            return False
+        if known.id not in kept:
+            line = sides.since(side, base)
+            kept[known.id] = not any(authorities.changed(it, base.commit) for it in line)
+        return kept[known.id]
 
-    found = sides.signers(
-        commit, base, clock, lambda side: not set(changed) & set(authorities.changed(side, commit))
-    )
+    found = sides.signers(commit, base, clock, lambda side: not authorities.changed(side, commit))
     return any(base.policy.role(who.names) is Role.ADMIN and makes_it(side) for side, who in found)

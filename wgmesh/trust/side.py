@@ -89,6 +89,30 @@ class Sides:
             raise self._refuse(side, rule + needs, instead)
         return who
 
+    def people(self, commit: Commit, base: Base, clock: float | None) -> set[Signed]:
+        """Return who signed what `commit` brings: each side commit a person under `base`.
+
+        With `clock` who signed the tip of the merged branch must be valid then. Raises the refusal
+        of a side commit that nobody signed, unless `base` has it too; see signers().
+        """
+        tip, found = base.other(commit), set[Signed]()
+        for side in self.brought(commit, base):
+            try:
+                found.add(self.person(side, commit, base, clock if side.id == tip else None))
+            except RefusedError:
+                if not self._objects.is_ancestor(side.id, base.commit.id):
+                    raise
+        return found
+
+    def brings(self, commit: Commit, base: Base) -> bool:
+        """Return whether `commit` brings anything beside itself that `base` lacks.
+
+        That may be more than is looked at: what merges a bad push away brings all of it.
+        """
+        tips = [parent for parent in commit.parents if parent != base.commit.id]
+        newest = self._objects.beyond(base.commit.id, tips, 1) if tips else []
+        return bool(newest) and not self._objects.is_ancestor(newest[0], base.commit.id)
+
     def signers(
         self, commit: Commit, base: Base, clock: float | None, matches: Callable[[Commit], bool]
     ) -> Iterator[tuple[Commit, Signed]]:
@@ -133,14 +157,15 @@ class Sides:
 
         That is what `side` changes of the line as it was known to who signed it. What else the two
         have in common, by merges that somebody made since, has no say: those choose what git's own
-        merge takes for granted.
+        merge takes for granted. Nor has the line alone, which a join turns: git must agree.
         """
         known = self.known(side, base)
         if known is None:
             return False
         if known.id == base.commit.id:
             return side.tree == commit.tree
-        return self._merged(commit, base.commit.id, side.id, known.id) == commit.tree
+        given = self._merged(commit, base.commit.id, side.id, known.id)
+        return given == commit.tree and self.merges(side.id, commit, base)
 
     def merges(self, side: str, commit: Commit, base: Base) -> bool:
         """Return whether `commit` has the files that git makes of merging `side` into `base`."""

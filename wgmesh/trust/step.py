@@ -1,6 +1,6 @@
 """The rules for one commit of the line: who signed it, what it changes, what it brings along."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from enum import Enum
 
 from wgmesh.errors import RefusedError
@@ -119,18 +119,14 @@ class Steps:
         Raises the refusal when it breaks one.
         """
         rules = base.policy.rules
-        if (
-            rules.mainline is Mainline.MERGE
-            and next(self.sides.brought(commit, base), None) is None
-        ):
+        if rules.mainline is Mainline.MERGE and not self.sides.brings(commit, base):
             rule = f'it merges nothing, but {FILE_NAME} of {base.short} says mainline = "merge"'
             raise self._refuse(commit, rule, f"put it on a branch, then: {BY_HAND}")
         if self.takes_nothing(commit, base):
             return set()
         others = set[Signed]()
         if rules.side_commits is SideCommits.SIGNED:
-            for side in self.sides.brought(commit, base):
-                others.add(self.sides.person(side, commit, base, None))
+            others = self.sides.people(commit, base, None)
         return others | self._check_approvals(commit, base, who, clock)
 
     def _check_editor(
@@ -154,11 +150,13 @@ class Steps:
         """Return whether `commit` is `git merge -s ours`: what it brings changes no file.
 
         Its signer then answers for it alone. Else a bad push could not be repaired where side
-        commits have to be signed, or several people have to approve.
+        commits have to be signed, or several people have to approve. A join turns the line, even
+        when it takes nothing: what was approved since is told by that.
         """
         other = base.other(commit)
         return (
             other is not None
+            and commit.parents[0] == base.commit.id
             and commit.tree == base.commit.tree
             and self._read(other).tree != base.commit.tree
         )
@@ -198,33 +196,27 @@ class Steps:
     ) -> bool:
         """Return whether enough people, valid at `clock`, answer for `before` by `commit` on it.
 
-        That are its signer, unless a forge made it, and who signed the last files of a merged
-        branch that has `before`: whoever signed what lacks it did not know it.
+        That are its signer, unless a forge made it, and who signed its files on a merged branch
+        that has `before`: whoever signed what lacks it did not know it, and whose files were not
+        taken (`git merge -s ours`) may have said no to it.
         """
         base = Base(before, self.authorities.policy(before))
         people = set() if kind is Kind.FORGE_MERGE else self._people(base, who, ())
         wanted, tip = base.policy.rules.approvals, base.other(commit)
-        if len(people) < wanted and tip is not None:
-            tree = self._read(tip).tree
-            found = self.sides.signers(commit, base, clock, lambda side: side.tree == tree)
+        if len(people) < wanted and tip is not None and self._read(tip).tree == commit.tree:
+            found = self.sides.signers(commit, base, clock, lambda side: side.tree == commit.tree)
             knew = {by for side, by in found if self.sides.knows(side, base)}
             people |= self._people(base, None, knew)
         return len(people) >= wanted
 
-    def vouched(self, above: Iterable[Commit], before: Commit, clock: float | None) -> bool:
-        """Return whether enough people whom `before` authorises, valid at `clock`, signed later."""
-        base = Base(before, self.authorities.policy(before))
-        people = set[str]()
-        for commit in above:
-            try:
-                who = self._signatures.by(commit, base.policy, base.source, clock)
-            except RefusedError:  # somebody who came later
-                continue
-            if base.policy.role(who.names) is not Role.MERGE:
-                people |= self._people(base, who, ())
-            if len(people) >= base.policy.rules.approvals:
-                return True
-        return False
+    def person(self, commit: Commit, base: Base, clock: float | None) -> str | None:
+        """Return who of `base`, valid at `clock`, signed `commit`; None when that is no person."""
+        try:
+            who = self._signatures.by(commit, base.policy, base.source, clock)
+        except RefusedError:
+            return None
+        forge = base.policy.role(who.names) is Role.MERGE
+        return None if forge else base.policy.people[who.name]
 
     @staticmethod
     def _people(base: Base, who: Signed | None, others: Collection[Signed]) -> set[str]:

@@ -9,6 +9,7 @@ from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
 from wgmesh.trust import chain, line, refusal, side
+from wgmesh.trust.commit import parse
 from wgmesh.trust.walk import Walk
 
 from . import soft_keys
@@ -325,6 +326,25 @@ def test_what_a_merge_by_hand_left_behind(mesh: Case) -> None:
     more = mesh.commit(two, by=ANN, other="x", left="x", more="x")
     said = f"merges a branch on {two[:12]}, which came before by a merge that git alone does not"
     mesh.refuses(mesh.commit(octopus, more, by=FORGE, other="x", more="x"), said)
+
+
+@pytest.mark.parametrize("main_first", [True, False])
+def test_each_commit_in_common_is_looked_at(mesh: Case, main_first: bool) -> None:
+    """After a criss-cross there are several; git lists them by date."""
+    first = mesh.first
+    if main_first:
+        main = mesh.commit(first, by=OPS, main="x")
+    side = mesh.commit(first, by=ANN, left="x")
+    if not main_first:
+        main = mesh.commit(first, by=OPS, main="x")
+    nothing = mesh.commit(main, side, by=OPS, main="x")
+    both = mesh.commit(side, main, by=ANN, main="x", left="x")
+    more = mesh.commit(both, by=ANN, main="x", left="x", more="x")
+    tree = mesh.objects.merged(nothing, more)
+    texts = [{"main": "x", "more": "x"} | kept for kept in ({}, {"left": "x"})]
+    tips = [mesh.commit(nothing, more, by=FORGE, **text) for text in texts]
+    (tip,) = (tip for tip in tips if parse(tip, mesh.objects.commit(tip)).tree == tree)
+    mesh.refuses(tip, f"merges a branch on {side[:12]}, which came before")
 
 
 def test_whose_commits_a_forge_may_merge(objects: Repository, git: SoftGit) -> None:

@@ -118,7 +118,7 @@ def _verify(
     assert top is not None  # a line is never empty
     above, repair.good = Above(walk, found.commits, trusted), trusted
     for commit_id, before_id in handovers:
-        _check_handover(walk, repair, found, above, (commit_id, before_id), now)
+        _check_handover(walk, repair, above, (commit_id, before_id), now)
     _check_below(walk, repair, found, trusted, top, now)
     repair.good = trusted
     _check_left(walk, first, before, now)
@@ -253,7 +253,6 @@ def describe(
 def _check_handover(
     walk: Walk,
     repair: Repair,
-    found: Line,
     above: Above,
     step: tuple[str, str],
     now: float | None,

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-cryptography"
 PACKAGES="ca-certificates dropbear-bin git gpg gpg-agent gpgv iproute2 iptables iputils-ping
-    nftables openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
+    mount nftables openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
     wireguard-tools $LIBRARIES"
 BUILDING="apt-utils bash-completion build-essential debhelper dh-python git gnupg
     pybuild-plugin-pyproject python3 python3-setuptools python3-wheel"

@@ -1,6 +1,7 @@
 """Judges mutants: a fork of this process for each, in which the tests that reach it run."""
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -179,6 +180,8 @@ def judged(
     """Yield the verdict on each mutant, as it is known; `workers` at a time."""
     left, running = list(mutants), list[Trial]()
     number = 0
+    gc.collect()
+    gc.freeze()  # a fork that collects garbage would get copies of all that there is
     with tempfile.TemporaryDirectory(prefix="mutants-", dir=memory()) as directory:
         while left or running:
             while left and len(running) < workers:

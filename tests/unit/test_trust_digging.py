@@ -461,14 +461,31 @@ def test_what_main_has_is_not_brought_again_after_a_wrong_clock(team: Team) -> N
     team.press_merge("one")
     team.settle()
     team.branch("early")
-    team.commit("Early", {"early": "early\n"}, by="bob")
+    early = team.commit("Early", {"early": "early\n"}, by="bob")
     team.main()
     long_ago(team, "ann")
     team.settle()
     team.press_merge("early")
     team.publish()
-    assert not any(each.problem for each in node.verdicts())
+    verdicts = node.verdicts()
+    assert not any(each.problem for each in verdicts)
+    assert early in {each.id for each in verdicts if each.kind == "side"}
     team.settle()
+
+
+@pytest.mark.parametrize("team", ['mainline = "merge"\n' + ROLES], indirect=True)
+def test_what_main_has_is_merged_by_nobody_after_a_wrong_clock(team: Team) -> None:
+    node = team.node()
+    team.branch("side")
+    has = team.commit("On the side", {"side": "side\n"}, by="ann")
+    long_ago(team, "ann")
+    team.main()
+    team.merge("side", by="ann")
+    team.settle()
+    team.branch("straight")
+    team.commit("Straight", {"straight": "straight\n"}, by="ann")
+    put(team, made_of(team, "straight", "main", has, by="ann"))
+    assert "it merges nothing" in refused(node).message
 
 
 # ---------------------------------------------------------------- keys that have expired

@@ -3,9 +3,13 @@
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from .signing import Keys
+from .team import ROLES, Team
 
 # How long one example takes says more about the machine's load than about the code; pytest-timeout
 # ends a hang. With CI set, hypothesis chooses a profile that does the same and is repeatable. `make
@@ -29,3 +33,17 @@ def _log() -> Iterator[None]:
     yield
     logger.handlers, level, logger.propagate, logging.raiseExceptions = before
     logger.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Return the key pairs of everybody."""
+    return Keys(tmp_path_factory.mktemp("keys")).make()
+
+
+@pytest.fixture
+def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator[Team]:
+    """Return a team; indirectly parametrized: with these rules."""
+    made = Team.meet(tmp_path, keys, getattr(request, "param", ROLES))
+    yield made
+    made.close()

@@ -1,15 +1,13 @@
 """What nodes must accept, with whom they take for the signer; the twins of what they refuse."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from wgmesh.agent import fetch
 from wgmesh.trust import chain
 
-from .signing import Keys
 from .team import PEOPLE, ROLES, RULES, SIGNERS, Node, Team, refused
 
 SIGNED = 'side_commits = "signed"\n' + ROLES
@@ -263,18 +261,6 @@ def joined_by_an_admin(team: Team) -> None:
 
 
 # ---------------------------------------------------------------- the tests
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
-@pytest.fixture
-def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator[Team]:
-    made = Team.meet(tmp_path, keys, getattr(request, "param", ROLES))
-    yield made
-    made.close()
 
 
 @pytest.fixture

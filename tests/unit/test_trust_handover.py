@@ -1,28 +1,167 @@
 """Whose word counts when trust files change: who was there before, is valid now, and saw it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from .signing import Keys
-from .team import ROLES, RULES, SIGNERS, Team, refused
+from wgmesh.trust.commit import Commit
+from wgmesh.trust.signature import Signatures, Signed
 
-TWO = "approvals = 2\n" + ROLES
-EXPIRED = 'valid-before="20200101"'
+from .landing import EXPIRED, TWO, TWO_ADMINS, expire, put
+from .team import RULES, SIGNERS, Team, refused
+
 NOBODY = "nobody of {} who is valid now signed above it"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+@pytest.mark.parametrize("renewed", [True, False])
+def test_an_expired_admin_neither_renews_the_key_nor_names_others(
+    team: Team, renewed: bool
+) -> None:
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    everyone = team.keys.signers("ops", "ann", "bob", "forge")
+    text = (
+        everyone if renewed else team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
+    )
+    change = team.commit("Hand over", {SIGNERS: text}, by="ann")
+    tip = team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann" if renewed else "eve")
+    team.publish()
+    error = refused(node)
+    assert "who is valid now signed above it" in error.message
+    assert error.commit == change
+    assert f"--detach {good}" in error.hint.splitlines()[-1]
+    problems = {each.id: each.problem for each in node.verdicts()}
+    assert problems[change] == error.message and problems[tip] is None
+    # somebody who was there before, and is valid, says yes
+    team.commit("Seen", by="bob")
+    team.publish()
+    assert node.look().id == team.head
 
 
-@pytest.fixture
-def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator[Team]:
-    made = Team.meet(tmp_path, keys, getattr(request, "param", ROLES))
-    yield made
-    made.close()
+def hand_over(team: Team, number: int = 0) -> str:
+    """Let ann, whose key has expired, change the signers on a branch; returns its name."""
+    text = team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
+    team.branch("change")
+    team.commit("Eve may", {SIGNERS: f"{text}# {number}\n"}, by="ann")
+    return "change"
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+def test_who_signs_a_branch_above_answers_for_a_change_of_signers(team: Team) -> None:
+    """With the button no step is a person's; bob knows the change, and lets it stand."""
+    node = team.node()
+    expire(team, "ann")
+    team.branch("before")
+    team.commit("Not knowing", {"before": "before\n"}, by="bob")
+    team.main()
+    name = hand_over(team)
+    team.main()
+    team.press_merge(name)
+    team.press_merge("before")
+    team.publish()
+    assert "who is valid now signed above it" in refused(node).message
+    for name in ("one", "two"):
+        team.branch(name)
+        team.commit(name, {name: name}, by="bob")
+    team.main()
+    team.press_merge("one")
+    team.press_merge("two")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+def test_who_takes_a_change_of_signers_back_does_not_answer_for_it(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    hand_over(team)
+    change = team.head
+    team.branch("back")
+    team.work.git("revert", "--no-edit", change, sign="ops")
+    team.main()
+    put(team, change)
+    team.merge("back", "-s", "ours", by="eve")
+    team.publish()
+    error = refused(node)
+    assert "who is valid now signed above it" in error.message
+    assert error.commit == change
+    healed = team.run(error.hint.splitlines()[-1], "ops")
+    assert node.look().id == healed
+    assert good in team.work.git("rev-list", healed).split()
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+@pytest.mark.parametrize("how", ["back", "repair"])
+def test_nor_when_only_the_change_of_signers_is_taken_back(team: Team, how: str) -> None:
+    """Ann renews herself, brings in what ops signed against that, and keeps her other files."""
+    node = team.node()
+    expire(team, "ann")
+    good = team.head
+    everyone = team.keys.signers("ops", "ann", "bob", "forge")
+    change = team.commit("Ann again", {SIGNERS: everyone}, by="ann")
+    if how == "back":
+        team.work.git("checkout", "--quiet", "-B", "honest", change)
+        team.work.git("revert", "--no-edit", change, sign="ops")
+    else:
+        team.work.git("checkout", "--quiet", "-B", "honest", good)
+        team.merge(change, "-s", "ours", by="ops")
+    signers = team.work.git("show", f"{good}:{SIGNERS}") + "\n"
+    team.main()
+    put(team, change)
+    team.commit("Evil", {SIGNERS: signers, "mesh.toml": "evil\n"}, by="ann")
+    team.press_merge("honest")
+    team.publish()
+    error = refused(node)
+    assert "who is valid now signed above it" in error.message
+    assert error.commit == change
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_two_sign_a_branch_on_a_change_of_signers(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    name = hand_over(team)
+    team.approve("bob")
+    team.main()
+    change = team.merge(name, by="ann")
+    team.publish()
+    assert refused(node).commit == change
+    team.branch("yes")
+    team.approve("bob")
+    team.main()
+    team.merge("yes", by="eve")
+    team.publish()
+    assert refused(node).commit == change, "eve is there by it"
+    put(team, change)
+    team.merge("yes", by="ops")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+def test_many_changes_of_signers_cost_no_more_than_others(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = team.node()
+    expire(team, "ann")
+    for number in range(10):
+        hand_over(team, number)
+    for number in range(10):
+        team.commit(f"Work {number}", {"work": f"{number}\n"}, by="eve")
+    team.commit("Work", {"work": "bob\n"}, by="bob")
+    for number in range(10):
+        team.commit(f"Work {number}", {"work": f"{number}\n"}, by="eve")
+    team.publish()
+    checked, by = list[str](), Signatures.by
+
+    def counted(self: Signatures, commit: Commit, *others: object) -> Signed:
+        checked.append(commit.id)
+        return by(self, commit, *others)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(Signatures, "by", counted)
+    assert node.look().id == team.head
+    assert len(checked) < 31 + 11 + 10 * 4, "each once, from the tip to bob's, and some per change"
 
 
 def landed(team: Team, subject: str, files: dict[str, str | None], *people: str) -> str:

@@ -7,7 +7,7 @@ and one that never saw the bad tip go on, with the files from before.
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
 from wgmesh.trust import chain
 
-from .signing import EPOCH, Keys, environment
+from .signing import EPOCH, environment
 from .team import NOW, PEOPLE, ROLES, RULES, SIGNERS, Team, refused
 
 SIGNED = 'side_commits = "signed"\n' + ROLES
@@ -695,18 +695,6 @@ def edited(team: Team, change: Callable[[bytes], bytes]) -> str:
 def run_in(directory: Path, *args: str) -> None:
     argv = ["git", "-C", str(directory), *args]
     subprocess.run(argv, env=environment(directory), check=True)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
-@pytest.fixture
-def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator[Team]:
-    made = Team.meet(tmp_path, keys, request.param)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

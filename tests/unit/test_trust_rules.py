@@ -8,7 +8,7 @@ import pytest
 from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
-from wgmesh.trust import chain, line, refusal, side
+from wgmesh.trust import chain, line, refusal, side, walk
 from wgmesh.trust.commit import parse
 from wgmesh.trust.walk import Walk
 
@@ -769,6 +769,17 @@ def test_a_line_that_is_none(mesh: Case) -> None:
                 with pytest.raises(RefusedError, match="its first parent is not") as caught:
                     call(objects, mesh.first, last, now=NOW)
                 assert caught.value.commit == tip
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 64])
+def test_a_line_is_read_in_parts(mesh: Case, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    monkeypatch.setattr(walk, "READ_AHEAD", part)
+    tip = mesh.first
+    for number in range(7):
+        tip = mesh.commit(tip, by=ANN, mesh_toml=f"{number}")
+    mesh.accepts(tip)
+    bad = mesh.commit(tip, by=EVE)
+    mesh.refuses(mesh.commit(mesh.commit(bad, by=ANN), by=ANN), "does not name", at=bad)
 
 
 def test_lines_of_every_length(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> None:

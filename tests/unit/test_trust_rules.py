@@ -9,6 +9,7 @@ from wgmesh.errors import RefusedError
 from wgmesh.model import VerifiedCommit
 from wgmesh.repository import Repository
 from wgmesh.trust import chain, line, refusal, side, walk
+from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import parse
 from wgmesh.trust.walk import Walk
 
@@ -780,6 +781,35 @@ def test_a_line_is_read_in_parts(mesh: Case, monkeypatch: pytest.MonkeyPatch, pa
     mesh.accepts(tip)
     bad = mesh.commit(tip, by=EVE)
     mesh.refuses(mesh.commit(mesh.commit(bad, by=ANN), by=ANN), "does not name", at=bad)
+
+
+def test_no_more_is_read_ahead_than_fits(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a chunk holds is known once it is over the limit: it may be one commit more."""
+    tip = mesh.first
+    for number in range(9):
+        tip = mesh.commit(tip, by=ANN, mesh_toml=f"{number}")
+    size = len(mesh.objects.commit(tip))
+    chunks: list[int] = []
+    monkeypatch.setattr(Authorities, "prefetch", lambda _, found: chunks.append(len(found)))
+    monkeypatch.setattr(walk, "MOST_AHEAD_BYTES", 2 * size)
+    assert chain.verify(mesh.objects, mesh.first, tip, now=NOW).id == tip
+    assert chunks == [3, 3, 3]
+
+
+def test_a_commit_that_cannot_be_read_is_refused_in_its_turn(mesh: Case) -> None:
+    good = mesh.commit(mesh.first, by=ANN)
+    raw = mesh.objects.commit(mesh.commit(good, by=ANN))
+    bad = mesh.git.put("commit", raw.replace(b"author Ada", b"author2 Ada", 1))
+    for tip in (bad, mesh.commit(bad, by=ANN)):
+        with pytest.raises(RefusedError, match=f"commit {bad[:12]} is refused: ") as caught:
+            chain.verify(mesh.objects, mesh.first, tip, now=NOW)
+        assert caught.value.commit == bad
+    early = mesh.commit(mesh.first, by=EVE)
+    raw = mesh.objects.commit(mesh.commit(early, by=ANN))
+    bad = mesh.git.put("commit", raw.replace(b"author Ada", b"author2 Ada", 1))
+    with pytest.raises(RefusedError, match="does not name") as caught:
+        chain.verify(mesh.objects, mesh.first, mesh.commit(bad, by=ANN), now=NOW)
+    assert caught.value.commit == early
 
 
 def test_lines_of_every_length(mesh: Case, monkeypatch: pytest.MonkeyPatch) -> None:

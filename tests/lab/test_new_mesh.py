@@ -12,6 +12,7 @@ import pytest
 from tests.lab import kernel
 from tests.lab.conftest import WorldFactory
 from tests.lab.forge import git_environment
+from tests.lab.installed import open_checkout
 from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.mesh import Mesh
 from tests.lab.wait import wait_until
@@ -351,6 +352,7 @@ def test_leave_lets_the_tunnel_be_and_restore_takes_it_away(mesh: Mesh) -> None:
 def test_nobody_but_root(mesh: Mesh) -> None:
     """Another user gets a sentence; `status` she may read."""
     alpha = mesh.world["alpha"]
+    open_checkout(alpha)
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     for command in ("sync", "join", "leave", "reconcile", "rollback", "hold"):
         done = alpha.run([*user, *alpha.wgmesh_argv, command], check=False)

@@ -66,7 +66,8 @@ def test_a_fork_names_both_stories(work: Workshop, objects: Repository) -> None:
     said = caught.value.message
     assert f'commit {one[:12]} ("One story" by Ada' in said
     assert f'commit {two[:12]} ("Another[2J story" by Ada' in said
-    assert f"{ONE}, {THREE}" in said and TWO in said and "disagree" in said
+    assert f" at {ONE}, {THREE} and commit {two[:12]}" in said and f" at {TWO}, of which" in said
+    assert "disagree" in said
     assert said.isprintable()
     assert caught.value.commit == one
     assert "/etc/wgmesh/node.toml" in caught.value.hint
@@ -91,15 +92,19 @@ def remote(work: Workshop, name: str, commit: str) -> str:
 STRICT = 'approvals = 2\nside_commits = "signed"\nmainline = "merge"\n'
 
 
-@pytest.mark.parametrize("case", ["fork", "one is trusted", "unrelated", "three", "strict"])
+UNRELATED = "--allow-unrelated-histories"
+CASES = ["fork", "one is trusted", "one is unrelated", "all are unrelated", "three", "strict"]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_the_printed_command_ends_it(work: Workshop, objects: Repository, case: str) -> None:
     if case == "strict":
         work.commit("Two people from now on", {"trust.toml": STRICT})
     start, one, two = fork(work)
     stories = [one, two]
-    if case == "unrelated":
-        work.git("checkout", "--quiet", "--orphan", "fresh")
-        stories[1] = work.commit("A fresh start", {"c": "c"}, sign=None)
+    for at in {"one is unrelated": [1], "all are unrelated": [0, 1]}.get(case, []):
+        work.git("checkout", "--quiet", "--orphan", f"fresh{at}")
+        stories[at] = work.commit(f"Fresh start {at}", {"c": "c"}, sign=None)
     if case == "three":
         work.checkout(start)
         stories.append(work.commit("A third", {"c": "c"}))
@@ -108,8 +113,9 @@ def test_the_printed_command_ends_it(work: Workshop, objects: Repository, case: 
     with pytest.raises(RefusedError) as caught:
         newest(objects, tips, trusted, "main")
     command = caught.value.hint.splitlines()[-1]
+    assert (UNRELATED in command) is case.endswith("unrelated")
     people = work.path.parent / "people"
-    run(["git", "clone", "--quiet", tips[0].remote, str(people)], work.path.parent)
+    run(["git", "clone", "--quiet", str(work.path), str(people)], work.path.parent)
     for name, value in (("gpg.format", "ssh"), ("user.signingkey", str(work.keys.private("ann")))):
         run(["git", "config", name, value], people)
     run(["sh", "-c", command], people, env=environment(work.path.parent))
@@ -121,3 +127,12 @@ def test_the_printed_command_ends_it(work: Workshop, objects: Repository, case: 
     verified = chain.verify(objects, trusted, end, now=NOW)
     assert verified.signer == "ann@example.com"
     assert work.tree(end) == work.tree(trusted)
+
+
+def test_the_printed_command_of_a_node_that_lost_the_trusted_commit(
+    work: Workshop, objects: Repository
+) -> None:
+    _, one, two = fork(work)
+    with pytest.raises(RefusedError) as caught:
+        newest(objects, [Tip(ONE, one), Tip(TWO, two)], "12" * 20, "main")
+    assert UNRELATED in caught.value.hint

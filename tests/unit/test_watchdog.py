@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -44,9 +45,18 @@ def record(pid: int, *, due_in_seconds: float = 300) -> Journal:
 
 
 def waiting(path: Path) -> threading.Thread:
-    """Start to wait for the journal at `path` and return the thread that does."""
+    """Start to wait for the journal at `path`; return the thread that does once it has read it."""
+    read, real = threading.Event(), journal.read
+
+    def reading(path: Path) -> Journal:
+        found = real(path)
+        read.set()
+        return found
+
     thread = threading.Thread(target=watchdog.wait, args=(path,), daemon=True)
-    thread.start()
+    with patch.object(journal, "read", reading):
+        thread.start()
+        assert read.wait(DEADLINE_SECONDS)
     return thread
 
 

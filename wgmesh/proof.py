@@ -29,6 +29,8 @@ BASELINE_SECONDS = 6
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
 RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TIMEOUT) and jitter
 
+_SECONDS_AWAITED = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -80,6 +82,21 @@ def measure(plan: NodePlan, observed: Observed, doubtful: Collection[str] = ()) 
         else:
             peers[key] = PeerHealth(Proof.NONE)
     return Health(peers)
+
+
+def counters_before_another_key(interface: str) -> Mapping[str, PeerCounters]:
+    """Return the counters of now, once the second of each peer's latest handshake is over.
+
+    A device tells its handshakes in seconds: one with the new key in the same second as one with
+    the old would be none. Among very many peers somebody may shake hands all the time: after some
+    seconds that is taken as it is. Raises WgmeshError.
+    """
+    for _ in range(_SECONDS_AWAITED):
+        counters, now = linux.counters(interface), time.time()
+        if int(now) not in {each.latest_handshake for each in counters.values()}:
+            return counters
+        time.sleep(1 - now % 1)
+    return linux.counters(interface)
 
 
 def speak_up(plan: NodePlan) -> None:
@@ -152,7 +169,7 @@ def prove(
     """Probe once a second until the change is confirmed or condemned; return why, and what came.
 
     Call it right after the apply: what a silent peer sent until then proves nothing. `earlier` are
-    the counters of before the apply.
+    the counters of before the apply; see counters_before_another_key().
     """
     start = time.monotonic()
     interface = trial.plan.interface

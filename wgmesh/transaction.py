@@ -202,11 +202,14 @@ def _attempt(
         for hook in proposal.hooks:
             run_hook(hook)
         _keep_old_key(proposal.bridge, observed)
+        earlier = observed.counters
+        if trial is not None and trial.another_key and observed.state.link is not None:
+            earlier = proof.counters_before_another_key(record.interface)
         converge(target, record.interface, proposal.sysctl_keys, adopt=proposal.adopt)
         judgement = Judgement(Verdict.CONFIRM)
         if trial is not None:
             log.info("applied; waiting for proof from %d peers", len(strict))
-            judgement, health = proof.prove(trial, strict, observed.counters)
+            judgement, health = proof.prove(trial, strict, earlier)
         if judgement.verdict is Verdict.CONFIRM:
             generation.flip(places.generations, record.generation)
     except DeviceError as error:

@@ -196,6 +196,7 @@ def test_an_exit_keeps_the_mesh_out_of_its_own_private_networks(mesh: Mesh, alph
 # ---------------------------------------------------------------- exits that die
 
 
+@pytest.mark.alone  # within twenty seconds, of which the silence takes fifteen
 @pytest.mark.parametrize("fault", ["line cut", "uplink dead", "rebooted"])
 def test_another_exit_takes_over_within_twenty_seconds(
     mesh: Mesh, alpha: Machine, fault: str

@@ -18,6 +18,7 @@ from tests.lab.test_boot import up
 THREE = ("alpha", "bravo", "charlie")
 KEYS = "/etc/wireguard/keys"
 JOURNAL = "os.rename /var/lib/wgmesh/journal.toml"
+pytestmark = pytest.mark.alone  # each packet counts, and some 2,000 a second cross wireguard-go
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     made.enrol(*THREE)
     made.sync()
     made.wait_for_tunnels()
-    for name in THREE:  # a key is proven by a handshake, of which one may be lost: 5 s, and a probe
-        made.policy(name, most=12, silent=13, minority=14)
+    for name in THREE:
+        made.policy(name, most=6, silent=7, minority=8)
     return made
 
 

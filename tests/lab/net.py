@@ -15,6 +15,7 @@ from tests.lab.machine import CommandError, Machine
 
 GATEWAY_IPV4 = "198.18.0.254"
 GATEWAY_IPV6 = "2001:db8::ffff"
+GATEWAY_HARDWARE = "02:00:00:00:ff:fe"
 INTERNET_PROTOCOLS = (
     "ether type ip",
     # Neighbours stay known while a line is dead: on the real internet the dead line is far away.
@@ -81,7 +82,8 @@ class Internet:
         self.hub.boot()
         v6 = [f"addr add {GATEWAY_IPV6}/64 dev internet nodad"] if self.ipv6 else []
         self.hub.ip_batch(
-            "link add internet type bridge stp_state 0 mcast_snooping 0",
+            # An address of its own: else it takes a port's, and loses it when that machine reboots.
+            f"link add internet address {GATEWAY_HARDWARE} type bridge stp_state 0 mcast_snooping 0",
             "link set internet up",
             f"addr add {GATEWAY_IPV4}/15 dev internet",
             *v6,

@@ -310,6 +310,18 @@ def test_a_reboot_keeps_what_is_on_disk_and_nothing_else(world_factory: WorldFac
     assert bravo.pids("wireguard-go") != []
 
 
+def test_the_gateway_keeps_its_hardware_address_whoever_reboots(
+    world_factory: WorldFactory,
+) -> None:
+    """Else all others send to an address that nobody has, until they ask for it anew."""
+    world = world_factory(["alpha", "bravo", "charlie"])
+    argv = ["ip", "-brief", "link", "show", "internet"]
+    before = world.internet.hub.run(argv).stdout
+    for name in world.nodes:
+        world[name].reboot()
+        assert world.internet.hub.run(argv).stdout == before, name
+
+
 def test_reboot_of_a_nat_node(world_factory: WorldFactory) -> None:
     world = world_factory(["alpha"], nat=["delta"])
     world["delta"].reboot()

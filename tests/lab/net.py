@@ -215,20 +215,19 @@ class Internet:
             self._ports[name][0], [f"udp sport {port} drop"], [f"udp dport {port} drop"]
         )
 
-    def lose(self, name: str, percent: int) -> Fault:
-        """Lose that share of the machine's packets at random, in both directions."""
-        rules = [f"{match} numgen random mod 100 < {percent} drop" for match in INTERNET_PROTOCOLS]
+    def lose(self, name: str, percent: int, match: str = "") -> Fault:
+        """Lose that share of the machine's packets at random, in both directions.
+
+        Of those that nft `match` fits; of all of them without one.
+        """
+        matches = [match] if match else INTERNET_PROTOCOLS
+        rules = [f"{each} numgen random mod 100 < {percent} drop" for each in matches]
         return self._fault(self._ports[name][0], rules, rules)
 
     def lose_next(self, name: str, packets: int, match: str = "meta l4proto udp") -> Fault:
         """Lose exactly the next `packets` packets that the machine sends and nft `match` fits."""
         rule = f"{match} numgen inc mod 2147483647 < {packets} drop"
         return self._fault(self._ports[name][0], [rule], [])
-
-    def slow(self, name: str, kbytes_per_second: int) -> Fault:
-        """Drop what exceeds a rate, in each direction."""
-        rule = f"limit rate over {kbytes_per_second} kbytes/second drop"
-        return self._fault(self._ports[name][0], [rule], [rule])
 
     def beyond(self, *addresses: str) -> None:
         """Let hosts with these addresses exist behind the gateway: it answers for them itself."""

@@ -18,8 +18,9 @@ NOT_NOW = {
 }
 """What has nothing to do for a node that is in sync."""
 
-MOST_TIMES = 12
-"""Of Python's own start and one `git ls-remote`; a guard against a heavy import, not the aim."""
+MOST_MODULES = {"sync": 250, "status": 220}
+"""231 and 200 with Python 3.11: the CPU time is mostly theirs. What it is, tests.bench.noop_sync
+measures; a limit for it would be one for the machine as well."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,7 @@ def test_nothing_heavy_is_imported(alpha: Machine, words: list[str]) -> None:
     tops = {name.partition(".")[0] for name in found}
     assert tops & HEAVY == set()
     assert (found | tops) & NOT_NOW == set()
+    assert len(found) <= MOST_MODULES[words[0]], sorted(found)
 
 
 def test_few_processes(alpha: Machine) -> None:
@@ -52,13 +54,6 @@ def test_few_processes(alpha: Machine) -> None:
     assert commands == ["prlimit", "wg", "ip", "ip", "nft"]
     assert noop_sync.processes(alpha, *alpha.wgmesh_argv, "sync") == 1 + len(commands)
     assert noop_sync.processes(alpha, *alpha.wgmesh_argv, "status") == len(commands)
-
-
-def test_cpu_time(mesh: Mesh) -> None:
-    taken = noop_sync.measure(mesh, "alpha", runs=5)
-    floor = taken[noop_sync.PYTHON] + taken[noop_sync.LS_REMOTE]
-    assert taken[noop_sync.SYNC] < MOST_TIMES * floor, taken
-    assert taken[noop_sync.STATUS] < MOST_TIMES * floor, taken
 
 
 def test_nothing_is_written_but_the_record(alpha: Machine) -> None:

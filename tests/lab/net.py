@@ -82,8 +82,8 @@ class Internet:
         self.hub.boot()
         v6 = [f"addr add {GATEWAY_IPV6}/64 dev internet nodad"] if self.ipv6 else []
         self.hub.ip_batch(
-            # An address of its own: else it takes a port's, and loses it when that machine reboots.
-            f"link add internet address {GATEWAY_HARDWARE} type bridge stp_state 0 mcast_snooping 0",
+            # else its address is that of a port, and changes when that machine reboots
+            f"link add internet address {GATEWAY_HARDWARE} type bridge mcast_snooping 0",
             "link set internet up",
             f"addr add {GATEWAY_IPV4}/15 dev internet",
             *v6,

@@ -100,6 +100,42 @@ def test_an_expired_approval_does_not_lower_the_number_of_approvals(team: Team) 
     assert refused(node).commit == change
 
 
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_an_expired_approval_below_another_is_none_by_the_button_either(team: Team) -> None:
+    node = team.node()
+    expire(team, "bob")
+    team.branch()
+    team.commit("A change", {"mesh.toml": "x\n"}, by="bob")
+    team.approve("ann")
+    team.main()
+    bad = team.press_merge()
+    team.publish()
+    error = refused(node)
+    assert error.commit == bad and "approvals = 2, but 1 signed it: ann" in error.message
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_an_expired_key_does_not_help_to_answer_for_what_is_below(team: Team) -> None:
+    """Who else signed the files on top lacks the commit below, so did not know of it."""
+    node = team.node()
+    expire(team, "bob")
+    team.branch("apart")
+    team.commit("The same files", {"mesh.toml": "evil\n", "x": "x\n"}, by="ops")
+    team.main()
+    team.branch("evil")
+    team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    evil = team.merge("evil", by="ann")
+    team.branch("top")
+    team.merge("apart", by="bob")
+    team.main()
+    team.merge("top", by="ann")
+    team.publish()
+    error = refused(node)
+    assert error.commit == evil and "nobody who is valid now answers for it" in error.message
+
+
 def test_the_repair_does_not_say_yes_to_what_an_expired_key_signed(team: Team) -> None:
     node = team.node()
     expire(team, "ann")

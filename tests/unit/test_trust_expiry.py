@@ -146,3 +146,22 @@ def test_the_repair_does_not_say_yes_to_what_an_expired_key_signed(team: Team) -
     healed = team.run(refused(node).hint.splitlines()[-1], "ops")
     assert node.look().id == healed
     assert team.work.tree(healed) == team.work.tree(good)
+
+
+def test_a_verdict_on_the_tip_also_where_another_commit_is_to_blame(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    bad = team.commit("By nobody", {"bad": "bad\n"}, by=None)
+    tip = team.commit("By ann", {"x": "x\n"}, by="ann")
+    team.publish()
+    found = {each.id: each.problem or "" for each in node.verdicts()}
+    assert "not signed" in found[bad] and "not valid after" in found[tip]
+    put(team, bad)
+    team.branch()
+    side = team.commit("By ann", {"x": "x\n"}, by="ann")
+    team.main()
+    tip = team.press_merge()
+    team.publish()
+    found = {each.id: each.problem or "" for each in node.verdicts()}
+    assert "not signed" in found[bad]
+    assert "not valid after" in found[side] and "not valid after" in found[tip]

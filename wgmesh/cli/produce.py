@@ -2,8 +2,9 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
-from wgmesh.cli.command import Command
+from wgmesh.cli.command import Command, inventory_option
 
 
 def _declare_schema(parser: ArgumentParser) -> None:
@@ -19,7 +20,75 @@ def _schema(arguments: Namespace) -> int:
     return 0
 
 
+def out_option(parser: ArgumentParser) -> None:
+    """Declare `-o`, where secrets and what is made of them go."""
+    parser.add_argument(
+        "-o",
+        dest="out",
+        type=Path,
+        default=Path("out"),
+        metavar="OUT",
+        help="the directory for it, which git is told to ignore (default: out)",
+    )
+
+
+def _declare_gen(parser: ArgumentParser) -> None:
+    inventory_option(parser)
+    out_option(parser)
+    parser.add_argument("--node", metavar="NAME", help="the file of this node alone")
+    parser.add_argument(
+        "--gen-keys", action="store_true", help="make the keys that are missing, in OUT/keys"
+    )
+    parser.add_argument(
+        "--qr", action="store_true", help="a QR code as well; with --node shown on a terminal"
+    )
+
+
+def _gen(arguments: Namespace) -> int:
+    from wgmesh.agent import generate, picture, sources
+
+    made = generate.generate(
+        sources.load(arguments.inventory),
+        arguments.out,
+        only=arguments.node,
+        gen_keys=arguments.gen_keys,
+        qr=arguments.qr,
+    )
+    for path in made:
+        print(path)
+        if arguments.node and path.suffix == ".png" and sys.stdout.isatty():
+            sys.stdout.write(picture.drawing(path.with_suffix(".conf").read_bytes()))
+    return 0
+
+
+def _declare_gen_keys(parser: ArgumentParser) -> None:
+    inventory_option(parser)
+    out_option(parser)
+
+
+def _gen_keys(arguments: Namespace) -> int:
+    from wgmesh.agent import generate, sources
+
+    for path in generate.gen_keys(sources.load(arguments.inventory), arguments.out):
+        print(path)
+    return 0
+
+
 COMMANDS = (
+    Command(
+        "gen",
+        "wg-quick files for machines without wgmesh",
+        "wgmesh gen -c mesh -o out --node phone --qr",
+        _declare_gen,
+        _gen,
+    ),
+    Command(
+        "gen-keys",
+        "key pairs for the nodes that have none yet",
+        "wgmesh gen-keys -c mesh -o out",
+        _declare_gen_keys,
+        _gen_keys,
+    ),
     Command(
         "schema",
         "the inventory's JSON Schema, for editors",

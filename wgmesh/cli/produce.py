@@ -2,9 +2,8 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from wgmesh.cli.command import Command, inventory_option
+from wgmesh.cli.command import Command, inventory_option, out_option
 
 
 def _declare_schema(parser: ArgumentParser) -> None:
@@ -18,18 +17,6 @@ def _schema(arguments: Namespace) -> int:
 
     sys.stdout.write(schema(of_node=arguments.node))
     return 0
-
-
-def out_option(parser: ArgumentParser) -> None:
-    """Declare `-o`, where secrets and what is made of them go."""
-    parser.add_argument(
-        "-o",
-        dest="out",
-        type=Path,
-        default=Path("out"),
-        metavar="OUT",
-        help="the directory for it, which git is told to ignore (default: out)",
-    )
 
 
 def _declare_gen(parser: ArgumentParser) -> None:

@@ -81,6 +81,16 @@ def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = F
     return changed
 
 
+def create(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write new files and return their paths. Raises UsageError when one of them is there."""
+    for path in files:
+        if path.exists():
+            raise UsageError(f"{path} is there already", "name another, or remove it first")
+    for path, data in files.items():
+        write_atomic(path, data)
+    return list(files)
+
+
 def _directory(path: Path) -> dict[str, bytes]:
     found = {name: _read(path / name) for name in NAMES if (path / name).is_file()}
     nodes = sorted((path / "nodes").glob("*.toml")) if (path / "nodes").is_dir() else []

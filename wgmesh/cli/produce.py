@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from wgmesh.cli.command import Command, inventory_option, out_option
 
@@ -61,6 +62,31 @@ def _gen_keys(arguments: Namespace) -> int:
     return 0
 
 
+def _declare_convert(parser: ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FROM", help="a file, a directory, or REV:PATH")
+    parser.add_argument(
+        "target", type=Path, metavar="TO", help="a new file, .toml or .conf, or a new directory"
+    )
+
+
+def _convert(arguments: Namespace) -> int:
+    from wgmesh.agent import sources
+    from wgmesh.inventory import convert
+
+    source, target = sources.load(arguments.source), arguments.target
+    match target.suffix:
+        case ".toml":
+            files = {target: convert.to_toml(source.files)}
+        case ".conf":
+            files = {target: convert.to_conf(source.files)}
+        case _:
+            made = convert.to_directory(source.files)
+            files = {target / name: data for name, data in made.items()}
+    for path in sources.create(files):
+        print(path)
+    return 0
+
+
 COMMANDS = (
     Command(
         "gen",
@@ -75,6 +101,13 @@ COMMANDS = (
         "wgmesh gen-keys -c mesh -o out",
         _declare_gen_keys,
         _gen_keys,
+    ),
+    Command(
+        "convert",
+        "an inventory in another form: mesh.conf, mesh.toml, a file per node",
+        "wgmesh convert mesh.conf mesh.toml",
+        _declare_convert,
+        _convert,
     ),
     Command(
         "schema",

@@ -318,3 +318,56 @@ def test_one_key_for_two_nodes_is_refused(mesh: Path, wgmesh: Run) -> None:
     code, _, err = wgmesh("gen-keys")
     assert code == 3 and "has the key of" in err
     assert (mesh / "nodes/alpha.toml").read_text() == ALPHA
+
+
+SEED = """\
+# Example mesh inventory
+[mesh]
+interface = wg0
+port = 51820
+mesh_cidr = 10.40.0.0/24  # RFC1918 (or ULA for IPv6)
+
+[node "alpha"]
+address = 10.40.0.1/32
+public_key = <ALPHA_PUBLIC_KEY>
+private_key = <ALPHA_PRIVATE_KEY>
+private_key_path = /etc/wireguard/alpha.key
+endpoint = alpha.example.com:51820
+allowed_ips = 10.40.0.1/32
+
+[node "bravo"]
+address = 10.40.0.2/32
+public_key = <BRAVO_PUBLIC_KEY>  # to come
+endpoint = bravo.example.com:51820
+allowed_ips = 10.40.0.2/32
+"""
+
+
+def test_placeholders_of_the_shell_tools_example(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "fleet.conf").write_text(SEED)
+    code, _, err = wgmesh("validate", "-c", "fleet.conf")
+    assert code == 3 and err.count("public_key: is missing") == 2
+    assert "fleet.conf:10: warning: node alpha: private_key: is a placeholder" in err
+    assert wgmesh("gen", "-c", "fleet.conf", "--gen-keys")[0] == 0
+    assert (mesh / "fleet.conf").read_text() == SEED
+    made = [wg_pubkey((mesh / f"out/keys/{name}.key").read_text()) for name in ("alpha", "bravo")]
+    assert f"PublicKey = {made[1]}\n" in (mesh / "out/alpha.conf").read_text()
+    assert wgmesh("gen-keys", "-c", "fleet.conf")[0] == 0
+    want = SEED.replace("<ALPHA_PUBLIC_KEY>", made[0]).replace("<BRAVO_PUBLIC_KEY>", made[1])
+    assert (mesh / "fleet.conf").read_text() == want
+    assert wgmesh("validate", "-c", "fleet.conf")[0] == 0
+
+
+def test_a_placeholder_becomes_a_comment(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "fleet.conf").write_text(SEED)
+    assert wgmesh("convert", "fleet.conf", "fleet.toml")[0] == 0
+    text = (mesh / "fleet.toml").read_text()
+    assert "# public_key = <ALPHA_PUBLIC_KEY>\n# private_key = <ALPHA_PRIVATE_KEY>\n" in text
+    assert wgmesh("gen-keys", "-c", "fleet.toml")[0] == 0
+    assert wgmesh("validate", "-c", "fleet.toml")[0] == 0
+
+
+def test_a_placeholder_is_none_in_toml(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/alpha.toml").write_text(f'{ALPHA}public_key = "<ALPHA_PUBLIC_KEY>"\n')
+    code, _, err = wgmesh("gen-keys")
+    assert code == 3 and "is not 32 bytes of base64" in err

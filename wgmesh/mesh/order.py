@@ -43,7 +43,7 @@ def breaks(old: Inventory, new: Inventory) -> tuple[Break, ...]:
     Costs O(changed nodes x nodes); O(nodes x nodes) when the shape of the mesh changes.
     """
     before, after = topology.layout(old), topology.layout(new)
-    stay = dict(_matched(before, after))
+    stay = dict(topology.matched(before, after))
     names = list(stay)
     reshaped = _shape(before) != _shape(after)
     changed = {name for name in names if reshaped or before.nodes[stay[name]] != after.nodes[name]}
@@ -67,17 +67,6 @@ def names_to_allow(found: Iterable[Break]) -> tuple[str, ...]:
             return (EVERY_NODE,)
         left = [each for each in left if best not in each.nodes]
     return tuple(sorted(names))
-
-
-def _matched(before: Layout, after: Layout) -> Iterator[tuple[str, str]]:
-    """Yield the new and the old name of each node that stays: known by key, else by name."""
-    taken = {before.by_key[key].name for key in after.by_key if key in before.by_key}
-    for name, node in after.nodes.items():
-        known = before.by_key.get(str(node.public_key))
-        if known is not None:
-            yield name, known.name
-        elif name in before.nodes and name not in taken:
-            yield name, name
 
 
 def _shape(of: Layout) -> tuple[object, ...]:

@@ -223,7 +223,7 @@ def test_a_hubs_prefix_that_takes_the_answers_of_a_spoke() -> None:
     assert (askew.there, askew.back, askew.since) == (
         ("charlie", "bravo", "delta"),
         ("delta", "alpha", "charlie"),
-        Since.LOST,
+        Since.NEW,
     )
 
 

@@ -4,11 +4,12 @@ Nodes whose plans treat all others alike are grouped, and one pair of two groups
 theirs: a mesh of a thousand equal nodes costs as much as one of ten.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from wgmesh.mesh import topology, ways
+from wgmesh.mesh.order import EVERY_NODE
 from wgmesh.mesh.ways import Atlas, Cause, Way
 from wgmesh.model import Inventory, Node
 
@@ -47,10 +48,19 @@ class Apart:
             return len(self.one) * len(self.other)
         return len(self.one) * (len(self.one) - 1) // (2 if self.mutual else 1)
 
+    def is_allowed(self, names: Collection[str]) -> bool:
+        """Return whether the authors who let `names` break mean each of these pairs."""
+        if EVERY_NODE in names:
+            return True
+        return any(set(side) <= set(names) for side in (self.one, self.other))
+
 
 @dataclass(frozen=True, slots=True)
 class Askew:
-    """Two nodes whose packets would go another way than the answers to them."""
+    """Two nodes whose packets would go another way than the answers to them.
+
+    `since` is NEW where the change brings it. `pairs` have the like.
+    """
 
     there: tuple[str, ...]
     back: tuple[str, ...]
@@ -240,7 +250,7 @@ def _askew(
     since = Since.NEW
     if before is not None and one.was and other.was:
         then = _courses(before, one.was[0], other.was[position])
-        since = Since.LOST if then is None else Since.BEFORE
+        since = Since.NEW if then is None else Since.BEFORE
     size = len(one.will)
     pairs = size * (size - 1) // 2 if position else size * len(other.will)
     yield Askew(*now, pairs, since)

@@ -30,3 +30,14 @@ class Command:
 
 def nothing(_: ArgumentParser) -> None:
     """Declare no argument."""
+
+
+def inventory_option(parser: ArgumentParser) -> None:
+    """Declare `-c`, which names an inventory."""
+    parser.add_argument(
+        "-c",
+        dest="inventory",
+        default=".",
+        metavar="PATH",
+        help="the inventory: a file, a directory, or REV:PATH (default: here)",
+    )

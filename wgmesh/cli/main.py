@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import author, doctor, node, output, trust
+from wgmesh.cli import author, doctor, graph, node, output, trust
 from wgmesh.cli.command import Command, Parser
 
 COMMANDS: tuple[Command, ...] = (
@@ -13,6 +13,7 @@ COMMANDS: tuple[Command, ...] = (
     *trust.COMMANDS,
     *doctor.COMMANDS,
     *author.COMMANDS,
+    *graph.COMMANDS,
 )
 
 

@@ -265,6 +265,7 @@ def test_hostile_names_in_dot() -> None:
         '    n [label="", shape=box, color=""];'
     }
     assert len(lines) == len(HOSTILE)
+    assert '"&amp;lt;#quot;\\n' in text
     assert len(text.splitlines()) == 4 + 2 * len(HOSTILE) - 1
 
 

@@ -90,6 +90,6 @@ def _entities(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a quoted string of DOT, in which backslashes are escapes of their own."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    """Return a quoted string of DOT, in which backslashes and entities are escapes of their own."""
+    escaped = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(each if each.isprintable() else " " for each in escaped) + '"'

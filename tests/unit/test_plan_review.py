@@ -232,3 +232,23 @@ def test_tunnels_that_pause(review: Review) -> None:
         {"nodes": ["alpha", "bravo"], "seconds": 20},
         {"nodes": ["bravo", "charlie"], "seconds": 20},
     ]
+
+
+def test_what_a_forge_takes(review: Review) -> None:
+    """A comment of GitHub's has at most 65,536 characters, however large the mesh."""
+    (review.tree / "nodes/bravo.toml").unlink()
+    shown = review.plan("--format", "markdown").splitlines()
+    start = shown.index("alpha, charlie: changed")
+    assert shown[start + 1] == "  - peer bravo" and "bravo: removed" in shown
+    assert "alpha: changed" in review.plan().splitlines()
+    names = [f"node-{number}" for number in range(200)]
+    review.write("mesh.toml", MESH.replace("10.40.0.0/24", "10.40.0.0/16"))
+    for number, name in enumerate(names):
+        address = f"10.40.{1 + number // 250}.{1 + number % 250}/32"
+        entry_text = f'address = "{address}"\npublic_key = "{key(100 + number)}"\n'
+        review.write(f"nodes/{name}.toml", f'{entry_text}endpoint = "{name}.example.com"\n')
+    comment = review.plan("--format", "markdown")
+    assert 50_000 < len(comment.encode()) < 65_536
+    assert comment.splitlines()[-1] == "```" and comment.count("```") == 4
+    assert comment.splitlines()[-2].endswith("lines more: `wgmesh plan` prints them")
+    assert len(review.plan()) > 100_000

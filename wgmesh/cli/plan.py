@@ -10,6 +10,9 @@ from wgmesh.mesh.reach import NETWORKS, Apart, Askew, Since
 
 _MOST_SHOWN = 20
 _MOST_NAMES = 8
+_MOST_CHARACTERS = 60_000
+"""GitHub takes 65,536 for a comment."""
+
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 
 
@@ -24,7 +27,10 @@ def as_text(plan: Planned) -> str:
 
 
 def as_markdown(plan: Planned) -> str:
-    """Return the plan for a pull request: the judgement first, the nodes in a block of code."""
+    """Return the plan for a pull request: the judgement first, the nodes in a block of code.
+
+    Nodes on which the same happens are told once, and what a forge would not take is left out.
+    """
     lines = []
     if plan.base is not None and plan.nodes:
         bad = plan.breaks or plan.reach.lost
@@ -36,8 +42,16 @@ def as_markdown(plan: Planned) -> str:
         lines += [f"### {verdict}{allowed}", "", "```text", *told, "```", ""]
     elif told := [*_hooks(plan), *_reach(plan)]:
         lines += ["### The mesh as a whole", "", "```text", *told, "```", ""]
-    lines += ["### What each node does", "", "```text", *_nodes(plan.nodes), "```"]
-    return "".join(f"{line}\n" for line in lines)
+    lines += ["### What each node does", "", "```text"]
+    room = _MOST_CHARACTERS - sum(len(line) + 1 for line in lines)
+    told = [*_nodes(plan.nodes, together=True)]
+    for position, line in enumerate(told):
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"… and {len(told) - position} lines more: `wgmesh plan` prints them")
+            break
+        lines.append(line)
+    return "".join(f"{line}\n" for line in [*lines, "```"])
 
 
 def as_json(plan: Planned) -> str:
@@ -104,12 +118,16 @@ def as_json(plan: Planned) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def _nodes(nodes: Sequence[NodeImpact]) -> Iterator[str]:
+def _nodes(nodes: Sequence[NodeImpact], *, together: bool = False) -> Iterator[str]:
+    """Yield what happens on each node; `together`: once for all on which it is the same."""
     if not nodes:
         yield "no node changes"
+    same: dict[object, list[NodeImpact]] = {}
     for node in nodes:
-        yield f"{node.node}: {node.kind}"
-        for line in node.lines:
+        same.setdefault((node.kind, node.lines) if together else node.node, []).append(node)
+    for group in same.values():
+        yield f"{_some([node.node for node in group])}: {group[0].kind}"
+        for line in group[0].lines:
             yield f"  {line}"
 
 

@@ -186,7 +186,7 @@ def test_exits_and_nat(review: Review) -> None:
     lines = review.plan().splitlines()
     bravo, charlie = lines.index("bravo: changed"), lines.index("charlie: changed")
     nat = "  + NAT: what comes from the mesh leaves eth0 with this node's address"
-    exits = "  + exits: bravo (latency); without one internet traffic is blocked"
+    exits = "  + exits: bravo (latency), tried each 20 s; without one internet traffic is blocked"
     assert nat in lines[bravo:charlie] and exits in lines[charlie:]
     assert "  + sysctl net.ipv4.ip_forward=1" in lines[bravo:charlie]
     assert "  + route 0.0.0.0/0 table 101" in lines[charlie:]
@@ -195,8 +195,9 @@ def test_exits_and_nat(review: Review) -> None:
     review.write("mesh.toml", MESH + use + 'on_no_exit = "direct"\n')
     lines = review.plan().splitlines()
     assert [line for line in lines if "exits" in line] == [
-        "  + exits: bravo (latency); without one internet traffic is let out by the uplink",
-        "  - exits: bravo (latency); without one internet traffic is blocked",
+        "  + exits: bravo (latency), tried each 20 s;"
+        " without one internet traffic is let out by the uplink",
+        "  - exits: bravo (latency), tried each 20 s; without one internet traffic is blocked",
     ]
 
 
@@ -212,6 +213,24 @@ def test_how_long_tunnels_are_down(review: Review) -> None:
     assert "down for 75 s at most" in review.plan(code=3)
     told = json.loads(review.plan("--format", "json", code=3))
     assert {each["seconds"] for each in told["breaks"]} == {75}
+    assert told["rollout"] == {"canary": ["delta"], "soak_seconds": 300}
+
+
+def test_who_goes_first(review: Review) -> None:
+    alive = "persistent_keepalive = 20\n"
+    review.nodes(bravo=entry("bravo", alive))
+    assert "first" not in review.plan()
+    assert json.loads(review.plan("--format", "json"))["rollout"] is None
+    review.write("mesh.toml", MESH + '[rollout]\ncanary = ["bravo"]\nsoak_seconds = 300\n')
+    assert "bravo first, the others 300 s after they have seen it" in review.plan().splitlines()
+    review.commit()
+    review.write("mesh.toml", MESH + '[rollout]\ncanary = ["alpha"]\n')
+    review.nodes(bravo=entry("bravo"))
+    lines = review.plan().splitlines()
+    assert "bravo first, the others 300 s after they have seen it" in lines
+    assert "later changes: alpha first, the others 600 s after they have seen it" in lines
+    review.write("mesh.toml", MESH)
+    assert "later changes: all nodes at once" in review.plan().splitlines()
 
 
 def test_tunnels_that_pause(review: Review) -> None:
@@ -252,3 +271,9 @@ def test_what_a_forge_takes(review: Review) -> None:
     assert comment.splitlines()[-1] == "```" and comment.count("```") == 4
     assert comment.splitlines()[-2].endswith("lines more: `wgmesh plan` prints them")
     assert len(review.plan()) > 100_000
+
+
+def test_another_interface(review: Review) -> None:
+    review.write("mesh.toml", MESH.replace("wg0", "wg1"))
+    lines = review.plan().splitlines()
+    assert lines.count("  interface: wg0 -> wg1") == 3

@@ -25,7 +25,8 @@ class Planned:
     """A plan; `base` and `head` name the two versions, `base` None: there is no change to speak of.
 
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
-    there are other commands to run as root than before.
+    there are other commands to run as root than before. `rollout` says who applies this first,
+    `later` who does so with what comes after it.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -37,6 +38,7 @@ class Planned:
     pauses: tuple[Pause, ...] = ()
     allowed: frozenset[str] = frozenset()
     rollout: Rollout | None = None
+    later: Rollout | None = None
 
     @property
     def refused(self) -> tuple[Break | Apart, ...]:
@@ -88,6 +90,7 @@ def plan(text: str, base: str | None) -> Planned:
         pauses=tuple(each for each in drops if isinstance(each, Pause)),
         allowed=trailer_words(root, since, head, TRAILER),
         rollout=stages.governing(old, new),
+        later=new.rollout,
     )
 
 

@@ -7,6 +7,7 @@ from wgmesh.agent.planning import TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
 from wgmesh.mesh.reach import NETWORKS, Apart, Askew, Since
+from wgmesh.model import Rollout
 
 _MOST_SHOWN = 20
 _MOST_NAMES = 8
@@ -22,7 +23,7 @@ def as_text(plan: Planned) -> str:
     if plan.nodes:
         lines += [*_hooks(plan), *_reach(plan)]
         if plan.base is not None:
-            lines += [*_pauses(plan), *_order(plan)]
+            lines += [*_stages(plan), *_pauses(plan), *_order(plan)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -38,7 +39,7 @@ def as_markdown(plan: Planned) -> str:
         if plan.reach.lost:
             verdict = "Pairs lose each other"
         allowed = "" if plan.refused or not bad else f", allowed by `{TRAILER}`"
-        told = [*_hooks(plan), *_reach(plan), *_pauses(plan), *_order(plan)]
+        told = [*_hooks(plan), *_reach(plan), *_stages(plan), *_pauses(plan), *_order(plan)]
         lines += [f"### {verdict}{allowed}", "", "```text", *told, "```", ""]
     elif told := [*_hooks(plan), *_reach(plan)]:
         lines += ["### The mesh as a whole", "", "```text", *told, "```", ""]
@@ -76,6 +77,12 @@ def as_json(plan: Planned) -> str:
             for node in plan.nodes
         ],
         "hooks": list(plan.hooks),
+        "rollout": None
+        if plan.rollout is None
+        else {
+            "canary": list(plan.rollout.canary),
+            "soak_seconds": plan.rollout.soak_seconds,
+        },
         "breaks": [
             {
                 "nodes": list(each.nodes),
@@ -169,6 +176,20 @@ def _apart(each: Apart) -> str:
 def _askew(each: Askew) -> str:
     more = f" (and {each.pairs - 1} more such pairs)" if each.pairs > 1 else ""
     return f"{' -> '.join(each.there)}, but {' -> '.join(each.back)}{more}"
+
+
+def _stages(plan: Planned) -> Iterator[str]:
+    if plan.rollout is not None:
+        yield _first(plan.rollout)
+    if plan.rollout != plan.later:
+        yield f"later changes: {'all nodes at once' if plan.later is None else _first(plan.later)}"
+
+
+def _first(rollout: Rollout) -> str:
+    after = f"{rollout.soak_seconds} s after they have seen it"
+    return (
+        f"{_some(rollout.canary)} first, the others {after}" if rollout.canary else f"all {after}"
+    )
 
 
 def _pauses(plan: Planned) -> Iterator[str]:

@@ -132,13 +132,14 @@ def _peer(peer: Peer) -> str:
 
 def _changed(was: NodePlan, will: NodePlan) -> Iterator[str]:
     for label, one, other in (
+        ("interface", was.interface, will.interface),
         ("public key", was.public_key, will.public_key),
         ("address", was.addresses, will.addresses),
         ("listen port", was.listen_port, will.listen_port),
         ("mtu", was.mtu, will.mtu),
     ):
         if one != other:
-            yield f"{label}: {_listed(one)} -> {_listed(other)}"
+            yield f"{label}: {_listed(one) or 'none'} -> {_listed(other) or 'none'}"
     pairs = dict(_pairs(was, will))
     for peer in will.peers:
         earlier = pairs.get(peer.public_key)
@@ -173,8 +174,10 @@ def _facts(node: NodePlan) -> Iterator[str]:
     if node.exits is not None:
         names = _listed(tuple(each.name for each in node.exits.candidates)) or "none that it meets"
         primary = f", {node.exits.primary} first" if node.exits.primary else ""
+        by = f" by {_listed(node.exits.test_target)}" if node.exits.test_target else ""
         yield (
-            f"exits: {names} ({node.exits.policy.value}{primary});"
+            f"exits: {names} ({node.exits.policy.value}{primary}), tried each"
+            f" {node.exits.check_interval_seconds} s{by};"
             f" without one internet traffic is {_WITHOUT[node.exits.on_no_exit]}"
         )
     if node.hubs is not None:
@@ -215,6 +218,10 @@ def _peer_changes(was: Peer, will: Peer) -> Iterator[str]:
     lost = [str(prefix) for prefix in was.allowed_ips if prefix not in will.allowed_ips]
     if gained or lost:
         yield " ".join(["AllowedIPs", *(f"+{p}" for p in gained), *(f"-{p}" for p in lost)])
+    if was.managed != will.managed:
+        yield "managed" if will.managed else "not managed, so that it counts in no proof"
+    if was.intermittent != will.intermittent:
+        yield "intermittent, so that it counts in no proof" if will.intermittent else "always there"
     if was.persistent_keepalive != will.persistent_keepalive:
         yield f"keepalive {was.persistent_keepalive} s -> {will.persistent_keepalive} s"
 

@@ -12,7 +12,7 @@ from tests.lab.world import World
 from wgmesh.inventory import load
 from wgmesh.mesh import plan
 
-OUT = "/root/mesh/out"
+OUT = "/run/mesh/out"
 SHAPES = range(8)
 
 
@@ -57,15 +57,15 @@ def drawn(seed: int) -> str:
 
 def generate(machine: Machine, text: str) -> list[str]:
     """Write the inventory and its files; returns the names of its nodes."""
-    machine.run(["rm", "-rf", "/root/mesh"])
-    machine.write("/root/mesh/mesh.toml", text)
-    machine.wgmesh("gen-keys", "-c", "/root/mesh", "-o", OUT)
-    machine.wgmesh("gen", "-c", "/root/mesh", "-o", OUT)
+    machine.run(["rm", "-rf", "/run/mesh"])
+    machine.write("/run/mesh/mesh.toml", text)
+    machine.wgmesh("gen-keys", "-c", "/run/mesh", "-o", OUT)
+    machine.wgmesh("gen", "-c", "/run/mesh", "-o", OUT)
     return [node.name for node in load({"mesh.toml": inventory(machine).encode()}).nodes]
 
 
 def inventory(machine: Machine) -> str:
-    return machine.read("/root/mesh/mesh.toml")
+    return machine.read("/run/mesh/mesh.toml")
 
 
 @pytest.mark.parametrize("seed", SHAPES)
@@ -128,7 +128,7 @@ def test_two_machines_talk_and_leave_nothing(world: World) -> None:
     psk = alpha.run(["wg", "genpsk"]).stdout
     # one end has its private key in the file, the other takes it from where it lies
     alpha.run(["mv", f"{OUT}/keys/n1.key", "/etc/wireguard/wg0.key"])
-    alpha.wgmesh("gen", "-c", "/root/mesh", "-o", OUT)
+    alpha.wgmesh("gen", "-c", "/run/mesh", "-o", OUT)
     before = {}
     for machine, name, peer in ((alpha, "n1", "n0"), (bravo, "n0", "n1")):
         config = alpha.read(f"{OUT}/{name}.conf")

@@ -5,7 +5,7 @@ only when the longest that match its source belong to the peer that sent it.
 """
 
 from wgmesh.mesh import plan
-from wgmesh.model import Address, Inventory, NodePlan, Peer
+from wgmesh.model import MAIN_TABLE, Address, Inventory, NodePlan, Peer
 
 MAX_HOPS = 4
 
@@ -39,7 +39,9 @@ def path(
     here, passed = plans[start], [start]
     while here.node != end:
         routed = any(
-            route.prefix.version == destination.version and destination in route.prefix
+            route.prefix.version == destination.version
+            and destination in route.prefix
+            and (route.table, route.device) == (MAIN_TABLE, here.interface)
             for route in here.routes
         )
         peer = cryptokey(here, destination)

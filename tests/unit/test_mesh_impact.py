@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node, star
 from tests.unit.test_mesh_plan import big
+from wgmesh.mesh import plan
 from wgmesh.mesh.impact import impact
-from wgmesh.model import Endpoint, Inventory
+from wgmesh.model import Endpoint, Inventory, NodePlan
 
 
 @given(inventories(), inventories(), st.integers(0, 2), st.booleans(), st.booleans())
@@ -45,3 +46,21 @@ def test_cost_of_a_small_change_of_a_large_mesh() -> None:
     start = time.process_time()
     assert len(impact(old, new)) == 1000
     assert time.process_time() - start < 4
+
+
+def kernel(of: NodePlan) -> NodePlan:
+    """Return a plan without what only steers probes: which spokes a hub is asked about."""
+    return of if of.hubs is None else replace(of, hubs=replace(of.hubs, targets=()))
+
+
+@given(inventories(), inventories(), st.integers(0, 3), st.booleans())
+def test_no_change_of_a_node_goes_untold(
+    old: Inventory, another: Inventory, changed: int, reshaped: bool
+) -> None:
+    nodes = {own.name: own for own in old.nodes}
+    nodes |= {own.name: own for own in another.nodes[:changed]}
+    new = replace(another if reshaped else old, nodes=tuple(nodes[name] for name in sorted(nodes)))
+    told = {each.node for each in impact(old, new)}
+    for name in {own.name for own in old.nodes} & nodes.keys():
+        was, will = (plan(mesh, name, allow_hooks=True) for mesh in (old, new))
+        assert (name in told) == (kernel(was) != kernel(will)), (was, will)

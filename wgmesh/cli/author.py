@@ -68,7 +68,7 @@ def _from_here(source: "Source", problems: "Sequence[Problem]") -> "list[Problem
 def _declare_plan(parser: ArgumentParser) -> None:
     inventory_option(parser)
     parser.add_argument(
-        "--base", metavar="REV", help="what the change since REV does; 3 if an order breaks tunnels"
+        "--base", metavar="REV", help="what the change since REV does; 3 if it parts nodes"
     )
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import author, doctor, edit, node, output, produce, trust
+from wgmesh.cli import author, doctor, edit, graph, node, output, produce, trust
 from wgmesh.cli.command import Command, Parser
 
 COMMANDS: tuple[Command, ...] = (
@@ -15,6 +15,7 @@ COMMANDS: tuple[Command, ...] = (
     *author.COMMANDS,
     *edit.COMMANDS,
     *produce.COMMANDS,
+    *graph.COMMANDS,
 )
 
 

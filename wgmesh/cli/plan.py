@@ -1,33 +1,58 @@
 """The plan of `wgmesh plan` as text, as Markdown for a forge, and as JSON."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from wgmesh.agent.planning import TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
-from wgmesh.mesh.order import Break, names_to_allow
+from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
+from wgmesh.mesh.reach import NETWORKS, Apart, Askew, Since
+from wgmesh.model import Rollout
 
 _MOST_SHOWN = 20
+_MOST_NAMES = 8
+_MOST_CHARACTERS = 60_000
+"""GitHub takes 65,536 for a comment."""
+
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 
 
 def as_text(plan: Planned) -> str:
     """Return the plan for a terminal."""
     lines = [*_nodes(plan.nodes)]
-    if plan.base is not None and plan.nodes:
-        lines += _order(plan)
+    if plan.nodes:
+        lines += [*_hooks(plan), *_reach(plan)]
+        if plan.base is not None:
+            lines += [*_stages(plan), *_pauses(plan), *_order(plan)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def as_markdown(plan: Planned) -> str:
-    """Return the plan for a pull request: the judgement first, the nodes in a block of code."""
+    """Return the plan for a pull request: the judgement first, the nodes in a block of code.
+
+    Nodes on which the same happens are told once, and what a forge would not take is left out.
+    """
     lines = []
     if plan.base is not None and plan.nodes:
+        bad = plan.breaks or plan.reach.lost
         verdict = "Not safe in every order" if plan.breaks else "Safe in every order"
-        allowed = "" if plan.refused or not plan.breaks else f", allowed by `{TRAILER}`"
-        lines += [f"### {verdict}{allowed}", "", "```text", *_order(plan), "```", ""]
-    lines += ["### What each node does", "", "```text", *_nodes(plan.nodes), "```"]
-    return "".join(f"{line}\n" for line in lines)
+        if plan.reach.lost:
+            verdict = "Pairs lose each other"
+        allowed = "" if plan.refused or not bad else f", allowed by `{TRAILER}`"
+        told = [*_hooks(plan), *_reach(plan), *_stages(plan), *_pauses(plan), *_order(plan)]
+        lines += [f"### {verdict}{allowed}", "", "```text", *told, "```", ""]
+    elif told := [*_hooks(plan), *_reach(plan)]:
+        lines += ["### The mesh as a whole", "", "```text", *told, "```", ""]
+    lines += ["### What each node does", "", "```text"]
+    room = _MOST_CHARACTERS - sum(len(line) + 1 for line in lines)
+    told = [*_nodes(plan.nodes, together=True)]
+    for position, line in enumerate(told):
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"… and {len(told) - position} lines more: `wgmesh plan` prints them")
+            break
+        lines.append(line)
+    return "".join(f"{line}\n" for line in [*lines, "```"])
 
 
 def as_json(plan: Planned) -> str:
@@ -51,6 +76,13 @@ def as_json(plan: Planned) -> str:
             }
             for node in plan.nodes
         ],
+        "hooks": list(plan.hooks),
+        "rollout": None
+        if plan.rollout is None
+        else {
+            "canary": list(plan.rollout.canary),
+            "soak_seconds": plan.rollout.soak_seconds,
+        },
         "breaks": [
             {
                 "nodes": list(each.nodes),
@@ -58,44 +90,162 @@ def as_json(plan: Planned) -> str:
                 "why": each.why,
                 "safe_steps": each.safe or None,
                 "allowed": each.is_allowed(plan.allowed),
+                "seconds": plan.seconds(each),
             }
             for each in plan.breaks
         ],
-        "allow": list(names_to_allow(plan.refused)),
+        "pauses": [{"nodes": list(each.nodes), "seconds": each.seconds} for each in plan.pauses],
+        "reach": {
+            "pairs": plan.reach.pairs,
+            "unreachable": [
+                {
+                    "from": list(each.one),
+                    "to": list(each.other),
+                    "mutual": each.mutual,
+                    "over": each.over or None,
+                    "loop": each.loop,
+                    "why": each.why,
+                    "since": each.since.value,
+                    "allowed": each.since is Since.LOST and each.is_allowed(plan.allowed),
+                }
+                for each in plan.reach.apart
+            ],
+            "asymmetric": [
+                {
+                    "there": list(each.there),
+                    "back": list(each.back),
+                    "pairs": each.pairs,
+                    "since": each.since.value,
+                }
+                for each in plan.reach.askew
+            ],
+        },
+        "allow": list(_to_allow(plan)),
     }
     return json.dumps(value, indent=1) + "\n"
 
 
-def _nodes(nodes: Sequence[NodeImpact]) -> Iterator[str]:
+def _nodes(nodes: Sequence[NodeImpact], *, together: bool = False) -> Iterator[str]:
+    """Yield what happens on each node; `together`: once for all on which it is the same."""
     if not nodes:
         yield "no node changes"
+    same: dict[object, list[NodeImpact]] = {}
     for node in nodes:
-        yield f"{node.node}: {node.kind}"
-        for line in node.lines:
+        same.setdefault((node.kind, node.lines) if together else node.node, []).append(node)
+    for group in same.values():
+        yield f"{_some([node.node for node in group])}: {group[0].kind}"
+        for line in group[0].lines:
             yield f"  {line}"
 
 
+def _hooks(plan: Planned) -> Iterator[str]:
+    if plan.hooks:
+        news = "other commands than before " if plan.base is not None else "commands "
+        yield f"{news}run as root, where wgmesh.toml allows hooks, on {_some(plan.hooks)}"
+
+
+def _reach(plan: Planned) -> Iterator[str]:
+    """Yield who does not reach whom; of what was so before only how much it is."""
+    found = plan.reach
+    if plan.base is not None and not found.lost:
+        yield "every pair of nodes that could talk still can"
+    for since, heading in (
+        (Since.LOST, "these could talk, and cannot any more:"),
+        (Since.NEW, "these do not reach each other:"),
+    ):
+        news = [each for each in found.apart if each.since is since]
+        yield from _few(heading, map(_apart, news))
+    askew = [each for each in found.askew if each.since is Since.NEW]
+    yield from _few("answers would go another way than what they answer:", map(_askew, askew))
+    old = sum(each.pairs for each in found.apart if each.since is Since.BEFORE)
+    if old:
+        yield f"{old} pairs did not reach each other before, and do not now"
+
+
+def _apart(each: Apart) -> str:
+    reach = "do" if len(each.one) > 1 or each.mutual else "does"
+    over = f" over {each.over}" if each.over not in ("", NETWORKS) else ""
+    whose = "networks behind " if each.over == NETWORKS else ""
+    if each.one == each.other:
+        return f"{_some(each.one)} do not reach one another{over}: {each.why}"
+    if each.mutual:
+        return f"{_some(each.one)} and {_some(each.other)}{over}: {each.why}"
+    return f"{_some(each.one)} {reach} not reach {whose}{_some(each.other)}{over}: {each.why}"
+
+
+def _askew(each: Askew) -> str:
+    more = f" (and {each.pairs - 1} more such pairs)" if each.pairs > 1 else ""
+    return f"{' -> '.join(each.there)}, but {' -> '.join(each.back)}{more}"
+
+
+def _stages(plan: Planned) -> Iterator[str]:
+    if plan.rollout is not None:
+        yield _first(plan.rollout)
+    if plan.rollout != plan.later:
+        yield f"later changes: {'all nodes at once' if plan.later is None else _first(plan.later)}"
+
+
+def _first(rollout: Rollout) -> str:
+    after = f"{rollout.soak_seconds} s after they have seen it"
+    return (
+        f"{_some(rollout.canary)} first, the others {after}" if rollout.canary else f"all {after}"
+    )
+
+
+def _pauses(plan: Planned) -> Iterator[str]:
+    told = (
+        f"{one} and {other}: up to {each.seconds} s, until a keepalive finds the way"
+        for each in plan.pauses
+        for one, other in [each.nodes]
+    )
+    yield from _few("these tunnels may carry nothing for a moment:", told)
+
+
 def _order(plan: Planned) -> Iterator[str]:
-    if not plan.breaks:
+    if plan.breaks:
+        yield from _few("not safe in every order:", (_sentence(plan, each) for each in plan.breaks))
+    else:
         yield SAFE
-        return
-    yield "not safe in every order:"
-    for each in plan.breaks[:_MOST_SHOWN]:
-        yield f"  {_sentence(plan, each)}"
-    if len(plan.breaks) > _MOST_SHOWN:
-        yield f"  … and {len(plan.breaks) - _MOST_SHOWN} more"
     steps = dict.fromkeys(each.safe for each in plan.breaks)
     for step in steps:
         if step:
             yield f"safe in two steps: {step}"
     if "" in steps:
         yield "where there are no safe steps: down until both ends have applied this"
-    refused = plan.refused
-    if refused:
-        names = " ".join(names_to_allow(refused))
+    if plan.breaks:
+        longest = max(map(plan.seconds, plan.breaks))
+        yield f"down for {longest} s at most, where nodes poll as they do by default"
+    if plan.refused:
+        names = " ".join(_to_allow(plan))
         yield f"to do it all the same, say so in a commit message: {TRAILER}: {names}"
-    else:
+    elif plan.breaks or plan.reach.lost:
         yield f"allowed by {TRAILER}"
+
+
+def _to_allow(plan: Planned) -> tuple[str, ...]:
+    """Return few names that allow all that is refused."""
+    names = {*names_to_allow(each for each in plan.refused if isinstance(each, Break))}
+    for each in plan.refused:
+        if isinstance(each, Apart) and not each.is_allowed(names):
+            names |= {*min(each.one, each.other, key=len)}
+    every = EVERY_NODE in names or len(names) > _MOST_NAMES
+    return (EVERY_NODE,) if every else tuple(sorted(names))
+
+
+def _few(heading: str, told: Iterable[str]) -> Iterator[str]:
+    """Yield a heading and the first of what is told, nothing when there is none."""
+    lines = [*told]
+    if lines:
+        yield heading
+    for line in lines[:_MOST_SHOWN]:
+        yield f"  {line}"
+    if len(lines) > _MOST_SHOWN:
+        yield f"  … and {len(lines) - _MOST_SHOWN} more"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _sentence(plan: Planned, each: Break) -> str:

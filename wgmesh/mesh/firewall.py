@@ -28,6 +28,7 @@ _WAY = re.compile(
     r'\t\t(?:iifname "([^"]+)" ?)?(?:oifname "([^"]+)" ?)?(ct state established,related )?'
     r'accept comment "wgmesh:\w+"'
 )
+_OUT = re.compile(r'\t\tip6? saddr \S+ oifname "([^"]+)" masquerade comment "wgmesh:\w+"')
 _COMMENT = re.compile(r'\bcomment "([^"]*)"(?: # handle \d+)?$')
 _QUOTED = re.compile(r'"[^"]*"')
 _CHAIN = re.compile(r"chain (\S+) \{")
@@ -128,6 +129,13 @@ def ways(firewall: Firewall | None) -> Iterator[tuple[str | None, str | None, bo
     for line in firewall.text.split("\n") if firewall is not None else ():
         if found := _WAY.fullmatch(line):
             yield found[1], found[2], found[3] is not None
+
+
+def translated(firewall: Firewall | None) -> tuple[str, ...]:
+    """Return the interfaces by which mesh sources leave with the node's own address, sorted."""
+    lines = firewall.text.split("\n") if firewall is not None else ()
+    found = (_OUT.fullmatch(line) for line in lines)
+    return tuple(sorted({each[1] for each in found if each is not None}))
 
 
 def altered(

@@ -3,9 +3,20 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from wgmesh.mesh import topology
+from wgmesh.mesh import firewall, topology
 from wgmesh.mesh.plan import plan
-from wgmesh.model import Inventory, Node, NodePlan, Peer
+from wgmesh.model import (
+    MAIN_TABLE,
+    Inventory,
+    Node,
+    NodePlan,
+    OnNoExit,
+    Peer,
+    Route,
+    RouteKind,
+)
+
+_WITHOUT = {OnNoExit.BLOCK: "blocked", OnNoExit.DIRECT: "let out by the uplink"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,7 @@ def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> tuple[Node
     found = []
     for name in sorted(before.keys() | after.keys()):
         if name not in before:
-            found.append(NodeImpact(name, "added", tuple(_whole(plan(new, name)))))
+            found.append(NodeImpact(name, "added", tuple(_whole(_share(new, name)))))
         elif name not in after:
             found.append(NodeImpact(name, "removed", ("keeps its last state until it leaves",)))
         else:
@@ -37,10 +48,27 @@ def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> tuple[Node
             if few is not None and name not in few:
                 one = _part(old, before, (name, *few))
                 other = _part(new, after, (name, *few))
-            lines = tuple(_changed(plan(one, name), plan(other, name)))
+            lines = tuple(_changed(_share(one, name), _share(other, name)))
             if lines:
                 found.append(NodeImpact(name, "changed", lines))
     return tuple(found)
+
+
+def hooks(old: Inventory | None, new: Inventory) -> tuple[str, ...]:
+    """Return the nodes on which the change brings another command, by name; without `old` any."""
+    before = (
+        {} if old is None else {node.name: (node.post_up, node.post_down) for node in old.nodes}
+    )
+    return tuple(
+        node.name
+        for node in new.nodes
+        for own in [(node.post_up, node.post_down)]
+        if any(own) and before.get(node.name) != own
+    )
+
+
+def _share(inventory: Inventory, name: str) -> NodePlan:
+    return plan(inventory, name, allow_hooks=True)
 
 
 def _few(old: Inventory, new: Inventory) -> frozenset[str] | None:
@@ -67,7 +95,7 @@ def _few(old: Inventory, new: Inventory) -> frozenset[str] | None:
     )
     if not same or stray or changed & carry:
         return None
-    return frozenset(changed | carry)
+    return frozenset({*changed, *carry, *old.mesh.exit_nodes, *new.mesh.exit_nodes})
 
 
 def _part(inventory: Inventory, nodes: Mapping[str, Node], names: Iterable[str]) -> Inventory:
@@ -78,7 +106,7 @@ def _part(inventory: Inventory, nodes: Mapping[str, Node], names: Iterable[str])
 def whole(inventory: Inventory) -> tuple[NodeImpact, ...]:
     """Return the plan of every node of `inventory`, as if each were added."""
     return tuple(
-        NodeImpact(node.name, "planned", tuple(_whole(plan(inventory, node.name))))
+        NodeImpact(node.name, "planned", tuple(_whole(_share(inventory, node.name))))
         for node in inventory.nodes
     )
 
@@ -92,7 +120,9 @@ def _whole(node: NodePlan) -> Iterator[str]:
     for peer in node.peers:
         yield f"+ peer {_peer(peer)}"
     for route in node.routes:
-        yield f"+ route {route.prefix}"
+        yield f"+ route {_route(route)}"
+    for fact in _facts(node):
+        yield f"+ {fact}"
 
 
 def _peer(peer: Peer) -> str:
@@ -102,13 +132,14 @@ def _peer(peer: Peer) -> str:
 
 def _changed(was: NodePlan, will: NodePlan) -> Iterator[str]:
     for label, one, other in (
+        ("interface", was.interface, will.interface),
         ("public key", was.public_key, will.public_key),
         ("address", was.addresses, will.addresses),
         ("listen port", was.listen_port, will.listen_port),
         ("mtu", was.mtu, will.mtu),
     ):
         if one != other:
-            yield f"{label}: {_listed(one)} -> {_listed(other)}"
+            yield f"{label}: {_listed(one) or 'none'} -> {_listed(other) or 'none'}"
     pairs = dict(_pairs(was, will))
     for peer in will.peers:
         earlier = pairs.get(peer.public_key)
@@ -120,16 +151,41 @@ def _changed(was: NodePlan, will: NodePlan) -> Iterator[str]:
     for peer in was.peers:
         if peer.public_key not in kept:
             yield f"- peer {peer.name}"
+    yield from _set_lines("route ", set(map(_route, was.routes)), set(map(_route, will.routes)))
     yield from _set_lines(
-        "route", {str(r.prefix) for r in was.routes}, {str(r.prefix) for r in will.routes}
+        "sysctl ", {f"{k}={v}" for k, v in was.sysctls}, {f"{k}={v}" for k, v in will.sysctls}
     )
-    yield from _set_lines(
-        "sysctl", {f"{k}={v}" for k, v in was.sysctls}, {f"{k}={v}" for k, v in will.sysctls}
-    )
-    if was.firewall != will.firewall:
+    facts = set(_facts(was)), set(_facts(will))
+    yield from _set_lines("", *facts)
+    if was.firewall != will.firewall and facts[0] == facts[1]:
         yield "nft table inet wgmesh: changed"
-    if was.exits != will.exits:
-        yield "exit candidates: changed"
+
+
+def _route(route: Route) -> str:
+    """Return a route as ip-route(8) has it, without what most of ours have."""
+    kind = "" if route.kind is RouteKind.UNICAST else f"{route.kind.value} "
+    return f"{kind}{route.prefix}" + ("" if route.table == MAIN_TABLE else f" table {route.table}")
+
+
+def _facts(node: NodePlan) -> Iterator[str]:
+    """Yield what a node does for others, where it leaves the mesh, and what it runs as root."""
+    for name in firewall.translated(node.firewall):
+        yield f"NAT: what comes from the mesh leaves {name} with this node's address"
+    if node.exits is not None:
+        names = _listed(tuple(each.name for each in node.exits.candidates)) or "none that it meets"
+        primary = f", {node.exits.primary} first" if node.exits.primary else ""
+        by = f" by {_listed(node.exits.test_target)}" if node.exits.test_target else ""
+        yield (
+            f"exits: {names} ({node.exits.policy.value}{primary}), tried each"
+            f" {node.exits.check_interval_seconds} s{by};"
+            f" without one internet traffic is {_WITHOUT[node.exits.on_no_exit]}"
+        )
+    if node.hubs is not None:
+        names = _listed(tuple(each.name for each in node.hubs.candidates))
+        yield f"hubs: {names} ({node.hubs.selection.value})"
+    for name, command in (("post_up", node.post_up), ("post_down", node.post_down)):
+        if command is not None:
+            yield f"{name}, as root where its wgmesh.toml allows hooks: {command}"
 
 
 def _pairs(was: NodePlan, will: NodePlan) -> Iterator[tuple[str, Peer]]:
@@ -162,12 +218,16 @@ def _peer_changes(was: Peer, will: Peer) -> Iterator[str]:
     lost = [str(prefix) for prefix in was.allowed_ips if prefix not in will.allowed_ips]
     if gained or lost:
         yield " ".join(["AllowedIPs", *(f"+{p}" for p in gained), *(f"-{p}" for p in lost)])
+    if was.managed != will.managed:
+        yield "managed" if will.managed else "not managed, so that it counts in no proof"
+    if was.intermittent != will.intermittent:
+        yield "intermittent, so that it counts in no proof" if will.intermittent else "always there"
     if was.persistent_keepalive != will.persistent_keepalive:
         yield f"keepalive {was.persistent_keepalive} s -> {will.persistent_keepalive} s"
 
 
 def _set_lines(label: str, before: set[str], after: set[str]) -> Iterator[str]:
     for value in sorted(after - before):
-        yield f"+ {label} {value}"
+        yield f"+ {label}{value}"
     for value in sorted(before - after):
-        yield f"- {label} {value}"
+        yield f"- {label}{value}"

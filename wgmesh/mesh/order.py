@@ -24,30 +24,44 @@ class Break:
     """Two nodes that do not reach one another in between.
 
     `first` are those of the two that must not be the first to apply. `safe` is the change in steps
-    that would be safe, "" where there is none.
+    that would be safe, "" where there is none. `another_way`: a node between them has to apply too.
     """
 
     nodes: tuple[str, str]
     first: tuple[str, ...]
     why: str
     safe: str = ""
+    another_way: bool = False
 
     def is_allowed(self, names: Collection[str]) -> bool:
         """Return whether the authors who allow the tunnels of `names` to break allow this one."""
         return EVERY_NODE in names or not set(self.nodes).isdisjoint(names)
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Two nodes whose tunnel may carry nothing for up to `seconds`, until a keepalive mends it."""
+
+    nodes: tuple[str, str]
+    seconds: int
+
+
 def breaks(old: Inventory, new: Inventory) -> tuple[Break, ...]:
-    """Return what is not safe in every order about the change from `old` to `new`, by name.
+    """Return what is not safe in every order about the change from `old` to `new`, by name."""
+    return tuple(each for each in drops(old, new) if isinstance(each, Break))
+
+
+def drops(old: Inventory, new: Inventory) -> tuple[Break | Pause, ...]:
+    """Return what of the tunnels that stay carries nothing for a while, in some order, by name.
 
     Costs O(changed nodes x nodes); O(nodes x nodes) when the shape of the mesh changes.
     """
     before, after = topology.layout(old), topology.layout(new)
-    stay = dict(_matched(before, after))
+    stay = dict(topology.matched(before, after))
     names = list(stay)
     reshaped = _shape(before) != _shape(after)
     changed = {name for name in names if reshaped or before.nodes[stay[name]] != after.nodes[name]}
-    found: list[Break] = []
+    found: list[Break | Pause] = []
     for position, one in enumerate(names):
         for other in names[position + 1 :]:
             if one in changed or other in changed:
@@ -69,17 +83,6 @@ def names_to_allow(found: Iterable[Break]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _matched(before: Layout, after: Layout) -> Iterator[tuple[str, str]]:
-    """Yield the new and the old name of each node that stays: known by key, else by name."""
-    taken = {before.by_key[key].name for key in after.by_key if key in before.by_key}
-    for name, node in after.nodes.items():
-        known = before.by_key.get(str(node.public_key))
-        if known is not None:
-            yield name, known.name
-        elif name in before.nodes and name not in taken:
-            yield name, name
-
-
 def _shape(of: Layout) -> tuple[object, ...]:
     hubs = [hub.public_key for hub in of.hubs.values()]
     return hubs, of.relay and of.relay.public_key
@@ -87,17 +90,17 @@ def _shape(of: Layout) -> tuple[object, ...]:
 
 def _between(
     before: Layout, after: Layout, one: tuple[str, str], other: tuple[str, str]
-) -> Iterator[Break]:
-    """Yield what breaks between two nodes, each given by its old and its new name."""
+) -> Iterator[Break | Pause]:
+    """Yield what breaks or pauses between two nodes, each given by its old and its new name."""
     a, b = before.nodes[one[0]], before.nodes[other[0]]
     a_new, b_new = after.nodes[one[1]], after.nodes[other[1]]
     nodes = (one[1], other[1])
     was, will = _way(before, a, b), _way(after, a_new, b_new)
-    if None in (was, will):
+    if None in (was, will) or not (_share_family(a, b) and _share_family(a_new, b_new)):
         return  # they do not meet at all before or after: no order would change that
     if was != will:
         why = f"they meet {_through(before, was)} before, and {_through(after, will)} after"
-        yield Break(nodes, nodes, why)
+        yield Break(nodes, nodes, why, another_way=True)
         return
     if was:
         return  # the tunnels to the node between them are looked at by themselves
@@ -111,6 +114,8 @@ def _between(
         obstacle = bad[0][1]
         safe = _safe(obstacle, [(a, a_new), (b, b_new)])
         yield Break(nodes, first, obstacle.value, safe)
+    elif seconds := max(fit for _, fit in orders if isinstance(fit, int)):
+        yield Pause(nodes, seconds)
 
 
 def _way(of: Layout, one: Node, other: Node) -> str | None:
@@ -119,6 +124,10 @@ def _way(of: Layout, one: Node, other: Node) -> str | None:
         return ""
     between = of.hub if of.hubs else of.relay
     return None if between is None else str(between.public_key)
+
+
+def _share_family(one: Node, other: Node) -> bool:
+    return not {a.version for a in one.address}.isdisjoint(a.version for a in other.address)
 
 
 def _through(of: Layout, way: str | None) -> str:

@@ -56,6 +56,17 @@ def layout(inventory: Inventory) -> Layout:
     )
 
 
+def matched(before: Layout, after: Layout) -> Iterator[tuple[str, str]]:
+    """Yield the new and the old name of each node that stays: known by key, else by name."""
+    taken = {before.by_key[key].name for key in after.by_key if key in before.by_key}
+    for name, node in after.nodes.items():
+        known = before.by_key.get(str(node.public_key))
+        if known is not None:
+            yield name, known.name
+        elif name in before.nodes and name not in taken:
+            yield name, name
+
+
 def peers(of: Layout, node: Node) -> Iterator[Node]:
     """Yield the peers of `node`, by name."""
     for other in of.nodes.values():

@@ -1,11 +1,13 @@
 """`wgmesh node`, `remove-node`, `prune-nodes`, as they are typed."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.inventory_texts import key
+from wgmesh.agent import sources
 from wgmesh.agent.keypairs import public_half
 from wgmesh.cli.main import main
 
@@ -125,6 +127,21 @@ def test_another_name(mesh: Path, wgmesh: Run) -> None:
     assert (mesh / "nodes/delta.toml").read_text() == text
     assert 'local_node = "delta"  # here\n' in (mesh / "mesh.toml").read_text()
     assert (mesh / "out/keys/delta.key").read_text() == "bravo"
+
+
+def test_another_name_is_written_before_the_old_one_goes(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes, mode: int = 0o644) -> None:
+        if path.name == "delta.toml":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_bytes(data)
+
+    entry = (mesh / "nodes/bravo.toml").read_bytes()
+    monkeypatch.setattr(sources, "write_atomic", full)
+    code, _, err = wgmesh("node", "rename", "bravo", "delta")
+    assert code == 1 and "No space left" in err
+    assert (mesh / "nodes/bravo.toml").read_bytes() == entry
 
 
 def test_another_name_where_preshared_keys_are_used(mesh: Path, wgmesh: Run) -> None:

@@ -64,21 +64,24 @@ def editable(source: Source) -> Path:
 
 
 def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:
-    """Write the files that differ from `source`, remove those that are None; return their paths."""
+    """Write the files that differ from `source`, remove those that are None; return their paths.
+
+    All are written before the first is removed: an entry that moves is never nowhere.
+    """
     root = editable(source)
-    changed = []
-    for name, data in files.items():
-        if source.files.get(name) == data:
-            continue
-        path = root / name
-        changed.append(path)
-        if dry_run:
-            continue
-        if data is None:
-            path.unlink()
-        else:
-            write_atomic(path, data, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
-    return changed
+    changed = {name: data for name, data in files.items() if source.files.get(name) != data}
+    if not dry_run:
+        for name, data in changed.items():
+            if data is not None:
+                _replace(root / name, data)
+        for name, data in changed.items():
+            if data is None:
+                (root / name).unlink()
+    return [root / name for name in changed]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    write_atomic(path, data, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
 
 
 def create(files: Mapping[Path, bytes]) -> list[Path]:

@@ -201,6 +201,53 @@ def test_a_directory_that_git_has_is_refused(mesh: Path, wgmesh: Run) -> None:
     assert (mesh / "out/alpha.conf").read_text() == "committed once"
 
 
+@pytest.mark.parametrize("pattern", ["*.conf", "*.conf\n*.png", "*\n!/keys\n!/keys/*"])
+def test_a_directory_of_which_git_would_take_the_keys_is_refused(
+    mesh: Path, wgmesh: Run, pattern: str
+) -> None:
+    (mesh / "out").mkdir()
+    (mesh / "out/.gitignore").write_text(f"{pattern}\n.gitignore\n")
+    code, _, err = wgmesh("gen-keys")
+    assert code == 2 and "is tracked by git" in err
+    assert not list(mesh.rglob("*.key"))
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_keys_behind_a_link_are_looked_for_there(mesh: Path, wgmesh: Run, ignored: bool) -> None:
+    (mesh / "out").mkdir()
+    (mesh / "out/.gitignore").write_text("*\n")
+    (mesh / "elsewhere").mkdir()
+    (mesh / "out/keys").symlink_to("../elsewhere")
+    if ignored:
+        (mesh / "elsewhere/.gitignore").write_text("*\n")
+    code, _, err = wgmesh("gen-keys")
+    assert code == (0 if ignored else 2) and ("is tracked by git" in err) != ignored
+    assert (mesh / "elsewhere/alpha.key").exists() == ignored
+
+
+def test_a_repository_that_git_does_not_open_is_not_trusted_to_ignore(
+    mesh: Path, wgmesh: Run
+) -> None:
+    (mesh / "out").mkdir()
+    (mesh / "out/of-others").write_text("")
+    (mesh / ".git/config").write_text("[core]\nrepositoryformatversion = 999\n")
+    code, _, err = wgmesh("gen-keys")
+    assert code == 2 and "is tracked by git" in err
+    assert not list(mesh.rglob("*.key"))
+
+
+@pytest.mark.parametrize("name", ["wg-failover", "wg-exit-selector"])
+def test_no_node_has_the_file_of_all_nodes(mesh: Path, wgmesh: Run, name: str) -> None:
+    assert wgmesh("gen-keys")[0] == 0
+    (mesh / f"nodes/{name}.toml").write_text(
+        f'address = "10.40.0.3/32"\npublic_key = "{key(3)}"\nendpoint = "c.example.com"\n'
+    )
+    code, out, err = wgmesh("gen", "-o", "made")
+    assert (code, out) == (3, "") and f"{name}.conf" in err
+    assert not (mesh / "made").exists()
+    assert wgmesh("gen", "-o", "made", "--node", "alpha")[0] == 0
+
+
 def test_a_file_is_no_directory(mesh: Path, wgmesh: Run) -> None:
     (mesh / "out").write_text("")
     code, _, err = wgmesh("gen", "--gen-keys")

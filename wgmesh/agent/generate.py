@@ -13,7 +13,7 @@ from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.inventory import rework
 from wgmesh.model import Inventory, Node
-from wgmesh.render.portable import Writer
+from wgmesh.render.portable import SHARED, Writer
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,12 @@ def generate(
     found = inventory.load(source.files, require_keys=not gen_keys)
     if only is not None and all(node.name != only for node in found.nodes):
         raise UsageError(f"there is no node {only} in the inventory", "check the name")
+    for node in found.nodes:
+        if f"{node.name}.conf" in SHARED and only in (None, node.name):
+            raise InventoryError(
+                f"node {node.name}: {node.name}.conf is the name of a file for all nodes",
+                f"give it another name: wgmesh node rename {node.name} NEW",
+            )
     keypairs.make_room(out, source)
     if gen_keys:
         found = _with_keys(found, out)

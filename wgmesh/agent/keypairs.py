@@ -40,13 +40,27 @@ def make_room(out: Path, source: Source) -> None:
 
 def _tracked(out: Path) -> bool:
     """Tell whether git has files of `out`, or would take some."""
-    git = ["git", "-C", os.fspath(out)]
+    kept = out / DIRECTORY
+    if kept.is_symlink():  # git does not look beyond
+        return _takes(out, "any.conf", "any.png") or _takes(kept, "any.key")
+    return _takes(out, "any.conf", "any.png", f"{DIRECTORY}/any.key")
+
+
+def _takes(directory: Path, *names: str) -> bool:
+    """Tell whether git has files there, or would take one of those named."""
+    git = ["git", "-C", os.fspath(directory)]
     try:
-        ignored = process.run([*git, "check-ignore", "--quiet", "any.conf"], check=False)
+        codes = {
+            process.run([*git, "check-ignore", "--quiet", name], check=False).returncode
+            for name in names
+        }
         files = process.run([*git, "ls-files"], check=False).stdout.split(b"\n")
     except CommandError:
         return False  # without git nothing is tracked
-    return ignored.returncode == 1 or bool(set(files) - {b"", b".gitignore"})
+    real = directory.resolve()
+    if codes - {0, 1} and any((each / ".git").exists() for each in (real, *real.parents)):
+        return True  # git does not open a repository of another user: what it would take is unknown
+    return 1 in codes or bool(set(files) - {b"", b".gitignore"})
 
 
 def _inside(root: Path) -> tuple[Path, ...]:

@@ -5,6 +5,9 @@ from wgmesh.model import Inventory, Node, Secret
 from wgmesh.render import words
 from wgmesh.render.write import environment
 
+SHARED = frozenset({words.FAILOVER, words.EXIT_SELECTOR})
+"""The files beside those of the nodes, whose names no node's file can have."""
+
 
 class Writer:
     """Writes the files of one inventory; keeps what they have in common, which is nearly all.

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.unit.inventory_texts import FORMATS, files, key, mesh, node
 from wgmesh.errors import InventoryError
-from wgmesh.inventory import load
+from wgmesh.inventory import load, rework
+from wgmesh.inventory.passage import Passage
 from wgmesh.inventory.rework import readdress, remove, rename, set_keys
 
 MESH = b"""\
@@ -336,3 +337,26 @@ def test_line_ends_of_the_seeds_format_stay() -> None:
     ):
         data = changed["mesh.conf"]
         assert data is not None and data.count(b"\r\n") == data.count(b"\n")
+
+
+def test_the_work_grows_with_the_nodes_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is read once and written once, however many of its nodes change."""
+    made = {"read": 0, "written": 0}
+
+    class Counted(Passage):
+        def __init__(self, name: str, data: bytes) -> None:
+            made["read"] += 1
+            super().__init__(name, data)
+
+        def edited(self) -> bytes:
+            made["written"] += 1
+            return super().edited()
+
+    monkeypatch.setattr(rework, "Passage", Counted)
+    names = [f"n{number}" for number in range(1, 9)]
+    nodes = [node(name, number) for number, name in enumerate(names, 1)]
+    bare = mesh("", *(text.replace("public_key", "# public_key") for text in nodes))
+    set_keys(bare, {name: key(number) for number, name in enumerate(names, 1)})
+    assert made == {"read": 1, "written": 1}
+    remove(mesh("", *nodes), names[:7])
+    assert made["read"] == 2 and made["written"] <= 3

@@ -16,6 +16,7 @@ class Passage:
     """A text, and what is to change in it; `edited` returns it with all changes made."""
 
     def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
         self._text = data.decode()
         self._toml = not name.endswith(".conf")
         self._places = lines.places(self._text) if self._toml else conf.places(self._text)
@@ -23,10 +24,13 @@ class Passage:
 
     def edited(self) -> bytes:
         """Return the text with its changes."""
-        text = self._text
+        parts: list[str] = []
+        at = len(self._text)
         for start, end, new in sorted(self._edits, reverse=True):
-            text = text[:start] + new + text[end:]
-        return text.encode()
+            parts += [self._text[end:at], new]
+            at = start
+        parts.append(self._text[:at])
+        return "".join(reversed(parts)).encode()
 
     def quoted(self, value: str) -> str:
         """Return a string as a value of this file."""

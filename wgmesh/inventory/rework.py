@@ -34,7 +34,9 @@ def set_keys(files: Mapping[str, bytes], public_keys: Mapping[str, str]) -> Chan
     texts: dict[str, Passage] = {}
     for name, key in public_keys.items():
         table = draft.nodes[name]
-        text = texts.setdefault(table.file, Passage(table.file, files[table.file]))
+        text = texts.get(table.file)
+        if text is None:
+            text = texts[table.file] = Passage(table.file, files[table.file])
         path = _path(table)
         if text.has((*path, "public_key")):  # a placeholder
             text.set((*path, "public_key"), text.quoted(key))
@@ -107,7 +109,7 @@ def remove(files: Mapping[str, bytes], names: Collection[str]) -> Changed:
             changed[table.file] = None
         else:
             top.remove_table(_path(table))
-            changed[table.file] = top.edited()
+    changed |= _edited(files, top)
     nodes = [node for node in before.nodes if node.name not in gone]
     return _checked(files, changed, _renamed(_with_nodes(before, nodes), gone))
 
@@ -152,8 +154,13 @@ def _references(
         hit = {old: new for old, new in names.items() if old in present}
         if hit:
             top.replace_names((section, field), hit)
-    edited = top.edited()
-    return ({} if edited == files[file] else {file: edited}), top
+    return _edited(files, top), top
+
+
+def _edited(files: Mapping[str, bytes], text: Passage) -> Changed:
+    """Return the file of `text`, if it changes."""
+    edited = text.edited()
+    return {} if edited == files[text.name] else {text.name: edited}
 
 
 def _with_nodes(inventory: Inventory, nodes: Sequence[Node]) -> Inventory:

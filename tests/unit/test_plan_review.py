@@ -273,6 +273,24 @@ def test_what_a_forge_takes(review: Review) -> None:
     assert len(review.plan()) > 100_000
 
 
+def test_what_a_forge_takes_of_many_ways_in_two_steps(review: Review) -> None:
+    """Each pair of nodes whose keys change has steps of its own: there are many pairs."""
+
+    def keyed(first: int) -> None:
+        for number in range(40):
+            text = f'address = "10.40.0.{10 + number}/32"\npublic_key = "{key(first + number)}"\n'
+            review.write(f"nodes/n{number}.toml", f'{text}endpoint = "n{number}.example.com"\n')
+
+    keyed(100)
+    review.commit("forty nodes")
+    keyed(200)
+    comment = review.plan("--format", "markdown", code=3)
+    steps = [line for line in comment.splitlines() if line.startswith("safe in two steps:")]
+    assert len(comment.encode()) < 65_536 and len(steps) == 20
+    [more] = [line for line in comment.splitlines() if line.endswith(" more such steps")]
+    assert int(more.split()[2]) + 20 >= 40 * 39 // 2
+
+
 def test_another_interface(review: Review) -> None:
     review.write("mesh.toml", MESH.replace("wg0", "wg1"))
     lines = review.plan().splitlines()

@@ -207,9 +207,11 @@ def _order(plan: Planned) -> Iterator[str]:
     else:
         yield SAFE
     steps = dict.fromkeys(each.safe for each in plan.breaks)
-    for step in steps:
-        if step:
-            yield f"safe in two steps: {step}"
+    told = [step for step in steps if step]
+    for step in told[:_MOST_SHOWN]:
+        yield f"safe in two steps: {step}"
+    if len(told) > _MOST_SHOWN:
+        yield f"  … and {len(told) - _MOST_SHOWN} more such steps"
     if "" in steps:
         yield "where there are no safe steps: down until both ends have applied this"
     if plan.breaks:

@@ -171,6 +171,23 @@ def test_hooks_keys_by_file_and_what_is_left_out(imported: Import) -> None:
         assert words in remarks
 
 
+@pytest.mark.parametrize("end", ["PostUp", "PostDown"])
+def test_a_hook_with_a_key_in_it_is_left_out(imported: Import, end: str) -> None:
+    hooks = {"PostUp": "true", "PostDown": f"wg show; : {public('bravo')}"}
+    known = "".join(f"{name} = {command}\n" for name, command in hooks.items())
+    hooks[end] = f"echo {PSK}|wg set %i peer {public('bravo')} preshared-key /dev/stdin"
+    secret = "".join(f"{name} = {command}\n" for name, command in hooks.items())
+    code, text, remarks = imported(
+        alpha=ALPHA + secret + peer("bravo", "10.40.0.2/32", "Endpoint = b:51820\n"),
+        bravo=BRAVO + known + peer("alpha", "10.40.0.1/32"),
+    )
+    assert code == 0 and PSK not in text + remarks
+    alpha, bravo = inventory(text).nodes
+    assert (alpha.post_up, alpha.post_down) == (None, None)
+    assert "alpha: its hooks are left out: there is a key in them" in remarks
+    assert (bravo.post_up, bravo.post_down) == ("true", f"wg show; : {public('bravo')}")
+
+
 def test_preshared_keys_are_named_not_shown(imported: Import) -> None:
     psk = f"PresharedKey = {PSK}\nEndpoint = a.example.com:51820\n"
     code, text, remarks = imported(

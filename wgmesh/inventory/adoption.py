@@ -18,6 +18,7 @@ from wgmesh.model import DEFAULT_MTU, DEFAULT_PORT, Endpoint, Interface, Prefix
 _MAX_NAMED = 3
 _ROOM = {4: 24, 6: 64}
 """A mesh is at least that wide, if no file says how wide it is."""
+_KEY = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=(?!=)")
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
     routes = _owned(nodes, cidrs, remarks)
     hubs, relay = _shape(nodes, cidrs, remarks)
     _remark_keys(nodes, remarks)
+    _without_keys(nodes, remarks)
     ports = Counter(each.listen_port for each in files if each.listen_port)
     port = ports.most_common(1)[0][0] if ports else DEFAULT_PORT
     rows = ["[mesh]", f"interface = {_text(interface)}"]
@@ -249,6 +251,16 @@ def _remark_keys(nodes: Iterable[_Node], remarks: list[str]) -> None:
     for one, two in combinations(keyed, 2):
         if two.key in one.peers and two.key not in one.preshared:
             remarks.append(f"{one.name} and {two.name} use a preshared key as well from now on")
+
+
+def _without_keys(nodes: Iterable[_Node], remarks: list[str]) -> None:
+    """Leave out the hooks of a file that have a key in them, unless it is a node's public one."""
+    known = {node.key for node in nodes}
+    for node in nodes:
+        file = node.file
+        if file is not None and set(_KEY.findall("\n".join(file.up + file.down))) - known:
+            file.up, file.down = [], []
+            remarks.append(f"{node.name}: its hooks are left out: there is a key in them")
 
 
 def _hooks(name: str, file: Foreign, remarks: list[str]) -> Iterator[str]:

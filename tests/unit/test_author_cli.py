@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,6 +148,35 @@ def changed(tree: Path, wgmesh: Run) -> list[str]:
 def test_plan_of_no_change(mesh: Path, wgmesh: Run) -> None:
     (mesh / "mesh.toml").write_text(MESH + "# a remark\n")
     assert changed(mesh, wgmesh) == ["no node changes"]
+
+
+@pytest.mark.parametrize("name", ["mesh.toml", "nodes/alpha.toml", "nodes"])
+def test_a_link_is_refused_as_nodes_refuse_it(
+    mesh: Path, wgmesh: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    (mesh / name).rename(mesh / "elsewhere")
+    (mesh / name).symlink_to(mesh / "elsewhere")
+    code, _, err = wgmesh("validate", "-c", mesh)
+    assert code == 3 and f"{name} is no plain file" in err
+    commit(mesh, "a link")
+    assert wgmesh("validate", "-c", "HEAD:.")[0] == 4
+
+
+def test_a_pipe_is_not_waited_for(mesh: Path, wgmesh: Run) -> None:
+    os.mkfifo(mesh / "nodes/charlie.toml")
+    code, _, err = wgmesh("validate", "-c", mesh)
+    assert code == 3 and "nodes/charlie.toml is no plain file" in err
+
+
+def test_a_link_that_is_named_is_read_but_never_replaced(mesh: Path, wgmesh: Run) -> None:
+    text = f"{MESH}\n[node.alpha]\n{entry(1)}"
+    (mesh / "real.toml").write_text(text)
+    (mesh / "local.toml").symlink_to("real.toml")
+    assert wgmesh("validate", "-c", mesh / "local.toml")[0] == 0
+    code, _, err = wgmesh("node", "rename", "alpha", "zulu", "-c", mesh / "local.toml")
+    assert code == 2 and "local.toml is a symbolic link" in err
+    assert (mesh / "local.toml").is_symlink() and (mesh / "real.toml").read_text() == text
 
 
 def test_plan_of_a_new_node(mesh: Path, wgmesh: Run) -> None:

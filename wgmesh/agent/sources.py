@@ -1,11 +1,12 @@
 """Where an author's inventory comes from: a file, a directory, or REV:PATH of a git repository."""
 
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgmesh.errors import UsageError
+from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.repository import files_at
 
@@ -26,7 +27,10 @@ class Source:
 
 
 def load(text: str) -> Source:
-    """Return the inventory that `text` names. Raises UsageError when there is none."""
+    """Return the inventory that `text` names. Raises UsageError when there is none.
+
+    In a directory what nodes would refuse, such as a symbolic link, is an InventoryError.
+    """
     path = Path(text)
     if path.is_dir():
         return Source(path, _directory(path))
@@ -70,6 +74,9 @@ def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = F
     """
     root = editable(source)
     changed = {name: data for name, data in files.items() if source.files.get(name) != data}
+    for name in changed:
+        if (root / name).is_symlink():
+            raise UsageError(f"{root / name} is a symbolic link", "edit the file that it leads to")
     if not dry_run:
         for name, data in changed.items():
             if data is not None:
@@ -95,8 +102,15 @@ def create(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def _directory(path: Path) -> dict[str, bytes]:
-    found = {name: _read(path / name) for name in NAMES if (path / name).is_file()}
-    nodes = sorted((path / "nodes").glob("*.toml")) if (path / "nodes").is_dir() else []
+    tops = [path / name for name in NAMES if os.path.lexists(path / name)]
+    below = path / "nodes"
+    nodes = sorted(below.glob("*.toml")) if below.is_dir() else []
+    for file in (*tops, *nodes, *([below] if nodes else [])):
+        if file.is_symlink() or not (file.is_file() or file == below):
+            raise InventoryError(
+                f"{file} is no plain file", "put the file itself there: nodes take nothing else"
+            )
+    found = {file.name: _read(file) for file in tops}
     found |= {f"nodes/{file.name}": _read(file) for file in nodes}
     if not found:
         raise UsageError(

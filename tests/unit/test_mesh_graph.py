@@ -305,3 +305,17 @@ def test_the_command(
     assert main(["graph", "-c", str(tmp_path), *options]) == 3
     out, err = capsys.readouterr()
     assert out == "" and "lies outside of mesh_cidr" in err
+
+
+@pytest.mark.parametrize("form", ["svg", "dot", "mermaid"])
+def test_a_mesh_that_has_no_nodes_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """As `init` makes it."""
+    path = tmp_path / "mesh.toml"
+    path.write_text('[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\n')
+    assert main(["graph", "-c", str(path), "--format", form]) == 0
+    shown = capsys.readouterr().out
+    if form == "svg":
+        root = ElementTree.fromstring(shown)
+        assert float(root.get("height", "0")) > 100

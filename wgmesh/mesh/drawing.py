@@ -94,7 +94,7 @@ def _sheet(picture: Picture) -> Sheet:
         x = middle + side * (waist + bulge * sqrt(1 - (_FLAT * share) ** 2))
         spots.append(Spot(dot, round(x, 1), round(centre + share * rows * step / 2, 1), side))
     legend = tuple(_legend(picture, 2 * middle, _TOP + height + _MARGIN))
-    bottom = legend[-1][1] + _MARGIN
+    bottom = (legend[-1][1] if legend else _TOP + height) + _MARGIN
     return Sheet(2 * middle, round(bottom, 1), tuple(spots), middle, centre, legend)
 
 

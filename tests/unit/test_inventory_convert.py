@@ -47,6 +47,15 @@ def test_comments_come_along() -> None:
     assert sorted(c for data in split.values() for c in comments(data)) == comments(MESH)
 
 
+@pytest.mark.parametrize("quotes", ["'''", '"""'])
+def test_no_comment_is_made_of_a_string(quotes: str) -> None:
+    hooks = f'post_up = {quotes}a "b" it\'s # c{quotes}\npost_down = {quotes}d{quotes}\n'
+    made = convert.to_toml({"mesh.toml": f"{HEAD}\n[node.alpha]\n{NODE}{hooks}".encode()})
+    assert [line for line in made.decode().split("\n") if "#" in line] == [
+        'post_up = "a \\"b\\" it\'s # c"'
+    ]
+
+
 def test_a_comment_stays_where_it_stood() -> None:
     ini = convert.to_conf({"mesh.toml": MESH}).decode()
     assert '\n# of bravo\n# two lines\n[node "bravo"]\n' in ini

@@ -12,7 +12,7 @@ from wgmesh.inventory.draft import Draft, Report, Table
 from wgmesh.inventory.edit import conf_value
 from wgmesh.inventory.lines import Path, Places
 
-_PART = re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"|'[^'\n]*+'|(?P<comment>#[^\n]*+)|[^\"'#]++")
+_PART = re.compile(lines.STRING + r"|(?P<comment>#[^\n]*+)|[^\"'#]++", re.DOTALL)
 
 
 @dataclass(slots=True)

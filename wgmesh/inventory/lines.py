@@ -13,14 +13,14 @@ Path = tuple[str, ...]
 
 _SPACE = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
 _BLANK = re.compile(r"[ \t]*+")
-_STRING = (
+STRING = (
     r'"""(?:[^\\]|\\.)*?"""(?:"{0,2})'
     r"|'''.*?'''(?:'{0,2})"
     r'|"(?:[^"\\\n]|\\.)*+"'
     r"|'[^'\n]*+'"
 )
 _KEY = re.compile(r'"(?:[^"\\\n]|\\.)*+"|' + r"'[^'\n]*+'|[A-Za-z0-9_-]++")
-_TOKEN = re.compile(_STRING + r"|#[^\n]*+|[\[\]{},\n]|[^\[\]{},\n#\"']++", re.DOTALL)
+_TOKEN = re.compile(STRING + r"|#[^\n]*+|[\[\]{},\n]|[^\[\]{},\n#\"']++", re.DOTALL)
 
 _MAX_INLINE_DEPTH = 8
 """Inline tables deeper than this are skipped: no field lies there."""

@@ -1,6 +1,8 @@
 """`wgmesh node`, `remove-node`, `prune-nodes`, as they are typed."""
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.unit.inventory_texts import key
 from wgmesh.agent import sources
 from wgmesh.agent.keypairs import public_half
 from wgmesh.cli.main import main
+from wgmesh.inventory import load
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -142,6 +145,34 @@ def test_another_name_is_written_before_the_old_one_goes(
     code, _, err = wgmesh("node", "rename", "bravo", "delta")
     assert code == 1 and "No space left" in err
     assert (mesh / "nodes/bravo.toml").read_bytes() == entry
+
+
+def test_another_name_where_keys_are_missing_yet(mesh: Path, wgmesh: Run) -> None:
+    entry = (mesh / "nodes/bravo.toml").read_text().replace("public_key", "# public_key")
+    (mesh / "nodes/bravo.toml").write_text(entry)
+    code, _, err = wgmesh("node", "rename", "bravo", "delta")
+    assert (code, err) == (0, "") and (mesh / "nodes/delta.toml").read_text() == entry
+
+
+def test_edits_wait_for_one_another(mesh: Path) -> None:
+    """Of six nodes added at once each has an address of its own, also in a single file."""
+    for name in ("alpha", "bravo", "charlie"):
+        (mesh / f"nodes/{name}.toml").unlink()
+    start = [sys.executable, "-c", "import sys; from wgmesh.cli.main import main; sys.exit(main())"]
+    (mesh / "mesh.conf").write_text("[mesh]\ninterface = wg0\nmesh_cidr = 10.40.0.0/24\n")
+    (mesh / "mesh.toml").unlink()
+    names = [f"n{number}" for number in range(6)]
+    running = []
+    for number, name in enumerate(names):
+        words = ["node", "add", name, "--from", f"{name}.entry", "-c", "mesh.conf"]
+        (mesh / f"{name}.entry").write_text(
+            f'public_key = "{key(number)}"\nendpoint = "{name}.example.com"\n'
+        )
+        running.append(subprocess.Popen([*start, *words], cwd=mesh))
+    assert [each.wait(timeout=60) for each in running] == [0] * 6
+    nodes = load({"mesh.conf": (mesh / "mesh.conf").read_bytes()}).nodes
+    assert [node.name for node in nodes] == names
+    assert len({node.address for node in nodes}) == 6
 
 
 def test_another_name_where_preshared_keys_are_used(mesh: Path, wgmesh: Run) -> None:

@@ -1,14 +1,19 @@
 """Where an author's inventory comes from: a file, a directory, or REV:PATH of a git repository."""
 
+import fcntl
+import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.repository import files_at
+
+log = logging.getLogger(__name__)
 
 NAMES = ("mesh.toml", "mesh.conf")
 
@@ -65,6 +70,25 @@ def editable(source: Source) -> Path:
     if source.misnamed is not None:
         raise UsageError(f"{source.misnamed} is neither .toml nor .conf", "rename it")
     return source.root
+
+
+@contextmanager
+def editing(text: str) -> Iterator[Source]:
+    """Load the inventory that `text` names for an edit; no other edit begins before this one ends.
+
+    Raises what `load` and `editable` do. Where a directory cannot be locked, edits are not told
+    apart.
+    """
+    root = editable(load(text))
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:  # NFS locks nothing that is open for reading only
+            log.debug("%s is not locked: %s", root, error.strerror)
+        yield load(text)
+    finally:
+        os.close(fd)
 
 
 def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:

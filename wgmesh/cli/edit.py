@@ -80,54 +80,58 @@ def _add(arguments: Namespace) -> int:
     from wgmesh.agent import keypairs, sources
     from wgmesh.inventory import edit
 
-    source = sources.load(arguments.inventory)
-    out, name = arguments.out, arguments.name
     entry = _entry(arguments.entry)
-    if not arguments.gen_keys:
-        return _save(source, edit.add_node(source.files, name, entry), arguments)
+    with sources.editing(arguments.inventory) as source:
+        out, name = arguments.out, arguments.name
+        if not arguments.gen_keys:
+            return _save(source, edit.add_node(source.files, name, entry), arguments)
 
-    def with_key(key: str) -> dict[str, bytes]:
-        return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
+        def with_key(key: str) -> dict[str, bytes]:
+            return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
 
-    # with any key first, so that none is left of a node that cannot be
-    changed = with_key(keypairs.make(out, name, dry_run=True))
-    sources.editable(source)
-    if not arguments.dry_run:
-        keypairs.make_room(out, source)
-        changed = with_key(keypairs.make(out, name))
-    _save(source, changed, arguments)
-    print(keypairs.path(out, name))
-    return 0
+        # with any key first, so that none is left of a node that cannot be
+        changed = with_key(keypairs.make(out, name, dry_run=True))
+        if not arguments.dry_run:
+            keypairs.make_room(out, source)
+            changed = with_key(keypairs.make(out, name))
+        _save(source, changed, arguments)
+        print(keypairs.path(out, name))
+        return 0
 
 
 def _rename(arguments: Namespace) -> int:
     from wgmesh.agent import keypairs, sources
     from wgmesh.inventory import load, rework
 
-    source = sources.load(arguments.inventory)
-    changed = rework.rename(source.files, arguments.name, arguments.new)
-    _save(source, changed, arguments)
-    old, new = (keypairs.path(arguments.out, name) for name in (arguments.name, arguments.new))
-    if old.exists() and not new.exists():
-        if not arguments.dry_run:
-            old.rename(new)
-        print(new)
-    node = next(each for each in load(source.files).nodes if each.name == arguments.name)
-    if node.preshared_key_path is not None:
-        log.warning("where files of preshared keys have %s in their name, rename them", node.name)
-    return 0
+    with sources.editing(arguments.inventory) as source:
+        changed = rework.rename(source.files, arguments.name, arguments.new)
+        _save(source, changed, arguments)
+        old, new = (keypairs.path(arguments.out, name) for name in (arguments.name, arguments.new))
+        if old.exists() and not new.exists():
+            if not arguments.dry_run:
+                old.rename(new)
+            print(new)
+        before = load(source.files, require_keys=False)
+        node = next(each for each in before.nodes if each.name == arguments.name)
+        if node.preshared_key_path is not None:
+            log.warning(
+                "where files of preshared keys have %s in their name, rename them", node.name
+            )
+        return 0
 
 
 def _readdress(arguments: Namespace) -> int:
     from wgmesh.agent import sources
     from wgmesh.inventory import edit, load, rework
 
-    source = sources.load(arguments.inventory)
-    given = arguments.addresses or list(
-        map(str, edit.next_addresses(load(source.files, require_keys=False)))
-    )
-    addresses = [text if "/" in text else f"{text}/{128 if ':' in text else 32}" for text in given]
-    return _save(source, rework.readdress(source.files, arguments.name, addresses), arguments)
+    with sources.editing(arguments.inventory) as source:
+        given = arguments.addresses or list(
+            map(str, edit.next_addresses(load(source.files, require_keys=False)))
+        )
+        addresses = [
+            text if "/" in text else f"{text}/{128 if ':' in text else 32}" for text in given
+        ]
+        return _save(source, rework.readdress(source.files, arguments.name, addresses), arguments)
 
 
 def _remove(arguments: Namespace) -> int:
@@ -136,21 +140,21 @@ def _remove(arguments: Namespace) -> int:
 
     if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
         raise UsageError("--delete-keys cannot be undone", "say --yes as well")
-    source = sources.load(arguments.inventory)
-    _save(source, rework.remove(source.files, arguments.names), arguments)
-    out: Path = arguments.out
-    gone: list[Path] = []
-    for name in dict.fromkeys(arguments.names):
-        if arguments.out_clean:
-            gone += [out / f"{name}.conf", out / f"{name}.png"]
-        if arguments.delete_keys:
-            gone.append(keypairs.path(out, name))
-    for path in gone:
-        if path.exists():
-            if not arguments.dry_run:
-                path.unlink()
-            print(path)
-    return 0
+    with sources.editing(arguments.inventory) as source:
+        _save(source, rework.remove(source.files, arguments.names), arguments)
+        out: Path = arguments.out
+        gone: list[Path] = []
+        for name in dict.fromkeys(arguments.names):
+            if arguments.out_clean:
+                gone += [out / f"{name}.conf", out / f"{name}.png"]
+            if arguments.delete_keys:
+                gone.append(keypairs.path(out, name))
+        for path in gone:
+            if path.exists():
+                if not arguments.dry_run:
+                    path.unlink()
+                print(path)
+        return 0
 
 
 def _save(source: "Source", changed: Mapping[str, bytes | None], arguments: Namespace) -> int:

@@ -60,8 +60,9 @@ def _declare_gen_keys(parser: ArgumentParser) -> None:
 def _gen_keys(arguments: Namespace) -> int:
     from wgmesh.agent import generate, sources
 
-    for path in generate.gen_keys(sources.load(arguments.inventory), arguments.out):
-        print(path)
+    with sources.editing(arguments.inventory) as source:
+        for path in generate.gen_keys(source, arguments.out):
+            print(path)
     return 0
 
 

@@ -226,3 +226,22 @@ def test_no_key_is_made_for_a_node_that_cannot_be(mesh: Path, wgmesh: Run, entry
     words = ("node", "add", "phone", "--from", "entry", "--gen-keys")
     assert wgmesh(*words)[0] in (2, 3)
     assert not (mesh / "nodes/phone.toml").exists() and not (mesh / "out/keys/phone.key").exists()
+
+
+@pytest.mark.parametrize("action", ["add", "remove", "rename", "readdress"])
+def test_each_action_has_an_example_and_the_options_of_all(
+    wgmesh: Run, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        wgmesh("node", action, "--help")
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0 and f"example: wgmesh node {action} " in shown
+    assert "--verbose" in shown and "--quiet" in shown
+
+
+def test_options_that_remove_things_are_not_abbreviated(mesh: Path, wgmesh: Run) -> None:
+    before = tree(mesh)
+    with pytest.raises(SystemExit) as stopped:
+        wgmesh("node", "remove", "bravo", "--out")
+    assert stopped.value.code == 2 and tree(mesh) == before
+    assert wgmesh("node", "remove", "bravo", "--quiet")[0] == 0

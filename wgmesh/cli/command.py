@@ -1,7 +1,7 @@
 """One command of the table: what it is called, takes, does."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,18 @@ class Parser(ArgumentParser):
         target = file or sys.stderr
         if message and target is not None:
             target.write(message)
+
+
+def common() -> Parser:
+    """Return the options of every command and action, as a parent of their parsers."""
+    made = Parser(add_help=False)
+    made.add_argument(
+        "--verbose", action="store_true", default=SUPPRESS, help="show each command that is run"
+    )
+    made.add_argument(
+        "--quiet", action="store_true", default=SUPPRESS, help="warnings and results only"
+    )
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgmesh.cli.command import Command, inventory_option, out_option
+from wgmesh.cli.command import Command, common, inventory_option, out_option
 from wgmesh.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,18 @@ log = logging.getLogger(__name__)
 
 def _declare_node(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="add a node; it takes the next free address")
+
+    def action(name: str, summary: str, example: str) -> ArgumentParser:
+        return actions.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"example: wgmesh node {name} {example}",
+            parents=[common()],
+            allow_abbrev=False,
+        )
+
+    add = action("add", "add a node; it takes the next free address", "delta --from entry.toml")
     add.add_argument("name", metavar="NAME")
     add.add_argument(
         "--from", dest="entry", default="-", metavar="FILE|-", help="its entry, as `join` prints it"
@@ -29,15 +40,15 @@ def _declare_node(parser: ArgumentParser) -> None:
     inventory_option(add)
     out_option(add)
     _dry_run(add)
-    remove = actions.add_parser("remove", help="remove nodes, wherever they are named")
+    remove = action("remove", "remove nodes, wherever they are named", "delta -c mesh --out-clean")
     _declare_remove(remove)
-    rename = actions.add_parser("rename", help="call a node otherwise, wherever it is named")
+    rename = action("rename", "call a node otherwise, wherever it is named", "delta echo -c mesh")
     rename.add_argument("name", metavar="NAME")
     rename.add_argument("new", metavar="NEW")
     inventory_option(rename)
     out_option(rename)
     _dry_run(rename)
-    readdress = actions.add_parser("readdress", help="give a node other mesh addresses")
+    readdress = action("readdress", "give a node other mesh addresses", "delta 10.40.0.9 -c mesh")
     readdress.add_argument("name", metavar="NAME")
     readdress.add_argument(
         "addresses", metavar="ADDRESS", nargs="*", help="what it gets (default: the next free)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wgmesh import __version__
 from wgmesh.cli import author, doctor, edit, graph, node, output, produce, trust
-from wgmesh.cli.command import Command, Parser
+from wgmesh.cli.command import Command, Parser, common
 
 COMMANDS: tuple[Command, ...] = (
     *node.COMMANDS,
@@ -25,21 +25,11 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     When `only` is a command, the others are left out: to declare them all costs more than to ask
     a remote does.
     """
-    common = Parser(add_help=False)
-    common.add_argument(
-        "--verbose",
-        action="store_true",
-        default=argparse.SUPPRESS,
-        help="show each command that is run",
-    )
-    common.add_argument(
-        "--quiet", action="store_true", default=argparse.SUPPRESS, help="warnings and results only"
-    )
     top = Parser(
         prog="wgmesh",
         description="GitOps for WireGuard meshes, without a control plane.",
         epilog="examples: wgmesh status; wgmesh rollback; wgmesh validate -c inventory/",
-        parents=[common],
+        parents=[common()],
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"wgmesh {__version__}")
@@ -51,7 +41,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
             epilog=f"example: {command.example}",
-            parents=[common],
+            parents=[common()],
             allow_abbrev=False,
         )
         command.declare(sub)

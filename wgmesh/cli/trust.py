@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wgmesh.cli.command import Command
+from wgmesh.cli.command import Command, common
 from wgmesh.cli.output import painter
 from wgmesh.cli.report import table
 from wgmesh.errors import RefusedError
@@ -25,6 +25,7 @@ def _declare(parser: ArgumentParser) -> None:
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
             epilog=f"example: wgmesh trust {name}{example}",
+            parents=[common()],
             allow_abbrev=False,
         )
         made.set_defaults(act=act)

@@ -191,6 +191,23 @@ def test_plan_of_a_new_node(mesh: Path, wgmesh: Run) -> None:
     assert lines[-1] == SAFE
 
 
+@pytest.mark.parametrize("name", ["local.toml", "local.conf", "local"])
+def test_plan_of_a_file_by_another_name(mesh: Path, wgmesh: Run, name: str) -> None:
+    """The shell tool's users have a mesh.local.conf."""
+    form = mesh / ("x.conf" if name.endswith(".conf") else "x.toml")
+    assert wgmesh("convert", mesh, form)[0] == 0
+    form.rename(mesh / name)
+    commit(mesh, "one file")
+    words = ("plan", "-c", mesh / name, "--base", "HEAD", "--format", "json")
+    same = json.loads(wgmesh(*words)[1])
+    assert same["nodes"] == [] and same["base"] == same["head"]
+    text = (mesh / name).read_text()
+    (mesh / name).write_text(text.replace("node2.example.com", "node9.example.com"))
+    code, out, err = wgmesh(*words)
+    assert (code, err) == (3, "") and json.loads(out)["head"] == "the work tree"
+    assert [node["node"] for node in json.loads(out)["nodes"]] == ["alpha"]
+
+
 def test_plan_of_a_removed_node(mesh: Path, wgmesh: Run) -> None:
     (mesh / "nodes/bravo.toml").unlink()
     lines = changed(mesh, wgmesh)

@@ -12,7 +12,7 @@ from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
 from wgmesh.model import Inventory, Rollout
-from wgmesh.repository import commit_id, files_at, trailer_words
+from wgmesh.repository import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,6 @@ def _whole(new: Inventory) -> Planned:
 
 def _is_at(source: Source, commit: str) -> bool:
     try:
-        return files_at(sources.checkout(source), commit, ".") == source.files
+        return sources.at(source, commit).files == source.files
     except WgmeshError:
         return False

@@ -53,7 +53,13 @@ def load(text: str) -> Source:
 
 def at(source: Source, revision: str) -> Source:
     """Return the same inventory as it was at `revision` of its git repository."""
-    return Source(None, files_at(checkout(source), revision, "."))
+    root = checkout(source)
+    name = next(iter(source.files))
+    if source.misnamed is None and ("/" in name or name in NAMES):
+        return Source(None, files_at(root, revision, "."))
+    path = name if source.misnamed is None else source.misnamed.name
+    [data] = files_at(root, revision, path).values()
+    return Source(None, {name: data})
 
 
 def checkout(source: Source) -> Path:

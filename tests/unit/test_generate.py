@@ -147,6 +147,14 @@ def test_a_key_at_its_path_counts_if_it_is_the_nodes(mesh: Path, wgmesh: Run) ->
     assert private.strip() not in other and f"private-key {mesh.parent}/own.key" in other
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/dev/null/none"])
+def test_what_is_no_file_is_no_key(mesh: Path, wgmesh: Run, path: str) -> None:
+    """The path is that of another machine, and comes with whatever change is looked at."""
+    (mesh / "nodes/bravo.toml").write_text(f'{BRAVO}private_key_path = "{path}"\n')
+    code, _, err = wgmesh("gen", "--gen-keys", "--node", "bravo")
+    assert code == 0 and "no private key at hand for bravo" in err
+
+
 def test_a_kept_key_of_another_node_is_not_written(mesh: Path, wgmesh: Run) -> None:
     (mesh / "nodes/alpha.toml").write_text(f'{ALPHA}public_key = "{key(1)}"\n')
     keypairs.make_room(mesh / "out", Source(mesh, {}))

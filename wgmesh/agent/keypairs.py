@@ -95,7 +95,7 @@ def at_hand(out: Path, node: Node) -> Secret | None:
         if public_half(private) == node.public_key:
             return Secret(private)
         log.warning("%s is not the key that %s has in the inventory", kept, node.name)
-    if node.private_key_path is not None:
+    if node.private_key_path is not None and Path(node.private_key_path).is_file():
         try:
             private = keys.read(Path(node.private_key_path))
         except WgmeshError:

@@ -1,6 +1,7 @@
 """`wgmesh node`, `remove-node`, `prune-nodes`, as they are typed."""
 
 import errno
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -226,6 +227,19 @@ def test_no_key_is_made_for_a_node_that_cannot_be(mesh: Path, wgmesh: Run, entry
     words = ("node", "add", "phone", "--from", "entry", "--gen-keys")
     assert wgmesh(*words)[0] in (2, 3)
     assert not (mesh / "nodes/phone.toml").exists() and not (mesh / "out/keys/phone.key").exists()
+
+
+def test_a_terminal_is_told_what_is_waited_for(
+    wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for kind, told in ((Terminal, True), (io.TextIOWrapper, False)):
+        monkeypatch.setattr(sys, "stdin", kind(io.BytesIO(f'public_key = "{key(9)}"'.encode())))
+        code, _, err = wgmesh("node", "add", "phone", "--dry-run")
+        assert code in (0, 3) and ("Ctrl-D" in err) == told
 
 
 @pytest.mark.parametrize("action", ["add", "remove", "rename", "readdress"])

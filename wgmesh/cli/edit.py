@@ -178,6 +178,8 @@ def _save(source: "Source", changed: Mapping[str, bytes | None], arguments: Name
 
 
 def _entry(name: str) -> str:
+    if name == "-" and sys.stdin.isatty():
+        log.info("the entry, as join prints it; Ctrl-D ends it")
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return data.decode()

@@ -99,11 +99,11 @@ def report() -> Report:
     """
     if os.geteuid() == 0:
         try:
-            me = node.load()
+            me = node.load_any()
         except NotJoinedError:
             return not_joined()
         return assemble(gather(me), time.time())
-    if not settings.NODE_FILE.exists():
+    if not settings.runs_a_mesh():
         return not_joined()
     try:
         kept: Report = json.loads(settings.STATUS_FILE.read_bytes())

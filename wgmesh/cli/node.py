@@ -213,12 +213,11 @@ def _declare_recover(parser: ArgumentParser) -> None:
 
 
 def _recover(arguments: Namespace) -> int:
-    from wgmesh import settings
-    from wgmesh.agent import manual
+    from wgmesh.agent import manual, node
 
     result = manual.recover(wait=arguments.wait)
     if result.outcome == "in-sync":
-        settings.load_enrolment()  # raises NotJoinedError: nothing was left behind either
+        node.load_any()  # raises NotJoinedError: nothing was left behind either
     return _say(result)
 
 

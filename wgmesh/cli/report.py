@@ -45,7 +45,7 @@ def status_text(report: Mapping[str, Any]) -> str:
     """Return the report of `wgmesh status` as text."""
     paint = painter(sys.stdout)
     state = report["state"]
-    if state == "not-joined":
+    if state == "not-joined" and report["node"] is None:
         return "not joined: this machine is in no mesh\n  wgmesh join REMOTE … enrols it\n"
     rows = [("node", f"{report['node']} ({report['interface']})")]
     rows.append(("state", paint(state, _COLOUR.get(state, "red"))))

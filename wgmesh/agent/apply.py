@@ -262,7 +262,7 @@ def _candidates(
     paths = [keys.path(PLACES.wireguard, public_key), me.enrolment.key_path]
     if request.key is not None:
         yield "what was sent", request.key
-    elif own.private_key_path is not None:
+    if own.private_key_path is not None:
         paths.append(Path(own.private_key_path))
     if request.out is not None:
         paths.append(request.out / "keys" / f"{own.name}.key")

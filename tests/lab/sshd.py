@@ -23,19 +23,24 @@ Defaults secure_path=/etc/lab/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
 
 
-def serve(machine: Machine, public_key: str, *, password: bool = False) -> None:
-    """Let who has this key log in as `ops`, who may run wgmesh as root; or with a password only."""
-    _user(machine, USER)
-    _user(machine, "sshd", 6101)
-    machine.run(["chpasswd"], stdin=f"{USER}:{PASSWORD}\n")
+def install(machine: Machine, user: str, *, password: bool = False) -> None:
+    """Have `wgmesh` be a program there, which `user` may run as root; or with a password only."""
     machine.write(
         WGMESH,
         f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m wgmesh "$@"\n',
         0o755,
     )
     tag = "" if password else "NOPASSWD: "
-    text = SUDOERS.format(user=USER, tag=tag, program=WGMESH)
+    text = SUDOERS.format(user=user, tag=tag, program=WGMESH)
     machine.write("/etc/sudoers.d/lab", text, 0o440)
+
+
+def serve(machine: Machine, public_key: str, *, password: bool = False) -> None:
+    """Let who has this key log in as `ops`, who may run wgmesh as root; or with a password only."""
+    _user(machine, USER)
+    _user(machine, "sshd", 6101)
+    machine.run(["chpasswd"], stdin=f"{USER}:{PASSWORD}\n")
+    install(machine, USER, password=password)
     machine.write("/etc/ssh/lab_keys", f"{public_key}\n")
     machine.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/etc/ssh/lab_host_key"])
     settings = ["HostKey /etc/ssh/lab_host_key", "AuthorizedKeysFile /etc/ssh/lab_keys"]
@@ -64,7 +69,7 @@ class Laptop:
         installed.open_checkout(machine)
         self.run("mkdir", "-m", "700", f"{self.home}/.ssh")
         key = f"{self.home}/.ssh/id_ed25519"
-        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+        self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada@example.org", "-f", key)
         self.public_key = machine.read(f"{key}.pub").strip()
 
     def know(self, hosts: Iterable[Machine]) -> None:

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-cryptography"
 PACKAGES="ca-certificates dropbear-bin git gpg gpg-agent gpgv iproute2 iptables iputils-ping
     libwrap0 mount nftables openssh-client procps python3 python3-venv shellcheck strace sudo tcpdump util-linux
-    wireguard-go wireguard-tools $LIBRARIES"
+    wireguard-go wireguard-tools python3-segno $LIBRARIES"
 BUILDING="apt-utils bash-completion build-essential debhelper dh-python git gnupg
     pybuild-plugin-pyproject python3 python3-setuptools python3-wheel"
 CHECKING="$BUILDING autopkgtest debian-archive-keyring iproute2 lintian mmdebstrap piuparts python3-all

@@ -1,5 +1,7 @@
 """Where an author's inventory comes from: a file, a directory, or REV:PATH of a git repository."""
 
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,13 @@ NAMES = ("mesh.toml", "mesh.conf")
 class Source:
     """An inventory's files by the names that problems are reported under.
 
-    `root` is the directory they lie in, None when they come out of a commit.
+    `root` is the directory they lie in, None when they come out of a commit. `misnamed` is the file
+    that is read as mesh.toml, though its name says nothing of that.
     """
 
     root: Path | None
     files: dict[str, bytes]
+    misnamed: Path | None = None
 
 
 def load(text: str) -> Source:
@@ -27,10 +31,11 @@ def load(text: str) -> Source:
     if path.is_dir():
         return Source(path, _directory(path))
     if path.is_file():
-        name = path.name if path.suffix in (".conf", ".toml") else "mesh.toml"
+        if path.suffix not in (".conf", ".toml"):
+            return Source(path.parent, {"mesh.toml": _read(path)}, path)
         beside = _directory(path.parent) if path.name == "mesh.toml" else {}
         nodes = {name: data for name, data in beside.items() if name.startswith("nodes/")}
-        return Source(path.parent, {name: _read(path)} | nodes)
+        return Source(path.parent, {path.name: _read(path)} | nodes)
     revision, colon, inside = text.partition(":")
     if colon and revision:
         return Source(None, files_at(Path(), revision, inside or "."))
@@ -49,17 +54,41 @@ def checkout(source: Source) -> Path:
     return source.root
 
 
-def save(source: Source, files: dict[str, bytes]) -> list[Path]:
-    """Write the files that differ from `source` and return their paths."""
+def editable(source: Source) -> Path:
+    """Return the directory whose files are edited. Raises UsageError when there is none."""
     if source.root is None:
         raise UsageError("an inventory in a commit cannot be edited", "name a directory with -c")
-    written = []
+    if source.misnamed is not None:
+        raise UsageError(f"{source.misnamed} is neither .toml nor .conf", "rename it")
+    return source.root
+
+
+def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:
+    """Write the files that differ from `source`, remove those that are None; return their paths."""
+    root = editable(source)
+    changed = []
     for name, data in files.items():
-        if source.files.get(name) != data:
-            path = source.root / name
-            write_atomic(path, data)
-            written.append(path)
-    return written
+        if source.files.get(name) == data:
+            continue
+        path = root / name
+        changed.append(path)
+        if dry_run:
+            continue
+        if data is None:
+            path.unlink()
+        else:
+            write_atomic(path, data, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
+    return changed
+
+
+def create(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write new files and return their paths. Raises UsageError when one of them is there."""
+    for path in files:
+        if path.exists():
+            raise UsageError(f"{path} is there already", "name another, or remove it first")
+    for path, data in files.items():
+        write_atomic(path, data)
+    return list(files)
 
 
 def _directory(path: Path) -> dict[str, bytes]:

@@ -7,22 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgmesh.cli.command import Command
-from wgmesh.errors import UsageError
+from wgmesh.cli.command import Command, inventory_option
 
 if TYPE_CHECKING:
     from wgmesh.agent.sources import Source
     from wgmesh.model import Problem
-
-
-def _inventory(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        dest="inventory",
-        default=".",
-        metavar="PATH",
-        help="the inventory: a file, a directory, or REV:PATH (default: here)",
-    )
 
 
 def _declare_init(parser: ArgumentParser) -> None:
@@ -44,7 +33,7 @@ def _init(arguments: Namespace) -> int:
 
 
 def _declare_validate(parser: ArgumentParser) -> None:
-    _inventory(parser)
+    inventory_option(parser)
     parser.add_argument("--format", choices=("text", "json", "github"), default="text")
 
 
@@ -77,7 +66,7 @@ def _from_here(source: "Source", problems: "Sequence[Problem]") -> "list[Problem
 
 
 def _declare_plan(parser: ArgumentParser) -> None:
-    _inventory(parser)
+    inventory_option(parser)
     parser.add_argument(
         "--base", metavar="REV", help="what the change since REV does; 3 if an order breaks tunnels"
     )
@@ -98,37 +87,6 @@ def _plan(arguments: Namespace) -> int:
             text = plan.as_text(found)
     sys.stdout.write(text)
     return 3 if found.refused else 0
-
-
-def _declare_node(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    add = actions.add_parser("add", help="add a node; it takes the next free address")
-    add.add_argument("name", metavar="NAME")
-    add.add_argument(
-        "--from", dest="entry", default="-", metavar="FILE|-", help="its entry, as `join` prints it"
-    )
-    _inventory(add)
-
-
-def _node(arguments: Namespace) -> int:
-    from wgmesh.agent import sources
-    from wgmesh.inventory import edit
-
-    source = sources.load(arguments.inventory)
-    entry = _entry(arguments.entry)
-    for path in sources.save(source, edit.add_node(source.files, arguments.name, entry)):
-        print(path)
-    return 0
-
-
-def _entry(name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{name} is not text", "give it the entry that join prints") from None
-    except OSError as error:
-        raise UsageError(f"{name} cannot be read: {error.strerror}", "name a file or -") from None
 
 
 COMMANDS = (
@@ -152,12 +110,5 @@ COMMANDS = (
         "wgmesh plan -c mesh --base main",
         _declare_plan,
         _plan,
-    ),
-    Command(
-        "node",
-        "edit the inventory's nodes",
-        "wgmesh node add delta --from entry.toml -c mesh",
-        _declare_node,
-        _node,
     ),
 )

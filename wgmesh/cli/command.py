@@ -4,6 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 
@@ -30,3 +31,26 @@ class Command:
 
 def nothing(_: ArgumentParser) -> None:
     """Declare no argument."""
+
+
+def inventory_option(parser: ArgumentParser) -> None:
+    """Declare `-c`, which names an inventory."""
+    parser.add_argument(
+        "-c",
+        dest="inventory",
+        default=".",
+        metavar="PATH",
+        help="the inventory: a file, a directory, or REV:PATH (default: here)",
+    )
+
+
+def out_option(parser: ArgumentParser) -> None:
+    """Declare `-o`, where secrets and what is made of them go."""
+    parser.add_argument(
+        "-o",
+        dest="out",
+        type=Path,
+        default=Path("out"),
+        metavar="OUT",
+        help="the directory for it, which git is told to ignore (default: out)",
+    )

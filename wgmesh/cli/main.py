@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import apply, author, doctor, node, output, trust
+from wgmesh.cli import apply, author, doctor, edit, node, output, produce, trust
 from wgmesh.cli.command import Command, Parser
 
 COMMANDS: tuple[Command, ...] = (
@@ -14,6 +14,8 @@ COMMANDS: tuple[Command, ...] = (
     *doctor.COMMANDS,
     *author.COMMANDS,
     *apply.COMMANDS,
+    *edit.COMMANDS,
+    *produce.COMMANDS,
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from wgmesh.inventory.draft import Draft, Report, Table, decode
 from wgmesh.inventory.fields import SECTIONS, Field, Kind
+from wgmesh.inventory.lines import Places, Span
 from wgmesh.model import Severity
 
 _HEADER = re.compile(r"\[\s*([A-Za-z_]+)(?:\s+\"([^\"]*)\")?\s*\]")
@@ -78,6 +79,28 @@ def read_conf(file: str, data: bytes, report: Report) -> Draft:
         _table(file, single.get("rollout")),
         {name: _as_table(file, section) for name, section in nodes.items()},
     )
+
+
+def places(text: str) -> Places:
+    """Return where the pairs and headers of a valid INI inventory stand; paths are as in TOML."""
+    pairs: dict[tuple[str, ...], Span] = {}
+    headers: dict[tuple[str, ...], tuple[int, int]] = {}
+    section: tuple[str, ...] = ()
+    start = 0
+    for raw in text.split("\n"):
+        begin, start = start + len(raw) - len(raw.lstrip(" \t")), start + len(raw) + 1
+        line = raw.strip(" \t\r")
+        if match := _HEADER.match(line):
+            section = tuple(part for part in match.groups() if part is not None)
+            headers[section] = (begin, begin + match.end())
+        elif line and line[0] not in "#;[":
+            key, _, rest = line.partition("=")
+            value = rest.lstrip(" \t")
+            at = begin + len(line) - len(value)
+            comment = _HOOK_COMMENT if key.strip(" \t") in _HOOKS else _COMMENT
+            kept = comment.sub("", f" {value}").strip(" \t")
+            pairs[*section, key.strip(" \t")] = Span(begin, at, at + len(kept))
+    return Places(pairs, headers)
 
 
 def _table(file: str, section: _Section | None) -> Table | None:

@@ -147,19 +147,21 @@ def _append(data: bytes, section: str) -> bytes:
 
 def _as_conf(values: Mapping[str, object]) -> str:
     """Return good values of a node as lines of the seed's INI format."""
-    rows: list[str] = []
-    for key, value in values.items():
-        match value:
-            case bool():
-                text = "true" if value else "false"
-            case list():
-                text = ", ".join(map(str, value))
-            case _:
-                text = str(value)
-        if _INI_COMMENT.search(text):
-            raise InventoryError(
-                f"{key} cannot be written into mesh.conf: ' #' would begin a comment",
-                "`wgmesh convert` makes a mesh.toml, which can hold it",
-            )
-        rows.append(f"{key} = {text}\n")
-    return "".join(rows)
+    return "".join(f"{key} = {conf_value(key, value)}\n" for key, value in values.items())
+
+
+def conf_value(key: str, value: object) -> str:
+    """Return a good value as the INI form has it. Raises InventoryError when it cannot."""
+    match value:
+        case bool():
+            text = "true" if value else "false"
+        case list():
+            text = ", ".join(map(str, value))
+        case _:
+            text = str(value)
+    if _INI_COMMENT.search(text):
+        raise InventoryError(
+            f"{key} cannot be written into mesh.conf: ' #' would begin a comment",
+            "`wgmesh convert` makes a mesh.toml, which can hold it",
+        )
+    return text

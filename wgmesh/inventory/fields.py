@@ -23,7 +23,8 @@ class Kind(Enum):
 class Field:
     """One field: its kind, the parser of one value, and whether it takes several.
 
-    `many` fields take one string or a list of strings; `choices` is what an enum allows.
+    `many` fields take one string or a list of strings; `choices` is what an enum allows, `span` the
+    least and the most of an integer, `shape` a pattern that every good text matches.
     """
 
     kind: Kind
@@ -31,10 +32,12 @@ class Field:
     many: bool = False
     required: bool = False
     choices: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
+    shape: str = ""
 
 
-def _text(parse: Callable[[str], object], *, many: bool = False, required: bool = False) -> Field:
-    return Field(Kind.TEXT, parse, many, required)
+def _text(parse: Callable[[str], Any], *, many: bool = False, required: bool = False) -> Field:
+    return Field(Kind.TEXT, parse, many, required, shape=values.SHAPES[parse])
 
 
 def _integer(low: int, high: int) -> Field:
@@ -44,7 +47,7 @@ def _integer(low: int, high: int) -> Field:
         shown = str(value) if abs(value) < 10**20 else "a huge number"
         raise BadValue(f"{shown} is out of range", f"{low} to {high}")
 
-    return Field(Kind.INTEGER, parse)
+    return Field(Kind.INTEGER, parse, span=(low, high))
 
 
 def _enum(kind: type[Enum]) -> Field:

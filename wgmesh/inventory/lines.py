@@ -1,4 +1,4 @@
-"""Where each key of a TOML text stands: tomllib gives values, not lines.
+"""Where each key and value of a TOML text stands: tomllib gives values, not places.
 
 Reads only what tomllib has accepted (https://toml.io/en/v1.0.0), so it checks nothing; on text
 that it does not understand it stops, and lines it has not found are those of the table around.
@@ -7,6 +7,7 @@ that it does not understand it stops, and lines it has not found are those of th
 import re
 import tomllib
 from bisect import bisect_right
+from dataclasses import dataclass
 
 Path = tuple[str, ...]
 
@@ -23,6 +24,31 @@ _TOKEN = re.compile(_STRING + r"|#[^\n]*+|[\[\]{},\n]|[^\[\]{},\n#\"']++", re.DO
 
 _MAX_INLINE_DEPTH = 8
 """Inline tables deeper than this are skipped: no field lies there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a pair stands in a text: its key from `start`, its value from `value` to `end`."""
+
+    start: int
+    value: int
+    end: int
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each pair stands, by its path, and each table's header: from, to."""
+
+    pairs: dict[Path, Span]
+    headers: dict[Path, tuple[int, int]]
+
+
+def places(text: str) -> Places:
+    """Return where the pairs and headers of a valid TOML text stand."""
+    scan = _Scan(text)
+    scan.document()
+    return Places(scan.pairs, scan.headers)
 
 
 class Lines:
@@ -55,23 +81,27 @@ class _Scan:
         self.text = text
         self.pos = 0
         self.found: dict[Path, int] = {}
-        self._headers: set[Path] = set()
+        self.pairs: dict[Path, Span] = {}
+        self.headers: dict[Path, tuple[int, int]] = {}
         self._breaks = [match.start() for match in re.finditer("\n", text)]
 
     def document(self) -> None:
         table: Path = ()
         while self._skip(_SPACE):
-            line = self._line()
+            line, start = self._line(), self.pos
             if self.text[self.pos] == "[":
                 self.pos += 2 if self.text.startswith("[[", self.pos) else 1
                 table = self._path()
                 if not table:
                     return
-                self._note(table, line, header=True)
+                if table not in self.headers:
+                    self.found[table] = line
+                self._note(table, line)
                 self.pos = self.text.find("]", self.pos)
                 if self.pos < 0:
                     return
                 self.pos += 2 if self.text.startswith("]]", self.pos) else 1
+                self.headers.setdefault(table, (start, self.pos))
             elif not self._pair(table, 0):
                 return
 
@@ -84,10 +114,7 @@ class _Scan:
     def _line(self) -> int:
         return bisect_right(self._breaks, self.pos - 1) + 1
 
-    def _note(self, path: Path, line: int, *, header: bool = False) -> None:
-        if header and path not in self._headers:
-            self._headers.add(path)
-            self.found[path] = line
+    def _note(self, path: Path, line: int) -> None:
         for length in range(len(path), 0, -1):
             if path[:length] in self.found:
                 continue
@@ -106,17 +133,22 @@ class _Scan:
 
     def _pair(self, table: Path, depth: int) -> bool:
         """Read `key = value`; return False when that is not what stands here."""
-        line = self._line()
+        line, start = self._line(), self.pos
         path = self._path()
         if not path or not self.text.startswith("=", self.pos):
             return False
         self._note(table + path, line)
         self.pos += 1
         self._skip(_BLANK)
+        value = self.pos
+        known = True
         if self.text.startswith("{", self.pos) and depth < _MAX_INLINE_DEPTH:
-            return self._inline(table + path, depth + 1)
-        self._value()
-        return True
+            known = self._inline(table + path, depth + 1)
+        else:
+            self._value()
+        end = value + len(self.text[value : self.pos].rstrip(" \t\r"))
+        self.pairs.setdefault(table + path, Span(start, value, end, depth > 0))
+        return known
 
     def _inline(self, table: Path, depth: int) -> bool:
         self.pos += 1

@@ -2,7 +2,10 @@
 
 import re
 import unicodedata
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from types import MappingProxyType
+from typing import Any
 
 from wgmesh.errors import WgmeshError
 from wgmesh.model import Address, Endpoint, Interface, Prefix
@@ -25,6 +28,8 @@ _DIGITS = re.compile(r"[0-9]+")
 _PATH = re.compile(r"/[A-Za-z0-9_./%-]*[A-Za-z0-9_%-]")
 _SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")
 _SSH_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")
+
+_ENDPOINT_SHAPE = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[1-9][0-9]{0,4})?"
 
 _PRIVATE = tuple(  # RFC 1918, RFC 4193
     ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -249,3 +254,23 @@ def hook(text: str) -> str:
     if not text.strip():
         raise BadValue("is empty", "leave it out")
     return text
+
+
+SHAPES: Mapping[Callable[[str], Any], str] = MappingProxyType(
+    {
+        node_name: _NAME.pattern,
+        interface_name: _IFNAME.pattern,
+        public_key: _KEY.pattern,
+        mesh_address: _CIDR.pattern,
+        mesh_prefix: _CIDR.pattern,
+        prefix: _CIDR.pattern,
+        address: "[0-9A-Fa-f:.]+",
+        endpoint: _ENDPOINT_SHAPE,
+        private_key_path: _PATH.pattern,
+        preshared_key_path: _PATH.pattern,
+        ssh_host: _SSH_HOST.pattern,
+        ssh_user: _SSH_USER.pattern,
+        hook: r".*\S.*",
+    }
+)
+"""What the text looks like that each parser takes: wider than the parser, never narrower."""

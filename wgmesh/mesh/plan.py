@@ -1,7 +1,7 @@
 """One node's share of the mesh, in time and space proportional to the number of nodes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -15,6 +15,7 @@ from wgmesh.model import (
     Exempt,
     ExitCandidate,
     ExitPlan,
+    Firewall,
     HubPlan,
     Interface,
     Inventory,
@@ -76,34 +77,24 @@ def plan(
         families = exit_families(node, use)
         routes += tuple(exits.routes(mesh.interface, reached, families))
         peers = tuple(_carries_default(peer, use, families) for peer in peers)
-    outward = _outward(mesh, node)
     lans = use is not None and bool(exempt.sources)
-    forwards = node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
+    forwards = passes_on(mesh, layout, node)
     return NodePlan(
         node=node.name,
         interface=mesh.interface,
         public_key=public_key or node.public_key,
         private_key_path=private_key_path or f"/etc/wireguard/{mesh.interface}.key",
-        addresses=tuple(_host_length(address) for address in node.address),
+        addresses=tuple(host_length(address) for address in node.address),
         listen_port=node.listen_port,
         mtu=mesh.mtu,
         peers=peers,
         routes=routes,
-        firewall=firewall(
-            mesh.interface,
-            layout.mesh_cidr,
-            forwards=node.forwarding,
-            relays=node.name in layout.hubs,
-            exit_only=_exit_only(mesh, node),
-            shares=node.name in layout.hubs and len(layout.hubs) > 1,
-            nat_interfaces=outward,
-            guard=guard,
-        ),
+        firewall=table(mesh, layout, node, guard),
         rules=tuple(exits.rules(exempt)) if use is not None else (),
         fwmark=TUNNEL_MARK if use is not None else 0,
         sysctls=(
             *(exits.SYSCTLS if use is not None else ()),
-            *(_sysctls(node, routes, outward) if forwards else ()),
+            *(sysctls(mesh, node, {route.prefix.version for route in routes}) if forwards else ()),
             *((("net.ipv4.ip_forward", "1"),) if lans and not forwards else ()),
         ),
         post_up=_hook(node.post_up, mesh.interface) if allow_hooks else None,
@@ -111,6 +102,25 @@ def plan(
         exits=use,
         hubs=_hubs(mesh, layout, node, peers),
     )
+
+
+def table(mesh: Mesh, layout: Layout, node: Node, guard: Sequence[Chain] = ()) -> Firewall | None:
+    """Return the firewall of `node`, or None when it needs none; `guard` are further chains."""
+    return firewall(
+        mesh.interface,
+        layout.mesh_cidr,
+        forwards=node.forwarding,
+        relays=node.name in layout.hubs,
+        exit_only=_exit_only(mesh, node),
+        shares=node.name in layout.hubs and len(layout.hubs) > 1,
+        nat_interfaces=_outward(mesh, node),
+        guard=guard,
+    )
+
+
+def passes_on(mesh: Mesh, layout: Layout, node: Node) -> bool:
+    """Tell whether `node` passes on packets of others."""
+    return node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
 
 
 def exit_families(node: Node, use: ExitPlan) -> tuple[int, ...]:
@@ -151,7 +161,7 @@ def _peer(layout: Layout, node: Node, other: Node) -> Peer:
     )
 
 
-def _host_length(address: Interface) -> Interface:
+def host_length(address: Interface) -> Interface:
     """Return `address` as /32 or /128: the way to the rest of its prefix is a route of ours."""
     if isinstance(address, IPv4Interface):
         return IPv4Interface((int(address), 32))
@@ -196,20 +206,19 @@ def _exit_only(mesh: Mesh, node: Node) -> dict[str, tuple[Prefix, ...]]:
     return {name: node.allowed_ips}
 
 
-def _sysctls(
-    node: Node, routes: tuple[Route, ...], outward: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
+def sysctls(mesh: Mesh, node: Node, routed: Set[int]) -> Iterator[tuple[str, str]]:
     """Yield what a node that forwards needs, in the order to set it, for the families it carries.
+
+    `routed` are the IP versions of its routes into the mesh.
 
     A machine that forwards IPv6 ignores router advertisements and loses its default route, unless
     accept_ra is 2 first; ip-sysctl.rst, "accept_ra". A dot in a name is written `/`; sysctl(8).
     """
-    prefixes: list[Prefix] = [route.prefix for route in routes]
-    families = {prefix.version for prefix in [*prefixes, *node.allowed_ips]}
+    families = routed | {prefix.version for prefix in node.allowed_ips}
     if 4 in families:
         yield "net.ipv4.ip_forward", "1"
     if 6 in families:
-        for name in outward:
+        for name in _outward(mesh, node):
             yield f"net.ipv6.conf.{name.replace('.', '/')}.accept_ra", "2"
         yield "net.ipv6.conf.all.forwarding", "1"
 
@@ -257,6 +266,11 @@ def _exits(mesh: Mesh, node: Node, peers: tuple[Peer, ...]) -> ExitPlan | None:
         if name in by_name:
             addresses: tuple[Address, ...] = by_name[name].addresses
             candidates.append(ExitCandidate(name, by_name[name].public_key, addresses))
+    return exit_plan(mesh, candidates)
+
+
+def exit_plan(mesh: Mesh, candidates: Iterable[ExitCandidate]) -> ExitPlan:
+    """Return what the exit selector needs to know of these exits."""
     return ExitPlan(
         candidates=tuple(candidates),
         primary=mesh.exit_primary,

@@ -305,11 +305,11 @@ def _peers(lines: _Lines, endpoints: dict[tuple[str, str], tuple[Endpoint, ...]]
 
 def _private_key_path(lines: _Lines, post_up: str, peers: tuple[Peer, ...]) -> str:
     """Return the path that PostUp names; the rest of it has to follow from the peers."""
-    start = words.private_key_words("", iter(()))
+    start = words.key_words("", iter(()))
     try:
         path = words.path(post_up.removeprefix(start).partition(" ")[0])
     except ValueError as error:
         lines.fail(f"PostUp: {error}")
-    if post_up != words.private_key_words(path, words.preshared(peers)):
+    if post_up != words.key_words(path, words.preshared(peers)):
         lines.fail("PostUp does not set the keys that the peers name")
     return path

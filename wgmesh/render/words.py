@@ -270,9 +270,9 @@ def preshared(peers: Iterable[Peer]) -> Iterator[tuple[str, str]]:
                 yield key, peer.preshared_key_path
 
 
-def private_key_words(private_key_path: str, preshared: Iterator[tuple[str, str]]) -> str:
-    """Spell the one command that sets the keys: `preshared` are peers' keys and paths."""
-    words = ["wg set %i private-key", private_key_path]
+def key_words(private_key_path: str | None, preshared: Iterator[tuple[str, str]]) -> str:
+    """Spell the one command that sets the keys, "" for none; `preshared` are keys and paths."""
+    words = [] if private_key_path is None else ["private-key", private_key_path]
     for peer, preshared_key_path in preshared:
         words += ["peer", peer, "preshared-key", preshared_key_path]
-    return " ".join(words)
+    return " ".join(["wg set %i", *words]) if words else ""

@@ -23,12 +23,12 @@ def files(plan: NodePlan) -> dict[str, bytes]:
     is in them. What is returned has been read back and found to say exactly `plan`, so no value can
     pass for another line or another field. Raises WgmeshError when `plan` holds such a value.
     """
-    environment = _environment()
+    templates = environment()
     preshared = words.preshared(plan.peers)
     contexts: dict[str, tuple[str, dict[str, object]]] = {
         f"{plan.interface}.conf": (
             "wireguard.conf.j2",
-            {"plan": plan, "post_up": words.private_key_words(plan.private_key_path, preshared)},
+            {"plan": plan, "post_up": words.key_words(plan.private_key_path, preshared)},
         ),
         words.FAILOVER: (
             "failover.conf.j2",
@@ -49,7 +49,7 @@ def files(plan: NodePlan) -> dict[str, bytes]:
     }
     try:
         made = {
-            name: environment.get_template(template)
+            name: templates.get_template(template)
             .render(generated=words.GENERATED, **context)
             .encode()
             for name, (template, context) in contexts.items()
@@ -80,10 +80,11 @@ def _same(one: NodePlan, other: NodePlan) -> bool:
 
 
 @cache
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Return what renders our templates."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         autoescape=False,  # no HTML; `files` reads back what it made
@@ -91,10 +92,10 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "hex": hex,
         "listed": words.listed,
         "route_words": words.route_words,
         "rule_words": words.rule_words,
     }
-    return environment
+    return made

@@ -1,0 +1,145 @@
+"""Forms of an inventory: there and back is the same model, the comments come along."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.inventory_texts import DATA, FORMATS, files, key
+from tests.unit.test_inventory_rework import MESH
+from wgmesh.cli.main import main
+from wgmesh.errors import InventoryError
+from wgmesh.inventory import convert, load
+
+HEAD = '[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\n'
+NODE = f'address = "10.40.0.1/32"\npublic_key = "{key(1)}"\n'
+
+
+def comments(text: bytes) -> list[str]:
+    """Return the comments of a text whose strings hold no `#`, sorted."""
+    return sorted(
+        found.strip("#; \t\r\n")
+        for found in re.findall(r"(?:^|\s)[#;] [^\n]*", text.decode(), re.M)
+    )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_form_becomes_every_other(form: str) -> None:
+    before = files(form)
+    want = load(before)
+    toml, ini = convert.to_toml(before), convert.to_conf(before)
+    for made in ({"mesh.toml": toml}, {"mesh.conf": ini}, convert.to_directory(before)):
+        assert load(made) == want
+    assert convert.to_toml({"mesh.conf": ini}) == toml
+    assert convert.to_conf({"mesh.toml": toml}) == ini
+    assert convert.to_conf(convert.to_directory({"mesh.conf": ini})).count(b"[node") == 3
+
+
+def test_comments_come_along() -> None:
+    before = {"mesh.toml": MESH}
+    ini = convert.to_conf(before)
+    assert comments(ini) == comments(MESH)
+    back = convert.to_toml({"mesh.conf": ini})
+    assert comments(back) == comments(MESH)
+    split = convert.to_directory(before)
+    assert sorted(c for data in split.values() for c in comments(data)) == comments(MESH)
+
+
+def test_a_comment_stays_where_it_stood() -> None:
+    ini = convert.to_conf({"mesh.toml": MESH}).decode()
+    assert '\n# of bravo\n# two lines\n[node "bravo"]\n' in ini
+    assert "\naddress = 10.40.0.2/32  # by hand\n" in ini
+    assert "\n# first, since it is at home\n# and nobody else\ncanary = bravo, charlie\n" in ini
+    assert ini.startswith("# the mesh\n[mesh]\n") and ini.endswith("\n# the end\n")
+
+
+def test_the_seeds_comments_become_toml() -> None:
+    toml = convert.to_toml(files("seed")).decode()
+    assert "\n# a comment of the other kind\n" in toml
+    assert "exit_check_interval_seconds = 30  # seconds\n" in toml
+    assert "[node.charlie]  # the exit\n" in toml
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEAD}[node]\na = {{ {NODE.strip().replace(chr(10), ', ')} }} # mine\n",
+        f"{HEAD}[node]\n# all\na.{NODE.replace('public', 'a.public')}",
+        "mesh = { interface = 'wg0', mesh_cidr = '10.40.0.0/24' } # x\n" + f"[node.a]\n{NODE}",
+        f"{HEAD}# first\n\n\n# second\n[node.a] # third\n{NODE}# fourth\n\n# fifth",
+    ],
+)
+def test_toml_however_it_is_written(text: str) -> None:
+    before = {"mesh.toml": text.encode()}
+    ini = convert.to_conf(before)
+    assert load({"mesh.conf": ini}) == load(before)
+    assert comments(ini) == comments(text.encode())
+
+
+@pytest.mark.parametrize("hook", ["echo '#'", "echo a #b", " echo a", "echo a "])
+def test_what_the_ini_form_cannot_say_is_refused_or_kept(hook: str) -> None:
+    text = f'{HEAD}[node.a]\n{NODE}post_up = "{hook}"\npost_down = "true"\n'
+    before = {"mesh.toml": text.encode()}
+    if hook == "echo '#'":
+        assert load({"mesh.conf": convert.to_conf(before)}) == load(before)
+    else:
+        with pytest.raises(InventoryError):
+            convert.to_conf(before)
+
+
+HOOKS = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "), min_size=1)
+
+
+@given(HOOKS)
+def test_a_hook_is_the_same_or_refused(hook: str) -> None:
+    text = hook.strip() or "x"
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    before = {
+        "mesh.toml": f'{HEAD}[node.a]\n{NODE}post_up = "{quoted}"\npost_down = "x"\n'.encode()
+    }
+    try:
+        ini = convert.to_conf(before)
+    except InventoryError:
+        assert re.search(r"(^|\s)#", text)
+        return
+    assert load({"mesh.conf": ini}) == load(before)
+    assert load({"mesh.toml": convert.to_toml({"mesh.conf": ini})}) == load(before)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = DATA / "seed/mesh.conf"
+    toml, back, tree = (tmp_path / name for name in ("mesh.toml", "back.conf", "tree"))
+    assert main(["convert", str(seed), str(toml)]) == 0
+    assert capsys.readouterr().out == f"{toml}\n"
+    assert main(["convert", str(toml), str(back)]) == 0
+    assert load({"mesh.conf": back.read_bytes()}) == load(files("seed"))
+    assert main(["convert", str(seed), str(tree)]) == 0
+    assert {path.name for path in (tree / "nodes").iterdir()} == {
+        "alpha.toml",
+        "bravo.toml",
+        "charlie.toml",
+    }
+    assert main(["validate", "-c", str(tree)]) == 0
+
+
+def test_the_command_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "mesh.toml"
+    target.write_text("precious")
+    assert main(["convert", str(DATA / "seed/mesh.conf"), str(target)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["convert", str(DATA / "seed/mesh.conf"), str(tmp_path)]) == 2
+    assert target.read_text() == "precious" and list(tmp_path.iterdir()) == [target]
+
+
+def test_what_is_invalid_is_not_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = tmp_path / "mesh.conf"
+    seed.write_text("[mesh]\ninterface = wg0\nmesh_cidr = 10.40.0.0/24\nport = 70000\n")
+    assert main(["convert", str(seed), str(tmp_path / "mesh.toml")]) == 3
+    assert "mesh.conf:4: port" in capsys.readouterr().err

@@ -1,0 +1,158 @@
+"""`wgmesh node`, `remove-node`, `prune-nodes`, as they are typed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.inventory_texts import key
+from wgmesh.cli.main import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an inventory of three nodes, and what gen may have made of it."""
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "mesh.toml").write_text(
+        '[mesh]\ninterface = "wg0"\nmesh_cidr = ["10.40.0.0/24", "fd40::/64"]\n'
+        'local_node = "bravo"  # here\n'
+    )
+    for number, name in enumerate(("alpha", "bravo", "charlie"), 1):
+        (tmp_path / f"nodes/{name}.toml").write_text(
+            f'# {name}\naddress = "10.40.0.{number}/32"\npublic_key = "{key(number)}"\n'
+            f'endpoint = "{name}.example.com"\n'
+        )
+        (tmp_path / "out/keys").mkdir(parents=True, exist_ok=True)
+        for path in (f"{name}.conf", f"{name}.png", f"keys/{name}.key"):
+            (tmp_path / "out" / path).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def wgmesh(mesh: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line beside the inventory; returns exit code, stdout, stderr."""
+
+    def typed(*words: str) -> tuple[int, str, str]:
+        code = main([*words])
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return code, shown.out, shown.err
+
+    return typed
+
+
+def tree(mesh: Path) -> dict[str, bytes]:
+    """Return every file by its path."""
+    return {
+        str(path.relative_to(mesh)): path.read_bytes() for path in mesh.rglob("*") if path.is_file()
+    }
+
+
+REMOVALS = (["node", "remove"], ["remove-node"], ["prune-nodes"])
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+def test_a_node_is_removed(mesh: Path, wgmesh: Run, words: list[str]) -> None:
+    code, out, err = wgmesh(*words, "bravo")
+    assert (code, err) == (0, "")
+    assert out.split() == ["mesh.toml", "nodes/bravo.toml"]
+    assert not (mesh / "nodes/bravo.toml").exists()
+    assert "local_node" not in (mesh / "mesh.toml").read_text()
+    assert (mesh / "out/bravo.conf").exists() and (mesh / "out/keys/bravo.key").exists()
+    assert wgmesh("validate")[0] == 0
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+def test_what_was_made_of_nodes_goes_where_that_is_wanted(
+    mesh: Path, wgmesh: Run, words: list[str]
+) -> None:
+    before = tree(mesh)
+    code, out, _ = wgmesh(*words, "bravo", "charlie", "--out-clean", "--delete-keys", "--yes")
+    assert code == 0
+    gone = {
+        path
+        for name in ("bravo", "charlie")
+        for path in (
+            f"nodes/{name}.toml",
+            f"out/{name}.conf",
+            f"out/{name}.png",
+            f"out/keys/{name}.key",
+        )
+    }
+    assert set(out.split()) == gone | {"mesh.toml"}
+    assert set(tree(mesh)) == set(before) - gone
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+def test_a_dry_run_changes_nothing_and_says_the_same(
+    mesh: Path, wgmesh: Run, words: list[str]
+) -> None:
+    before = tree(mesh)
+    options = ("bravo", "--out-clean", "--delete-keys")
+    dry = wgmesh(*words, *options, "--dry-run")
+    assert dry[0] == 0 and tree(mesh) == before
+    assert wgmesh(*words, *options, "--yes") == dry
+
+
+def test_keys_go_only_after_a_yes(mesh: Path, wgmesh: Run) -> None:
+    before = tree(mesh)
+    code, out, err = wgmesh("remove-node", "bravo", "--delete-keys")
+    assert (code, out) == (2, "") and "--yes" in err
+    assert tree(mesh) == before
+
+
+@pytest.mark.parametrize("words", REMOVALS, ids=" ".join)
+def test_a_node_that_is_not_there(mesh: Path, wgmesh: Run, words: list[str]) -> None:
+    before = tree(mesh)
+    code, out, err = wgmesh(*words, "bravo", "nobody", "--out-clean")
+    assert (code, out) == (3, "") and "there is no node 'nobody'" in err
+    assert tree(mesh) == before
+
+
+def test_another_name(mesh: Path, wgmesh: Run) -> None:
+    text = (mesh / "nodes/bravo.toml").read_text()
+    dry = wgmesh("node", "rename", "bravo", "delta", "--dry-run")
+    assert (mesh / "nodes/bravo.toml").exists() and (mesh / "out/keys/bravo.key").exists()
+    code, out, err = wgmesh("node", "rename", "bravo", "delta")
+    assert (code, out, err) == dry == (0, dry[1], "")
+    assert set(out.split()) == {
+        "mesh.toml", "nodes/bravo.toml", "nodes/delta.toml", "out/keys/delta.key"
+    }  # fmt: skip
+    assert (mesh / "nodes/delta.toml").read_text() == text
+    assert 'local_node = "delta"  # here\n' in (mesh / "mesh.toml").read_text()
+    assert (mesh / "out/keys/delta.key").read_text() == "bravo"
+
+
+def test_another_name_where_preshared_keys_are_used(mesh: Path, wgmesh: Run) -> None:
+    with (mesh / "nodes/bravo.toml").open("a") as file:
+        file.write('preshared_key_path = "/psk/%p"\n')
+    code, _, err = wgmesh("node", "rename", "bravo", "delta")
+    assert code == 0 and "preshared keys have bravo in their name" in err
+
+
+def test_the_next_address(mesh: Path, wgmesh: Run) -> None:
+    assert wgmesh("node", "readdress", "bravo") == (0, "nodes/bravo.toml\n", "")
+    text = (mesh / "nodes/bravo.toml").read_text()
+    assert 'address = ["10.40.0.4/32", "fd40::4/128"]\n' in text and "# bravo\n" in text
+
+
+def test_a_given_address(mesh: Path, wgmesh: Run) -> None:
+    assert wgmesh("node", "readdress", "bravo", "10.40.0.77", "fd40::77/128")[0] == 0
+    text = (mesh / "nodes/bravo.toml").read_text()
+    assert 'address = ["10.40.0.77/32", "fd40::77/128"]\n' in text
+    assert wgmesh("node", "readdress", "bravo", "10.40.0.78")[0] == 0
+    assert 'address = "10.40.0.78/32"\n' in (mesh / "nodes/bravo.toml").read_text()
+    assert wgmesh("node", "readdress", "bravo", "10.40.0.1", "--dry-run")[0] == 3
+
+
+def test_add_has_a_dry_run(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "entry").write_text(f'public_key = "{key(9)}"\nendpoint = "d.example.com"\n')
+    before = tree(mesh)
+    words = ("node", "add", "delta", "--from", "entry")
+    assert wgmesh(*words, "--dry-run") == (0, "nodes/delta.toml\n", "")
+    assert tree(mesh) == before
+    assert wgmesh(*words) == (0, "nodes/delta.toml\n", "")
+    assert (mesh / "nodes/delta.toml").exists()

@@ -1,0 +1,100 @@
+"""Key pairs on an author's machine: made, found again, and kept where no repository tracks them."""
+
+import base64
+import logging
+import os
+from pathlib import Path
+
+from wgmesh import keys, process
+from wgmesh.agent.sources import Source
+from wgmesh.errors import UsageError, WgmeshError
+from wgmesh.files import write_atomic
+from wgmesh.model import Node, Secret
+from wgmesh.process import CommandError
+
+log = logging.getLogger(__name__)
+
+DIRECTORY = "keys"
+
+
+def make_room(out: Path, source: Source) -> None:
+    """Make the directory `out` for what is secret: only for its owner, and ignored by git.
+
+    Raises UsageError where that cannot be, so that no key is ever committed by accident.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is no directory", "name another with -o")
+    if source.root is not None and out.resolve() in _inside(source.root):
+        raise UsageError(
+            f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"
+        )
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (out / ".gitignore").exists():
+        write_atomic(out / ".gitignore", b"*\n", durable=False)
+    argv = ["git", "-C", os.fspath(out), "check-ignore", "--quiet", f"{DIRECTORY}/any.key"]
+    try:
+        code = process.run(argv, check=False).returncode
+    except CommandError:
+        return  # without git nothing is tracked
+    if code == 1:
+        raise UsageError(
+            f"{out} is tracked by git: secrets do not belong there",
+            f"name another with -o, or write * into {out / '.gitignore'}",
+        )
+
+
+def _inside(root: Path) -> tuple[Path, ...]:
+    top = root.resolve()
+    return top, top / "nodes"
+
+
+def path(out: Path, name: str) -> Path:
+    """Return where the private key of the node `name` is kept."""
+    return out / DIRECTORY / f"{name}.key"
+
+
+def make(out: Path, name: str) -> str:
+    """Make a private key for the node `name` unless there is one; return its public half."""
+    file = path(out, name)
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        write_atomic(file, f"{_generate()}\n".encode(), 0o600)
+    return public_half(keys.read(file))
+
+
+def at_hand(out: Path, node: Node) -> Secret | None:
+    """Return the private key of `node` if it lies here: in `out`, or at its private_key_path.
+
+    The path may be that of another machine, and name another key here: only what fits counts.
+    """
+    kept = path(out, node.name)
+    if kept.exists():
+        private = keys.read(kept)
+        if public_half(private) == node.public_key:
+            return Secret(private)
+        log.warning("%s is not the key that %s has in the inventory", kept, node.name)
+    if node.private_key_path is not None:
+        try:
+            private = keys.read(Path(node.private_key_path))
+        except WgmeshError:
+            return None  # it is there on the node, which is all that the inventory says
+        if public_half(private) == node.public_key:
+            return Secret(private)
+    return None
+
+
+def _generate() -> str:
+    """Return a private key as `wg genkey` makes it: random, and clamped (RFC 7748, section 5)."""
+    raw = bytearray(os.urandom(32))
+    raw[0] &= 248
+    raw[31] = raw[31] & 127 | 64
+    return base64.b64encode(raw).decode()
+
+
+def public_half(private: str) -> str:
+    """Return the public key of `private`; a thousand of them need no thousand processes."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = X25519PrivateKey.from_private_bytes(base64.b64decode(private)).public_key()
+    return base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()

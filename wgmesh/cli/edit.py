@@ -1,0 +1,178 @@
+"""The commands that edit an inventory's nodes."""
+
+import logging
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wgmesh.cli.command import Command, inventory_option, out_option
+from wgmesh.errors import UsageError
+
+if TYPE_CHECKING:
+    from wgmesh.agent.sources import Source
+
+log = logging.getLogger(__name__)
+
+
+def _declare_node(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="add a node; it takes the next free address")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument(
+        "--from", dest="entry", default="-", metavar="FILE|-", help="its entry, as `join` prints it"
+    )
+    inventory_option(add)
+    _dry_run(add)
+    remove = actions.add_parser("remove", help="remove nodes, wherever they are named")
+    _declare_remove(remove)
+    rename = actions.add_parser("rename", help="call a node otherwise, wherever it is named")
+    rename.add_argument("name", metavar="NAME")
+    rename.add_argument("new", metavar="NEW")
+    inventory_option(rename)
+    out_option(rename)
+    _dry_run(rename)
+    readdress = actions.add_parser("readdress", help="give a node other mesh addresses")
+    readdress.add_argument("name", metavar="NAME")
+    readdress.add_argument(
+        "addresses", metavar="ADDRESS", nargs="*", help="what it gets (default: the next free)"
+    )
+    inventory_option(readdress)
+    _dry_run(readdress)
+
+
+def _declare_remove(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+")
+    inventory_option(parser)
+    out_option(parser)
+    _dry_run(parser)
+    parser.add_argument(
+        "--out-clean", action="store_true", help="remove what gen wrote of them into OUT"
+    )
+    parser.add_argument(
+        "--delete-keys", action="store_true", help="remove their private keys from OUT too"
+    )
+    parser.add_argument("--yes", action="store_true", help="that keys cannot be had back is known")
+
+
+def _dry_run(parser: ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be")
+
+
+def _node(arguments: Namespace) -> int:
+    match arguments.action:
+        case "add":
+            return _add(arguments)
+        case "rename":
+            return _rename(arguments)
+        case "readdress":
+            return _readdress(arguments)
+        case _:
+            return _remove(arguments)
+
+
+def _add(arguments: Namespace) -> int:
+    from wgmesh.agent import sources
+    from wgmesh.inventory import edit
+
+    source = sources.load(arguments.inventory)
+    entry = _entry(arguments.entry)
+    return _save(source, edit.add_node(source.files, arguments.name, entry), arguments)
+
+
+def _rename(arguments: Namespace) -> int:
+    from wgmesh.agent import keypairs, sources
+    from wgmesh.inventory import load, rework
+
+    source = sources.load(arguments.inventory)
+    changed = rework.rename(source.files, arguments.name, arguments.new)
+    _save(source, changed, arguments)
+    old, new = (keypairs.path(arguments.out, name) for name in (arguments.name, arguments.new))
+    if old.exists() and not new.exists():
+        if not arguments.dry_run:
+            old.rename(new)
+        print(new)
+    node = next(each for each in load(source.files).nodes if each.name == arguments.name)
+    if node.preshared_key_path is not None:
+        log.warning("where files of preshared keys have %s in their name, rename them", node.name)
+    return 0
+
+
+def _readdress(arguments: Namespace) -> int:
+    from wgmesh.agent import sources
+    from wgmesh.inventory import edit, load, rework
+
+    source = sources.load(arguments.inventory)
+    given = arguments.addresses or list(
+        map(str, edit.next_addresses(load(source.files, require_keys=False)))
+    )
+    addresses = [text if "/" in text else f"{text}/{128 if ':' in text else 32}" for text in given]
+    return _save(source, rework.readdress(source.files, arguments.name, addresses), arguments)
+
+
+def _remove(arguments: Namespace) -> int:
+    from wgmesh.agent import keypairs, sources
+    from wgmesh.inventory import rework
+
+    if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
+        raise UsageError("--delete-keys cannot be undone", "say --yes as well")
+    source = sources.load(arguments.inventory)
+    _save(source, rework.remove(source.files, arguments.names), arguments)
+    out: Path = arguments.out
+    gone: list[Path] = []
+    for name in dict.fromkeys(arguments.names):
+        if arguments.out_clean:
+            gone += [out / f"{name}.conf", out / f"{name}.png"]
+        if arguments.delete_keys:
+            gone.append(keypairs.path(out, name))
+    for path in gone:
+        if path.exists():
+            if not arguments.dry_run:
+                path.unlink()
+            print(path)
+    return 0
+
+
+def _save(source: "Source", changed: Mapping[str, bytes | None], arguments: Namespace) -> int:
+    """Write what changes, and print the paths, of files that go as well."""
+    from wgmesh.agent import sources
+
+    for path in sources.save(source, changed, dry_run=arguments.dry_run):
+        print(path)
+    return 0
+
+
+def _entry(name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not text", "give it the entry that join prints") from None
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}", "name a file or -") from None
+
+
+COMMANDS = (
+    Command(
+        "node",
+        "edit the inventory's nodes",
+        "wgmesh node add delta --from entry.toml -c mesh",
+        _declare_node,
+        _node,
+    ),
+    Command(
+        "remove-node",
+        "remove a node: `node remove` by the name that the shell tool had",
+        "wgmesh remove-node delta -c mesh --out-clean",
+        _declare_remove,
+        _remove,
+    ),
+    Command(
+        "prune-nodes",
+        "remove nodes: `node remove` by the name that the shell tool had",
+        "wgmesh prune-nodes delta echo -c mesh --delete-keys --yes",
+        _declare_remove,
+        _remove,
+    ),
+)

@@ -1,0 +1,119 @@
+"""The commands that make files out of an inventory, or for it."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from wgmesh.cli.command import Command, inventory_option, out_option
+
+
+def _declare_schema(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--node", action="store_true", help="the schema of a node's own file, nodes/NAME.toml"
+    )
+
+
+def _schema(arguments: Namespace) -> int:
+    from wgmesh.inventory.schema import schema
+
+    sys.stdout.write(schema(of_node=arguments.node))
+    return 0
+
+
+def _declare_gen(parser: ArgumentParser) -> None:
+    inventory_option(parser)
+    out_option(parser)
+    parser.add_argument("--node", metavar="NAME", help="the file of this node alone")
+    parser.add_argument(
+        "--gen-keys", action="store_true", help="make the keys that are missing, in OUT/keys"
+    )
+    parser.add_argument(
+        "--qr", action="store_true", help="a QR code as well; with --node shown on a terminal"
+    )
+
+
+def _gen(arguments: Namespace) -> int:
+    from wgmesh.agent import generate, picture, sources
+
+    made = generate.generate(
+        sources.load(arguments.inventory),
+        arguments.out,
+        only=arguments.node,
+        gen_keys=arguments.gen_keys,
+        qr=arguments.qr,
+    )
+    for path in made:
+        print(path)
+        if arguments.node and path.suffix == ".png" and sys.stdout.isatty():
+            sys.stdout.write(picture.drawing(path.with_suffix(".conf").read_bytes()))
+    return 0
+
+
+def _declare_gen_keys(parser: ArgumentParser) -> None:
+    inventory_option(parser)
+    out_option(parser)
+
+
+def _gen_keys(arguments: Namespace) -> int:
+    from wgmesh.agent import generate, sources
+
+    for path in generate.gen_keys(sources.load(arguments.inventory), arguments.out):
+        print(path)
+    return 0
+
+
+def _declare_convert(parser: ArgumentParser) -> None:
+    parser.add_argument("source", metavar="FROM", help="a file, a directory, or REV:PATH")
+    parser.add_argument(
+        "target", type=Path, metavar="TO", help="a new file, .toml or .conf, or a new directory"
+    )
+
+
+def _convert(arguments: Namespace) -> int:
+    from wgmesh.agent import sources
+    from wgmesh.inventory import convert
+
+    source, target = sources.load(arguments.source), arguments.target
+    match target.suffix:
+        case ".toml":
+            files = {target: convert.to_toml(source.files)}
+        case ".conf":
+            files = {target: convert.to_conf(source.files)}
+        case _:
+            made = convert.to_directory(source.files)
+            files = {target / name: data for name, data in made.items()}
+    for path in sources.create(files):
+        print(path)
+    return 0
+
+
+COMMANDS = (
+    Command(
+        "gen",
+        "wg-quick files for machines without wgmesh",
+        "wgmesh gen -c mesh -o out --node phone --qr",
+        _declare_gen,
+        _gen,
+    ),
+    Command(
+        "gen-keys",
+        "key pairs for the nodes that have none yet",
+        "wgmesh gen-keys -c mesh -o out",
+        _declare_gen_keys,
+        _gen_keys,
+    ),
+    Command(
+        "convert",
+        "an inventory in another form: mesh.conf, mesh.toml, a file per node",
+        "wgmesh convert mesh.conf mesh.toml",
+        _declare_convert,
+        _convert,
+    ),
+    Command(
+        "schema",
+        "the inventory's JSON Schema, for editors",
+        "wgmesh schema > mesh.schema.json",
+        _declare_schema,
+        _schema,
+    ),
+)

@@ -72,11 +72,10 @@ class Laptop:
         self.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada@example.org", "-f", key)
         self.public_key = machine.read(f"{key}.pub").strip()
 
-    def know(self, hosts: Iterable[Machine]) -> None:
+    def know(self, hosts: Iterable[Machine], more: str = "") -> None:
         """Write the ssh configuration in which each host has an alias, which is its name."""
-        text = (
-            f"Host *\n  User {USER}\n  StrictHostKeyChecking accept-new\n  LocalForward 9 [::1]:9\n"
-        )
+        text = f"Host *\n  User {USER}\n  StrictHostKeyChecking accept-new\n  {more}\n"
+        text += "  LocalForward 9 [::1]:9\n"
         text += "".join(f"Host {host.name}\n  HostName {host.ipv4}\n" for host in hosts)
         self.write(f"{self.home}/.ssh/config", text)
 

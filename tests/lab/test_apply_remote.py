@@ -143,7 +143,7 @@ def test_nothing_of_an_inventory_reaches_a_shell(world_factory: WorldFactory) ->
     alpha = world["alpha"]
     public = keys(world, ["alpha", "bravo"])
     sshd.serve(alpha, laptop.public_key)
-    laptop.know([alpha])
+    laptop.know([alpha], "ControlMaster auto\n  ControlPath ~/.ssh/m-%C\n  ControlPersist 60")
     text = inventory(world, public)
     for field in (
         "ssh_host = -oProxyCommand=touch${IFS}/var/lib/ada/owned",

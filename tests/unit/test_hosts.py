@@ -84,6 +84,18 @@ def test_a_conversation() -> None:
     assert talk(f"print('x' * {MOST_BYTES + 10})")[0] is None
 
 
+def test_who_is_left_behind_is_not_waited_for() -> None:
+    """As a ControlMaster of ssh, which keeps standard error open."""
+    code = (
+        "import subprocess, sys\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(9)'])\n"
+        "print('done'); print('talk', file=sys.stderr)"
+    )
+    begun = time.monotonic()
+    assert talk(code) == (0, "done\n", ["talk"])
+    assert time.monotonic() - begun < 8
+
+
 def test_all_conversations_end_at_once() -> None:
     talks = Talks()
     begun = threading.Event()

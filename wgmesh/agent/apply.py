@@ -15,6 +15,7 @@ from wgmesh.agent import (
     adopt,
     awaited,
     direct,
+    keypairs,
     landing,
     look,
     manual,
@@ -26,6 +27,7 @@ from wgmesh.agent import (
     timers,
     views,
 )
+from wgmesh.agent.keyed import keyed
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sources import Source
 from wgmesh.agent.sync import Result, finish_cut_short
@@ -74,7 +76,7 @@ def apply(text: str, name: str | None, *, dry_run: bool, out: Path | None = None
     Raises UsageError, InventoryError, LockedError, RolledBackError or another WgmeshError.
     """
     node.require_root()
-    return carry_out(Request(sources.load(text), name, dry_run, out=out))
+    return carry_out(Request(keyed(sources.load(text), out), name, dry_run, out=out))
 
 
 def carry_out(request: Request) -> Result:
@@ -265,7 +267,7 @@ def _candidates(
     if own.private_key_path is not None:
         paths.append(Path(own.private_key_path))
     if request.out is not None:
-        paths.append(request.out / "keys" / f"{own.name}.key")
+        paths.append(keypairs.path(request.out, own.name))
     for path in paths:
         if path.exists():
             yield str(path), keys.read(path)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import inventory, keys
-from wgmesh.agent import parcel, sources
+from wgmesh.agent import keypairs, parcel, sources
+from wgmesh.agent.keyed import keyed
 from wgmesh.errors import UsageError
 from wgmesh.model import Inventory
 from wgmesh.model import Node as Entry
@@ -45,6 +46,7 @@ class Request:
     dry_run: bool = False
     jobs: int = 8
     out: Path | None = None
+    gen_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def apply(request: Request) -> Iterator[Told]:
 
     Raises UsageError or InventoryError before anything is sent.
     """
-    source = sources.load(request.text)
+    source = keyed(sources.load(request.text), request.out, make=request.gen_keys)
     model = inventory.load(source.files)
     nodes = _chosen(model, request.name)
     parcels = {node.name: parcel.pack(source.files, _key(node, request.out)) for node in nodes}
@@ -134,7 +136,7 @@ def _chosen(model: Inventory, name: str | None) -> list[Entry]:
 
 def _key(node: Entry, out: Path | None) -> str | None:
     """Return the private key to send along: only one that `-o` says is there."""
-    path = None if out is None else out / "keys" / f"{node.name}.key"
+    path = None if out is None else keypairs.path(out, node.name)
     return keys.read(path) if path is not None and path.exists() else None
 
 

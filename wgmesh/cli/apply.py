@@ -5,20 +5,14 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgmesh.cli.command import Command
+from wgmesh.cli.command import Command, inventory_option
 
 if TYPE_CHECKING:
     from wgmesh.agent.hosts import Told
 
 
 def _declare_inventory(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        dest="inventory",
-        default=".",
-        metavar="PATH",
-        help="the inventory: a file, a directory, or REV:PATH (default: here)",
-    )
+    inventory_option(parser)
     parser.add_argument(
         "-o", dest="out", type=Path, metavar="OUT", help="where `gen-keys` put private keys"
     )
@@ -53,6 +47,9 @@ def _declare_apply_remote(parser: ArgumentParser) -> None:
     hosts.add_argument("--all", action="store_true", help="every managed node")
     parser.add_argument("--ssh-tty", action="store_true", help="a terminal for sudo; one by one")
     parser.add_argument("--dry-run", action="store_true", help="say what would change")
+    parser.add_argument(
+        "--gen-keys", action="store_true", help="make the keys that are missing, in OUT/keys"
+    )
     parser.add_argument("--jobs", type=_jobs, default=8, metavar="N", help="at a time; default: 8")
 
 
@@ -72,6 +69,7 @@ def _apply_remote(arguments: Namespace) -> int:
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
         out=arguments.out,
+        gen_keys=arguments.gen_keys,
     )
     told = []
     for each in hosts.apply(request):

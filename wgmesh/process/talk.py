@@ -8,14 +8,18 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO
+from functools import partial
 
 from wgmesh.process import CommandError
 
 log = logging.getLogger(__name__)
+
+LINGER_SECONDS = 2.0
+"""How long the last words of a program that has ended are waited for."""
 
 MOST_BYTES = 4 << 20
 """Of what one end says that is kept: whoever says more is ended."""
@@ -56,30 +60,26 @@ class Talks:
                 return Ended(None, "", "")
             child = _start(argv)
             self._children.add(child)
-        timer = threading.Timer(timeout_seconds, _end, (child,))
-        timer.start()
-        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
-        said: list[str] = []
+        talk = _Talk(child, hear)
         threads = [
-            threading.Thread(target=_give, args=(child.stdin, stdin)),
-            threading.Thread(target=_listen, args=(child, child.stderr, said, hear)),
+            threading.Thread(target=work, daemon=True)
+            for work in (partial(talk.give, stdin), talk.read, talk.listen)
         ]
+        for thread in threads:
+            thread.start()
         try:
-            for thread in threads:
-                thread.start()
-            out = child.stdout.read(MOST_BYTES)
-            if child.stdout.read(1):
-                _end(child)
-            for thread in threads:
-                thread.join()
+            code = child.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            talk.cut()
             code = child.wait()
         finally:
-            timer.cancel()
             with self._lock:
                 self._children.discard(child)
-            child.stdout.close()
-            child.stderr.close()
-        return Ended(None if code == -signal.SIGKILL else code, _text(out), "\n".join(said))
+        end = time.monotonic() + LINGER_SECONDS
+        for thread in threads:  # what it left behind, a ControlMaster say, may keep the pipes open
+            thread.join(max(0.0, end - time.monotonic()))
+        over = talk.was_cut.is_set() or code == -signal.SIGKILL
+        return Ended(None if over else code, _text(bytes(talk.out)), "\n".join(talk.err))
 
     def end(self) -> None:
         """End every conversation, and let none begin."""
@@ -104,29 +104,54 @@ def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode is None:  # else its number may be somebody else's
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
-def _give(pipe: IO[bytes], data: bytes) -> None:
-    """Write `data`; who does not read it to the end says why in its own words."""
-    with suppress(BrokenPipeError), pipe:
-        pipe.write(data)
+class _Talk:
+    """What is said in one conversation, gathered by threads of which each has one pipe."""
 
+    def __init__(self, child: subprocess.Popen[bytes], hear: Callable[[str], None]) -> None:
+        self._child = child
+        self._hear = hear
+        self.out = bytearray()
+        self.err: list[str] = []
+        self.was_cut = threading.Event()
 
-def _listen(
-    child: subprocess.Popen[bytes], pipe: IO[bytes], said: list[str], hear: Callable[[str], None]
-) -> None:
-    count = 0
-    while line := pipe.readline(1 << 16):
-        count += len(line)
-        if count > MOST_BYTES:
-            _end(child)
-            return
-        text = _text(line).rstrip()
-        if text:
-            said.append(text)
-            hear(text)
+    def cut(self) -> None:
+        """End the program before its own end."""
+        self.was_cut.set()
+        _end(self._child)
+
+    def give(self, data: bytes) -> None:
+        """Write `data`; who does not read it to the end says why in its own words."""
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError), self._child.stdin as pipe:
+            pipe.write(data)
+
+    def read(self) -> None:
+        """Gather standard output."""
+        assert self._child.stdout is not None
+        with self._child.stdout as pipe:
+            while more := os.read(pipe.fileno(), 1 << 16):
+                self.out += more
+                if len(self.out) > MOST_BYTES:
+                    return self.cut()
+
+    def listen(self) -> None:
+        """Gather standard error, and have each line of it heard."""
+        assert self._child.stderr is not None
+        count = 0
+        with self._child.stderr as pipe:
+            while line := pipe.readline(1 << 16):
+                count += len(line)
+                if count > MOST_BYTES:
+                    return self.cut()
+                text = _text(line).rstrip()
+                if text:
+                    self.err.append(text)
+                    self._hear(text)
 
 
 def _text(data: bytes) -> str:

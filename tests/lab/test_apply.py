@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from tests.lab import installed
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.lab.mesh import CONFIRM, Mesh
@@ -88,8 +89,14 @@ def test_apply_proves_and_can_be_taken_back(world_factory: WorldFactory) -> None
     assert (shown["node"], shown["commit"], shown["drift"]) == ("alpha", None, [])
     assert [peer["state"] for peer in shown["peers"]] == ["up"]
     assert "applied by hand" in alpha.wgmesh("status", check=False).stdout
-    seen = json.loads(alpha.read("/run/wgmesh/status.json"))
-    assert (seen["state"], seen["generation"]) == ("not-joined", 1)
+    assert "generation 1, out of a file" in alpha.wgmesh("status", check=False).stdout
+    installed.open_checkout(alpha)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+    done = alpha.run([*nobody, *alpha.wgmesh_argv, "status", "--json"], check=False)
+    seen = json.loads(done.stdout)
+    assert (done.returncode, seen["state"], seen["generation"]) == (8, "not-joined", 1)
+    assert "root sees the present" in seen["reasons"][-1]
+    assert "no repository is followed" in alpha.wgmesh("doctor", check=False).stdout
     assert alpha.wgmesh("sync", check=False).returncode == 8
 
     # a change that cuts alpha off is taken back, reported, and not what boots

@@ -1,12 +1,13 @@
 """A machine as the package leaves it, where no systemd runs: the user wgmesh, and its directory."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 from tests.lab.machine import CHECKOUT, Machine
 
 USER = "wgmesh"
-ID = 985
+ID, NOBODY = 985, 65534
 FETCH = "/var/lib/wgmesh/fetch"
 
 
@@ -22,9 +23,21 @@ def add_user(machine: Machine) -> None:
     machine.run(as_user("test", "-x", sys.executable, "-a", "-r", str(CHECKOUT / "wgmesh")))
 
 
-def as_user(*argv: str) -> list[str]:
+def as_user(*argv: str, number: int = ID) -> list[str]:
     """Return the command that runs `argv` as that user, with no more rights than it has."""
-    return ["setpriv", f"--reuid={ID}", f"--regid={ID}", "--clear-groups", "--", *argv]
+    return ["setpriv", f"--reuid={number}", f"--regid={number}", "--clear-groups", "--", *argv]
+
+
+def by_nobody(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run wgmesh as the user nobody, who may do nothing; no traceback is shown."""
+    if machine.run(
+        as_user("test", "-r", str(CHECKOUT / "wgmesh"), number=NOBODY), check=False
+    ).returncode:
+        open_checkout(machine)
+    argv = as_user(*machine.wgmesh_argv, *words, number=NOBODY)
+    done = machine.run(argv, check=False, env={"HOME": "/"})
+    assert "Traceback" not in done.stderr + done.stdout
+    return done
 
 
 def open_checkout(machine: Machine) -> None:

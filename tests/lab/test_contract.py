@@ -1,7 +1,6 @@
 """The words of the contract on a node: exit codes, and what is said where."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import pytest
 
 from tests.lab.bytewise import whole
 from tests.lab.conftest import WorldFactory
-from tests.lab.machine import CHECKOUT, Machine
+from tests.lab.installed import by_nobody
+from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 from tests.lab.wait import wait_until
 
@@ -164,27 +164,13 @@ def test_a_name_that_does_not_resolve_is_a_remote_that_is_down(mesh: Mesh, alpha
 # ---------------------------------------------------------------- who may, and who has joined
 
 
-def nobody(machine: Machine, *words: str) -> Done:
-    """Run wgmesh as the user nobody, from a copy that this user can read."""
-    code = "/run/wgmesh-copy"
-    if not machine.exists(code):
-        machine.run(["mkdir", code])
-        machine.run(["cp", "-r", CHECKOUT / "wgmesh", code])
-    python = os.path.realpath(sys.executable)
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    argv = [*user, python, "-m", "wgmesh", *words]
-    done = machine.run(argv, check=False, env={"PYTHONPATH": code})
-    assert "Traceback" not in done.stderr + done.stdout
-    return done
-
-
 @pytest.mark.parametrize(
     "words",
     [words for words in NODE_COMMANDS if words[0] != "status" and words != ["trust", "show"]],
     ids=" ".join,
 )
 def test_without_root_there_is_a_sentence(alpha: Machine, words: list[str]) -> None:
-    done = nobody(alpha, *words)
+    done = by_nobody(alpha, *words)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "root" in done.stderr and len(done.stderr.splitlines()) <= 2
@@ -194,7 +180,7 @@ def test_status_needs_no_root(mesh: Mesh, alpha: Machine) -> None:
     alpha.wgmesh("sync")
     path = "/run/wgmesh/status.json"
     assert alpha.run(["stat", "-c", "%a", path, "/run/wgmesh"]).stdout.split() == ["644", "755"]
-    done = nobody(alpha, "status", "--json")
+    done = by_nobody(alpha, "status", "--json")
     assert done.returncode == 0, done
     kept = json.loads(done.stdout)
     live = mesh.status("alpha")
@@ -202,7 +188,7 @@ def test_status_needs_no_root(mesh: Mesh, alpha: Machine) -> None:
     assert (kept["state"], kept["commit"]) == (live["state"], live["commit"])
     key = alpha.read("/etc/wireguard/wg0.key").strip()
     assert key not in alpha.read(path)
-    assert nobody(alpha, "status").stdout.startswith("node ")
+    assert by_nobody(alpha, "status").stdout.startswith("node ")
 
 
 @pytest.mark.parametrize("path", [POLICY, ENROLMENT])
@@ -214,14 +200,14 @@ def test_status_and_doctor_without_root_when_the_policy_is_roots_alone(
     alpha.wgmesh("sync")
     alpha.run(["chmod", "0600", path])
     try:
-        told = nobody(alpha, "status")
+        told = by_nobody(alpha, "status")
         assert (told.returncode, "in-sync" in told.stdout) == (0, True)
-        shown = json.loads(nobody(alpha, "doctor", "--json").stdout)
+        shown = json.loads(by_nobody(alpha, "doctor", "--json").stdout)
         assert shown["joined"]
         assert path not in json.dumps(shown)
         # and the limit of the policy is in force: nothing has been heard for longer than that
         alpha.run(["touch", "-d", "31 minutes ago", "/run/wgmesh/status.json"])
-        late = nobody(alpha, "status")
+        late = by_nobody(alpha, "status")
         assert (late.returncode, "the agent has not run since" in late.stdout) == (
             (7, True) if path == POLICY else (0, False)
         )
@@ -248,11 +234,11 @@ def test_a_directory_in_the_place_of_the_policy(alpha: Machine) -> None:
 
 def test_status_without_root_says_so_when_the_agent_has_not_run(alpha: Machine) -> None:
     alpha.run(["rm", "/run/wgmesh/status.json"])
-    done = nobody(alpha, "status")
+    done = by_nobody(alpha, "status")
     assert done.returncode == 1
     assert done.stderr.startswith("wgmesh: ")
     alpha.wgmesh("sync")
-    assert nobody(alpha, "status").returncode == 0
+    assert by_nobody(alpha, "status").returncode == 0
 
 
 @pytest.mark.parametrize("words", NODE_COMMANDS, ids=" ".join)
@@ -274,7 +260,7 @@ def test_the_helpers_of_a_machine_that_has_not_joined(stranger: Machine, helper:
 
 
 def test_status_without_root_of_a_machine_that_has_not_joined(stranger: Machine) -> None:
-    assert nobody(stranger, "status").returncode == 8
+    assert by_nobody(stranger, "status").returncode == 8
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.bytewise import whole
 from tests.lab.conftest import WorldFactory
-from tests.lab.installed import open_checkout
+from tests.lab.installed import by_nobody
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 from tests.lab.wait import wait_until
@@ -85,15 +85,6 @@ def test_before_joining(charlie: Machine) -> None:
     found = findings(charlie)
     assert set(found) == {"enrolment"}
     assert "has not joined" in found["enrolment"]["message"]
-
-
-def by_nobody(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run wgmesh as a user who may do nothing."""
-    open_checkout(machine)
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    done = machine.run([*user, *machine.wgmesh_argv, *words], check=False, env={"HOME": "/"})
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_after_leaving(mesh: Mesh, alpha: Machine) -> None:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.conftest import WorldFactory
+from tests.lab.installed import by_nobody
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
-from tests.lab.test_contract import nobody
 from tests.lab.wait import wait_until
 
 STATE, WIREGUARD, RUN = "/var/lib/wgmesh", "/etc/wireguard", "/run/wgmesh"
@@ -86,7 +86,7 @@ def test_what_was_lost_comes_back_and_status_says_that_the_disk_is_full(
             assert routes(alpha) == before
             for shown in (
                 mesh.status("alpha"),
-                json.loads(nobody(alpha, "status", "--json").stdout),
+                json.loads(by_nobody(alpha, "status", "--json").stdout),
             ):
                 assert shown["state"] == "degraded"
                 assert shown["last_sync"]["outcome"] == "failed"
@@ -95,7 +95,7 @@ def test_what_was_lost_comes_back_and_status_says_that_the_disk_is_full(
     alpha.wgmesh("sync")
     assert routes(alpha) == before
     assert mesh.status("alpha")["last_sync"]["outcome"] == "in-sync"
-    assert nobody(alpha, "status").returncode == 0
+    assert by_nobody(alpha, "status").returncode == 0
     assert not alpha.exists(f"{RUN}/last-sync.toml")
 
 

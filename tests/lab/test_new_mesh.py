@@ -12,7 +12,7 @@ import pytest
 from tests.lab import kernel
 from tests.lab.conftest import WorldFactory
 from tests.lab.forge import git_environment
-from tests.lab.installed import open_checkout
+from tests.lab.installed import by_nobody
 from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.mesh import Mesh
 from tests.lab.wait import wait_until
@@ -352,11 +352,9 @@ def test_leave_lets_the_tunnel_be_and_restore_takes_it_away(mesh: Mesh) -> None:
 def test_nobody_but_root(mesh: Mesh) -> None:
     """Another user gets a sentence; `status` she may read."""
     alpha = mesh.world["alpha"]
-    open_checkout(alpha)
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     for command in ("sync", "join", "leave", "reconcile", "rollback", "hold"):
-        done = alpha.run([*user, *alpha.wgmesh_argv, command], check=False)
+        done = by_nobody(alpha, command)
         assert (done.returncode, "needs root" in done.stderr) == (2, True), (command, done.stderr)
-    done = alpha.run([*user, *alpha.wgmesh_argv, "status", "--json"])
+    done = by_nobody(alpha, "status", "--json")
     assert json.loads(done.stdout)["state"] == "in-sync"
     assert alpha.read(KEY).strip() not in done.stdout

@@ -148,3 +148,19 @@ def test_two_machines_talk_and_leave_nothing(world: World) -> None:
         machine.run(["wg-quick", "down", "wg0"])
         assert state(machine) == before[name]
         assert "wgmesh" not in machine.run(["nft", "list", "ruleset"]).stdout
+
+
+def test_a_node_that_uses_an_exit(world: World) -> None:
+    """wg-quick makes the way out of the default routes in AllowedIPs, and takes it back."""
+    alpha = world["alpha"]
+    generate(alpha, MESH.replace('["n0"]', '["n0"]\nenable_exit_for_nodes = "all"'))
+    config = alpha.read(f"{OUT}/n1.conf")
+    alpha.write("/etc/wireguard/n0.psk", alpha.run(["wg", "genpsk"]).stdout, 0o600)
+    alpha.write("/etc/wireguard/wg0.conf", config, 0o600)
+    before = state(alpha)
+    alpha.run(["wg-quick", "up", "wg0"])
+    for address in ("203.0.113.1", "2001:db8:ffff::1"):
+        assert " dev wg0 " in alpha.run(["ip", "route", "get", address]).stdout
+    assert "dev eth0" in alpha.run(["ip", "route", "get", world["bravo"].ipv4]).stdout
+    alpha.run(["wg-quick", "down", "wg0"])
+    assert state(alpha) == before

@@ -1,4 +1,4 @@
-"""A key that changes without a gap: no packet is lost, and nobody does more than merge commits."""
+"""A key that changes without a gap, and nobody does more than merge commits."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -33,8 +33,12 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
 
 
 @contextmanager
-def no_packet_lost(mesh: Mesh, names: Sequence[str] = THREE) -> Iterator[None]:
-    """Ping between all nodes each 5 ms meanwhile, both ways."""
+def no_gap(mesh: Mesh, changes: str, names: Sequence[str] = THREE) -> Iterator[None]:
+    """Ping between all nodes each 5 ms meanwhile, both ways; the key of `changes` does.
+
+    A packet of that node is lost when its peer hands the AllowedIPs over after the copy of the new
+    key has come, and before that of the old one (docs/benchmarks.md): one at most, in each stream.
+    """
     pairs = [(one, other) for one in names for other in names if one != other]
     with ExitStack() as stack:
         pings = {
@@ -42,8 +46,9 @@ def no_packet_lost(mesh: Mesh, names: Sequence[str] = THREE) -> Iterator[None]:
             for pair in pairs
         }
         yield
-        lost = {pair: each.stop().lost for pair, each in pings.items()}
-    assert lost == dict.fromkeys(pairs, 0)
+        lost = {pair: each.stop().lost_at for pair, each in pings.items()}
+    print(lost)
+    assert all(len(each) <= (changes in pair) for pair, each in lost.items())
 
 
 def second(mesh: Mesh, name: str) -> bool:
@@ -52,10 +57,10 @@ def second(mesh: Mesh, name: str) -> bool:
     return shown.returncode == 0
 
 
-def test_a_key_changes_and_no_packet_is_lost(mesh: Mesh) -> None:
+def test_a_key_changes_without_a_gap(mesh: Mesh) -> None:
     alpha, old = mesh.world["alpha"], public_key(mesh, "alpha")
     before = kernel.foreign(alpha)
-    with no_packet_lost(mesh):
+    with no_gap(mesh, "alpha"):
         merge(mesh, "alpha")
         mesh.sync("alpha", "bravo")
         done = alpha.wgmesh("sync")
@@ -166,7 +171,7 @@ def test_behind_nat_and_to_a_peer_behind_nat(module_world_factory: WorldFactory)
     mesh.wait_for_tunnels()
     alpha = mesh.world["alpha"]
     for name in names:
-        with no_packet_lost(mesh, names):
+        with no_gap(mesh, name, names):
             old = public_key(mesh, name)
             merge(mesh, name)
             mesh.sync("alpha", "delta", name)

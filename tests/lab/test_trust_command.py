@@ -12,10 +12,11 @@ import pytest
 from tests.lab.bytewise import RECORDS, kernel, whole
 from tests.lab.conftest import WorldFactory
 from tests.lab.forge import Author
+from tests.lab.installed import by_nobody
 from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.mesh import Mesh
 from tests.lab.state import KILLER
-from tests.lab.test_contract import failed, nobody, tried
+from tests.lab.test_contract import failed, tried
 
 ENROLMENT = "/etc/wgmesh/node.toml"
 TIPS = "/var/lib/wgmesh/tips.toml"
@@ -107,12 +108,12 @@ def test_the_line_that_it_prints_joins(mesh: Mesh, alpha: Machine) -> None:
 
 
 def test_show_without_root_has_no_signers(mesh: Mesh, alpha: Machine) -> None:
-    done = nobody(alpha, "trust", "show", "--json")
+    done = by_nobody(alpha, "trust", "show", "--json")
     assert done.returncode == 0 and done.stderr == ""
     shown = json.loads(done.stdout)
     assert shown["anchor"]["commit"] == mesh.introduction and shown["signers"] is None
     assert "root" in shown["problem"]
-    assert mesh.introduction in nobody(alpha, "trust", "show").stdout
+    assert mesh.introduction in by_nobody(alpha, "trust", "show").stdout
 
 
 def test_show_of_a_repository_that_is_lost(mesh: Mesh, alpha: Machine) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,3 +48,13 @@ def team(tmp_path: Path, keys: Keys, request: pytest.FixtureRequest) -> Iterator
     made = Team.meet(tmp_path, keys, getattr(request, "param", ROLES))
     yield made
     made.close()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine's clock be set to another time zone than UTC."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "EST5")
+        time.tzset()
+        yield
+    time.tzset()

@@ -14,6 +14,7 @@ import pytest
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
 from wgmesh.agent import keypairs
+from wgmesh.agent.sources import Source
 from wgmesh.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -84,6 +85,7 @@ def test_gen_keeps_its_modes_and_replaces_files_whole(mesh: Path, wgmesh: Run) -
     target = mesh / "elsewhere"
     target.write_text("precious")
     (mesh / "out").mkdir()
+    (mesh / "out/.gitignore").write_text("*\n")
     (mesh / "out/alpha.conf").symlink_to(target)
     (mesh / "out/bravo.conf").write_text("old")
     (mesh / "out/bravo.conf").chmod(0o666)
@@ -147,7 +149,8 @@ def test_a_key_at_its_path_counts_if_it_is_the_nodes(mesh: Path, wgmesh: Run) ->
 
 def test_a_kept_key_of_another_node_is_not_written(mesh: Path, wgmesh: Run) -> None:
     (mesh / "nodes/alpha.toml").write_text(f'{ALPHA}public_key = "{key(1)}"\n')
-    (mesh / "out/keys").mkdir(parents=True)
+    keypairs.make_room(mesh / "out", Source(mesh, {}))
+    (mesh / "out/keys").mkdir()
     wrong = subprocess.run(["wg", "genkey"], capture_output=True, text=True, check=True).stdout
     (mesh / "out/keys/alpha.key").write_text(wrong)
     code, _, err = wgmesh("gen")
@@ -174,12 +177,28 @@ def test_the_inventory_is_no_place_for_secrets(mesh: Path, wgmesh: Run, out: str
     assert not list(mesh.rglob("*.key")) and not list(mesh.rglob("*.conf"))
 
 
-def test_a_directory_that_git_tracks_is_refused(mesh: Path, wgmesh: Run) -> None:
+@pytest.mark.parametrize("ignored", ["# nothing\n", None])
+def test_a_directory_that_git_would_take_is_refused(
+    mesh: Path, wgmesh: Run, ignored: str | None
+) -> None:
     (mesh / "out").mkdir()
-    (mesh / "out/.gitignore").write_text("# nothing\n")
+    (mesh / "out/of-others").write_text("")
+    if ignored is not None:
+        (mesh / "out/.gitignore").write_text(ignored)
     code, _, err = wgmesh("gen", "--gen-keys")
     assert code == 2 and "is tracked by git" in err
     assert not list(mesh.rglob("*.key"))
+    assert (mesh / "out/.gitignore").exists() == (ignored is not None), "nobody's files are hidden"
+
+
+def test_a_directory_that_git_has_is_refused(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "out").mkdir()
+    (mesh / "out/alpha.conf").write_text("committed once")
+    run(["git", "add", "out"], mesh)
+    (mesh / "out/.gitignore").write_text("*\n")
+    code, _, err = wgmesh("gen", "--gen-keys")
+    assert code == 2 and "is tracked by git" in err
+    assert (mesh / "out/alpha.conf").read_text() == "committed once"
 
 
 def test_a_file_is_no_directory(mesh: Path, wgmesh: Run) -> None:
@@ -266,7 +285,7 @@ def test_gen_keys_writes_the_public_halves_back(mesh: Path, wgmesh: Run) -> None
 
 
 def test_gen_keys_goes_on_where_it_was_cut_short(mesh: Path, wgmesh: Run) -> None:
-    (mesh / "out").mkdir()
+    keypairs.make_room(mesh / "out", Source(mesh, {}))
     made = keypairs.make(mesh / "out", "alpha")
     assert wgmesh("gen-keys")[0] == 0
     assert f'public_key = "{made}"' in (mesh / "nodes/alpha.toml").read_text()
@@ -293,9 +312,62 @@ def test_gen_keys_of_what_cannot_be_edited(mesh: Path, wgmesh: Run, inventory: s
 
 
 def test_one_key_for_two_nodes_is_refused(mesh: Path, wgmesh: Run) -> None:
-    (mesh / "out").mkdir()
+    keypairs.make_room(mesh / "out", Source(mesh, {}))
     made = keypairs.make(mesh / "out", "alpha")
     (mesh / "nodes/bravo.toml").write_text(BRAVO.replace(key(2), made))
     code, _, err = wgmesh("gen-keys")
     assert code == 3 and "has the key of" in err
     assert (mesh / "nodes/alpha.toml").read_text() == ALPHA
+
+
+SEED = """\
+# Example mesh inventory
+[mesh]
+interface = wg0
+port = 51820
+mesh_cidr = 10.40.0.0/24  # RFC1918 (or ULA for IPv6)
+
+[node "alpha"]
+address = 10.40.0.1/32
+public_key = <ALPHA_PUBLIC_KEY>
+private_key = <ALPHA_PRIVATE_KEY>
+private_key_path = /etc/wireguard/alpha.key
+endpoint = alpha.example.com:51820
+allowed_ips = 10.40.0.1/32
+
+[node "bravo"]
+address = 10.40.0.2/32
+public_key = <BRAVO_PUBLIC_KEY>  # to come
+endpoint = bravo.example.com:51820
+allowed_ips = 10.40.0.2/32
+"""
+
+
+def test_placeholders_of_the_shell_tools_example(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "fleet.conf").write_text(SEED)
+    code, _, err = wgmesh("validate", "-c", "fleet.conf")
+    assert code == 3 and err.count("public_key: is missing") == 2
+    assert "fleet.conf:10: warning: node alpha: private_key: is a placeholder" in err
+    assert wgmesh("gen", "-c", "fleet.conf", "--gen-keys")[0] == 0
+    assert (mesh / "fleet.conf").read_text() == SEED
+    made = [wg_pubkey((mesh / f"out/keys/{name}.key").read_text()) for name in ("alpha", "bravo")]
+    assert f"PublicKey = {made[1]}\n" in (mesh / "out/alpha.conf").read_text()
+    assert wgmesh("gen-keys", "-c", "fleet.conf")[0] == 0
+    want = SEED.replace("<ALPHA_PUBLIC_KEY>", made[0]).replace("<BRAVO_PUBLIC_KEY>", made[1])
+    assert (mesh / "fleet.conf").read_text() == want
+    assert wgmesh("validate", "-c", "fleet.conf")[0] == 0
+
+
+def test_a_placeholder_becomes_a_comment(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "fleet.conf").write_text(SEED)
+    assert wgmesh("convert", "fleet.conf", "fleet.toml")[0] == 0
+    text = (mesh / "fleet.toml").read_text()
+    assert "# public_key = <ALPHA_PUBLIC_KEY>\n# private_key = <ALPHA_PRIVATE_KEY>\n" in text
+    assert wgmesh("gen-keys", "-c", "fleet.toml")[0] == 0
+    assert wgmesh("validate", "-c", "fleet.toml")[0] == 0
+
+
+def test_a_placeholder_is_none_in_toml(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/alpha.toml").write_text(f'{ALPHA}public_key = "<ALPHA_PUBLIC_KEY>"\n')
+    code, _, err = wgmesh("gen-keys")
+    assert code == 3 and "is not 32 bytes of base64" in err

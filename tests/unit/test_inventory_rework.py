@@ -317,3 +317,22 @@ def test_a_name_there_and_back(data: bytes, name: str) -> None:
     there = rename({"mesh.toml": data}, name, "other")["mesh.toml"]
     assert there is not None
     assert rename({"mesh.toml": there}, "other", name) == {"mesh.toml": data}
+
+
+@pytest.mark.parametrize("names", [["bravo"], ["charlie"], ["alpha"], ["bravo", "charlie"]])
+def test_the_line_ends_of_a_file_stay(names: list[str]) -> None:
+    want = remove({"mesh.toml": MESH}, names)["mesh.toml"]
+    found = remove({"mesh.toml": MESH.replace(b"\n", b"\r\n")}, names)["mesh.toml"]
+    assert found is not None and want is not None
+    assert found == want.replace(b"\n", b"\r\n")
+
+
+def test_line_ends_of_the_seeds_format_stay() -> None:
+    before = files("seed")["mesh.conf"].replace(b"\n", b"\r\n")
+    for changed in (
+        remove({"mesh.conf": before}, ["alpha"]),
+        rename({"mesh.conf": before}, "charlie", "zulu"),
+        readdress({"mesh.conf": before}, "bravo", ["10.40.0.9/32"]),
+    ):
+        data = changed["mesh.conf"]
+        assert data is not None and data.count(b"\r\n") == data.count(b"\n")

@@ -1,8 +1,10 @@
 """The schema for editors against the reader: what the one refuses, the other refuses too."""
 
 import json
+import re
 import tomllib
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +205,26 @@ def test_kinds_are_types() -> None:
         value = NODE_SCHEMA["properties"][name]
         one = value["anyOf"][0] if field.many else value
         assert one["type"] == types[field.kind]
+
+
+# ---------------------------------------------------------------- the reference
+
+
+@pytest.mark.parametrize(
+    ("section", "heading"), [("mesh", "`[mesh]`"), ("rollout", "`[rollout]`"), ("node", "Nodes")]
+)
+def test_the_reference_has_every_field_with_its_default(section: str, heading: str) -> None:
+    text = (Path(__file__).parents[2] / "docs/inventory.md").read_text()
+    table = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [row.split(" | ") for row in table.split("\n") if row.startswith("| `")]
+    stated = {name: row[1] for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert list(stated) == list(SECTIONS[section])
+    described = NODE_SCHEMA if section == "node" else SCHEMA["properties"][section]
+    for name, default in stated.items():
+        known = described["properties"][name].get("default")
+        if name in described.get("required", ()):
+            assert default == "required"
+        elif known is None:
+            assert default in ("none", "`port` of the mesh")
+        else:
+            assert default.strip("`") == json.dumps(known)

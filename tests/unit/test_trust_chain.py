@@ -461,6 +461,27 @@ def test_an_introduction_outlives_its_key(objects: Repository, work: Workshop, k
         chain.introduce(objects, first, fingerprint=None, now=NOW)
 
 
+def test_an_introduction_must_leave_an_admin_who_is_valid_now(
+    objects: Repository, work: Workshop, keys: Keys
+) -> None:
+    text = keys.signers("ops", "ann", ops='valid-before="20200101Z"')
+    rules = '[roles]\nadmin = ["ops@example.com"]\n'
+    first = work.commit("Begin", {SIGNERS: text, "trust.toml": rules}, sign="ann")
+    assert chain.introduce(objects, first, fingerprint=None, now=None).id == first
+    with pytest.raises(RefusedError, match="no usable admin"):
+        chain.introduce(objects, first, fingerprint=None, now=NOW)
+
+
+def test_who_is_revoked_here_is_not_among_those_who_are_left(
+    objects: Repository, work: Workshop, keys: Keys
+) -> None:
+    first = work.commit("Begin", {SIGNERS: keys.signers("ops", "ann", "bob")})
+    tip = work.commit("Two", {"trust.toml": "approvals = 2\n", SIGNERS: keys.signers("ops", "ann")})
+    assert chain.verify(objects, first, tip, now=NOW).id == tip
+    error = refusal(objects, first, tip, revoked=(keys.fingerprint("ann"),))
+    assert "approvals = 2, but leaves 1 who can sign" in error.message
+
+
 def test_a_signers_file_given_by_hand(
     objects: Repository, work: Workshop, keys: Keys, first: str
 ) -> None:

@@ -100,6 +100,42 @@ def test_an_expired_approval_does_not_lower_the_number_of_approvals(team: Team) 
     assert refused(node).commit == change
 
 
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_an_expired_approval_below_another_is_none_by_the_button_either(team: Team) -> None:
+    node = team.node()
+    expire(team, "bob")
+    team.branch()
+    team.commit("A change", {"mesh.toml": "x\n"}, by="bob")
+    team.approve("ann")
+    team.main()
+    bad = team.press_merge()
+    team.publish()
+    error = refused(node)
+    assert error.commit == bad and "approvals = 2, but 1 signed it: ann" in error.message
+
+
+@pytest.mark.parametrize("team", [TWO], indirect=True)
+def test_an_expired_key_does_not_help_to_answer_for_what_is_below(team: Team) -> None:
+    """Who else signed the files on top lacks the commit below, so did not know of it."""
+    node = team.node()
+    expire(team, "bob")
+    team.branch("apart")
+    team.commit("The same files", {"mesh.toml": "evil\n", "x": "x\n"}, by="ops")
+    team.main()
+    team.branch("evil")
+    team.commit("Evil", {"mesh.toml": "evil\n"}, by="ann")
+    team.approve("bob")
+    team.main()
+    evil = team.merge("evil", by="ann")
+    team.branch("top")
+    team.merge("apart", by="bob")
+    team.main()
+    team.merge("top", by="ann")
+    team.publish()
+    error = refused(node)
+    assert error.commit == evil and "nobody who is valid now answers for it" in error.message
+
+
 def test_the_repair_does_not_say_yes_to_what_an_expired_key_signed(team: Team) -> None:
     node = team.node()
     expire(team, "ann")
@@ -110,3 +146,22 @@ def test_the_repair_does_not_say_yes_to_what_an_expired_key_signed(team: Team) -
     healed = team.run(refused(node).hint.splitlines()[-1], "ops")
     assert node.look().id == healed
     assert team.work.tree(healed) == team.work.tree(good)
+
+
+def test_a_verdict_on_the_tip_also_where_another_commit_is_to_blame(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    bad = team.commit("By nobody", {"bad": "bad\n"}, by=None)
+    tip = team.commit("By ann", {"x": "x\n"}, by="ann")
+    team.publish()
+    found = {each.id: each.problem or "" for each in node.verdicts()}
+    assert "not signed" in found[bad] and "not valid after" in found[tip]
+    put(team, bad)
+    team.branch()
+    side = team.commit("By ann", {"x": "x\n"}, by="ann")
+    team.main()
+    tip = team.press_merge()
+    team.publish()
+    found = {each.id: each.problem or "" for each in node.verdicts()}
+    assert "not signed" in found[bad]
+    assert "not valid after" in found[side] and "not valid after" in found[tip]

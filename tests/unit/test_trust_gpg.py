@@ -334,3 +334,26 @@ def test_beginnings(team: Team, node: Node, home: GpgHome, ada: str) -> None:
         chain.introduce(node.repository, tip, fingerprint=ada, now=NOW)
     with pytest.raises(RefusedError, match="the given openpgp/ has no certificate"):
         chain.admit(node.repository, tip, team.keys.signers("ops").encode(), now=NOW, gpg=gpg)
+
+
+@pytest.mark.parametrize("approver", ["ann", "bob"])
+def test_whom_a_merge_by_openpgp_rests_on(
+    team: Team, node: Node, home: GpgHome, ada: str, approver: str
+) -> None:
+    """As a node tells it after a revocation: the approval of ann is gone, that of bob was none."""
+    team.commit("Two approve", {RULES: f"approvals = 2\n{ROLES}"})
+    team.settle()
+    team.branch()
+    team.commit("A change", {"x": "x"}, by="ann")
+    team.main()
+    team.merge(by=None)
+    tip = sign(team, home, ada)
+    team.settle()
+    by = {name: team.keys.fingerprint(name) for name in ("ann", "bob")}
+    gpg, repository = Gpgv(), node.repository
+    assert chain.describe(repository, tip, gpg=gpg).relies_on == (by["ann"],)
+    if approver == "bob":
+        assert chain.describe(repository, tip, gpg=gpg, revoked=[by["bob"]]).signer == ada
+        return
+    with pytest.raises(RefusedError, match="approvals = 2, but 1 signed it"):
+        chain.describe(repository, tip, gpg=gpg, revoked=[by["ann"]])

@@ -168,6 +168,9 @@ def test_warnings() -> None:
     ops = next(iter(one.signers.values())).key.fingerprint
     assert "nobody is left who may change who signs" in one.warnings(revoked=[ops])[0]
     assert make(people("ops@x", "ann@x"), Keyring(), Rules(2)).warnings() == ()
+    two = make(people("ops@x", 'ann@x valid-before="20200101"'), Keyring(), Rules())
+    assert two.warnings() == two.warnings(now=1_577_836_000) == ()
+    assert "ops@x alone" in two.warnings(now=1_577_837_000)[0]
     both = make(people("ops@x", "ann@x"), Keyring({FINGERPRINT: b""}), Rules(2))
     assert "count as two people" in both.warnings()[0]
     ring = Keyring({FINGERPRINT: b""})

@@ -1,7 +1,6 @@
 """Who signed a commit, without a repository: which key counts, for what, and when."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -102,16 +101,7 @@ def test_when_a_key_is_valid() -> None:
     assert "by this node's clock it is 2020-01-01T00:01:30Z" in told
 
 
-@pytest.fixture
-def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as changed:
-        changed.setenv("TZ", "EST5")
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.usefixtures("elsewhere")
 def test_times_are_told_in_utc() -> None:
     told = refusal(signed(ADA), policy('valid-before="20200101Z"'), YEAR_2020 + 3600)
     assert "after 2020-01-01T00:00:00Z" in told and "is 2020-01-01T01:00:00Z" in told

@@ -63,6 +63,7 @@ def test_every_kind_of_key_can_be_named(kind: str) -> None:
         ("20240102030405Z", 1_704_164_645),
     ],
 )
+@pytest.mark.usefixtures("elsewhere")
 def test_times_are_utc(text: str, seconds: int) -> None:
     assert only(f'a valid-before="{text}" {key(1)}').valid_before == seconds
 

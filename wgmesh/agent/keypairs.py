@@ -28,19 +28,25 @@ def make_room(out: Path, source: Source) -> None:
         raise UsageError(
             f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"
         )
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (out / ".gitignore").exists():
+    if not out.exists() or not any(out.iterdir()):
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(out / ".gitignore", b"*\n", durable=False)
-    argv = ["git", "-C", os.fspath(out), "check-ignore", "--quiet", f"{DIRECTORY}/any.key"]
-    try:
-        code = process.run(argv, check=False).returncode
-    except CommandError:
-        return  # without git nothing is tracked
-    if code == 1:
+    if _tracked(out):
         raise UsageError(
             f"{out} is tracked by git: secrets do not belong there",
-            f"name another with -o, or write * into {out / '.gitignore'}",
+            f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
+
+
+def _tracked(out: Path) -> bool:
+    """Tell whether git has files of `out`, or would take some."""
+    git = ["git", "-C", os.fspath(out)]
+    try:
+        ignored = process.run([*git, "check-ignore", "--quiet", "any.conf"], check=False)
+        files = process.run([*git, "ls-files"], check=False).stdout.split(b"\n")
+    except CommandError:
+        return False  # without git nothing is tracked
+    return ignored.returncode == 1 or bool(set(files) - {b"", b".gitignore"})
 
 
 def _inside(root: Path) -> tuple[Path, ...]:

@@ -1,10 +1,13 @@
 """The commands that make files out of an inventory, or for it."""
 
+import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from wgmesh.cli.command import Command, inventory_option, out_option
+
+log = logging.getLogger(__name__)
 
 
 def _declare_schema(parser: ArgumentParser) -> None:
@@ -87,6 +90,29 @@ def _convert(arguments: Namespace) -> int:
     return 0
 
 
+def _declare_import(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        metavar="[NAME=]FILE",
+        nargs="+",
+        help="a node's wg-quick file",
+    )
+
+
+def _import(arguments: Namespace) -> int:
+    from wgmesh import inventory
+    from wgmesh.agent import importing
+    from wgmesh.inventory import problems
+
+    made = importing.adopt(arguments.files)
+    for remark in made.remarks:
+        log.warning("%s", remark)
+    sys.stdout.write(made.text)
+    result = inventory.read({"mesh.toml": made.text.encode()})
+    sys.stderr.write(problems.as_text(result.problems))
+    return 0 if result.inventory is not None else 3
+
+
 COMMANDS = (
     Command(
         "gen",
@@ -108,6 +134,13 @@ COMMANDS = (
         "wgmesh convert mesh.conf mesh.toml",
         _declare_convert,
         _convert,
+    ),
+    Command(
+        "import",
+        "an inventory out of the wg-quick files of a mesh",
+        "wgmesh import alpha=alpha/wg0.conf bravo=bravo/wg0.conf > mesh.toml",
+        _declare_import,
+        _import,
     ),
     Command(
         "schema",

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from wgmesh.inventory.draft import Draft, Report, Table, decode
-from wgmesh.inventory.fields import SECTIONS, Field, Kind
+from wgmesh.inventory.fields import SECRETS, SECTIONS, Field, Kind
 from wgmesh.inventory.lines import Places, Span
 from wgmesh.model import Severity
 
@@ -19,6 +19,9 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _BOOLEANS = {
     "true": True, "yes": True, "1": True, "false": False, "no": False, "0": False,
 }  # fmt: skip
+_PLACEHOLDER = re.compile(r"<[^<>]*>")
+"""What the shell tool's example has where a key belongs: as good as nothing."""
+
 _HOOKS = frozenset({"post_up", "post_down"})
 
 
@@ -167,6 +170,14 @@ def _pair(file: str, number: int, line: str, section: _Section | None, report: R
         return
     comment = _HOOK_COMMENT if key in _HOOKS else _COMMENT
     value = comment.sub("", f" {value}").strip(" \t")
+    if key in ("public_key", *SECRETS) and _PLACEHOLDER.fullmatch(value):
+        section.lines[key] = number
+        if key in SECRETS:
+            message = "is a placeholder of what does not belong into an inventory"
+            report.add(
+                Severity.WARNING, file, number, message, SECRETS[key], node=section.node, field=key
+            )
+        return
     known = SECTIONS[section.kind].get(key)
     if not value and known is not None and not known.many:
         report.add(

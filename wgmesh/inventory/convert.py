@@ -17,12 +17,16 @@ _PART = re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"|'[^'\n]*+'|(?P<comment>#[^\n]*+)|[^
 
 @dataclass(slots=True)
 class _Row:
-    """A field: what stands above it, its key and value, the comment behind it."""
+    """A field: what stands above it, its key and value, the comment behind it.
+
+    `instead` is written in its place, where it has no value.
+    """
 
     above: list[str]
     key: str
     value: object
     behind: str
+    instead: str = ""
 
 
 @dataclass(slots=True)
@@ -133,6 +137,9 @@ def _read(
         if is_header or path == home:
             section.above += above
             last = section
+        elif path[-1] not in table.values:  # a placeholder
+            last = _Row(above, path[-1], None, "", f"# {text[start:end]}")
+            section.rows.append(last)
         else:
             if not of_conf:
                 above += _inner(text[ends[path].value : ends[path].end])
@@ -185,7 +192,7 @@ def _inner(value: str) -> Iterator[str]:
 def _rows(section: _Section, shown: Callable[[str, object], str]) -> Iterator[str]:
     for row in section.rows:
         yield from row.above
-        yield _with(f"{row.key} = {shown(row.key, row.value)}", row.behind)
+        yield _with(row.instead or f"{row.key} = {shown(row.key, row.value)}", row.behind)
     yield from section.below
 
 

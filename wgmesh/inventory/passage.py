@@ -39,6 +39,10 @@ class Passage:
         shown = ", ".join(f'"{value}"' for value in values)
         return shown if len(values) == 1 else f"[{shown}]"
 
+    def has(self, path: Path) -> bool:
+        """Tell whether there is a pair at `path`, whatever its value."""
+        return path in self._places.pairs
+
     def set(self, path: Path, value: str) -> None:
         """Give the pair at `path` another value."""
         if span := self._places.pairs.get(path):

@@ -35,7 +35,11 @@ def set_keys(files: Mapping[str, bytes], public_keys: Mapping[str, str]) -> Chan
     for name, key in public_keys.items():
         table = draft.nodes[name]
         text = texts.setdefault(table.file, Passage(table.file, files[table.file]))
-        text.insert((*_path(table), "address"), "public_key", text.quoted(key))
+        path = _path(table)
+        if text.has((*path, "public_key")):  # a placeholder
+            text.set((*path, "public_key"), text.quoted(key))
+        else:
+            text.insert((*path, "address"), "public_key", text.quoted(key))
     nodes = [replace(n, public_key=public_keys.get(n.name, n.public_key)) for n in before.nodes]
     changed: Changed = {name: text.edited() for name, text in texts.items()}
     return _checked(files, changed, _with_nodes(before, nodes), require_keys=False)

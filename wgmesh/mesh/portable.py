@@ -6,6 +6,7 @@ has no word for are commands, which only a node that needs them gets: apps for p
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from wgmesh.errors import InventoryError
 from wgmesh.mesh import exits, topology
@@ -56,9 +57,11 @@ class Share:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tunnel:
-    """A node's tunnel to `peer`; `extra` is what the peer carries beside what it owns."""
+class Tunnel(NamedTuple):
+    """A node's tunnel to `peer`; `extra` is what the peer carries beside what it owns.
+
+    A mesh of n nodes makes n * (n - 1) of them, and a tuple is made twice as fast.
+    """
 
     peer: Node
     keepalive: int

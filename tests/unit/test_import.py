@@ -1,0 +1,304 @@
+"""`wgmesh import`: what wg-quick files say of a mesh, and nothing secret."""
+
+import base64
+import re
+import tomllib
+from collections.abc import Callable
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh.agent.keypairs import public_half
+from wgmesh.cli.main import main
+from wgmesh.errors import InventoryError
+from wgmesh.inventory import load
+from wgmesh.inventory.adoption import adopt
+from wgmesh.inventory.foreign import read
+from wgmesh.mesh import plan
+from wgmesh.model import Inventory, Secret, Topology
+from wgmesh.render.portable import Writer
+
+Import = Callable[..., tuple[int, str, str]]
+
+PSK = base64.b64encode(b"p" * 32).decode()
+
+
+def private(name: str) -> str:
+    """Return the private key of a node, clamped."""
+    raw = bytearray(sha256(f"private {name}".encode()).digest())
+    raw[0] &= 248
+    raw[31] = raw[31] & 127 | 64
+    return base64.b64encode(raw).decode()
+
+
+def public(name: str) -> str:
+    return public_half(private(name))
+
+
+def interface(name: str, address: str, extra: str = "") -> str:
+    return f"[Interface]\nPrivateKey = {private(name)}\nAddress = {address}\n{extra}"
+
+
+def peer(name: str, allowed: str, extra: str = "") -> str:
+    return f"\n[Peer]\n# {name}\nPublicKey = {public(name)}\nAllowedIPs = {allowed}\n{extra}"
+
+
+@pytest.fixture
+def imported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Import:
+    """Write files, import them in their order; returns exit code, the inventory, remarks."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(**files: str) -> tuple[int, str, str]:
+        for name, text in files.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "wg0.conf").write_text(text)
+        code = main(["import", *(f"{name}/wg0.conf" for name in files)])
+        shown = capsys.readouterr()
+        for secret in (PSK, *(private(name) for name in files)):
+            assert secret not in shown.out + shown.err
+        return code, shown.out, shown.err
+
+    return typed
+
+
+def inventory(text: str) -> Inventory:
+    return load({"mesh.toml": text.encode()})
+
+
+ALPHA = interface("alpha", "10.40.0.1/24", "ListenPort = 51820\nMTU = 1380\n")
+BRAVO = interface("bravo", "10.40.0.2/24", "ListenPort = 51821\nDNS = 1.1.1.1, lan\n")
+
+
+def test_a_full_mesh_of_two(imported: Import) -> None:
+    code, text, remarks = imported(
+        alpha=ALPHA
+        + peer("bravo", "10.40.0.2/32, 192.168.7.0/24", "Endpoint = b.example.com:51821\n"),
+        bravo=BRAVO
+        + peer("alpha", "10.40.0.1/32", "Endpoint=[2001:db8::1]:51820\nPersistentKeepalive=20\n"),
+    )
+    assert (code, remarks) == (0, "")
+    assert tomllib.loads(text) == {
+        "mesh": {
+            "interface": "wg0",
+            "mesh_cidr": "10.40.0.0/24",
+            "mtu": 1380,
+            "dns": "1.1.1.1",
+        },
+        "node": {
+            "alpha": {
+                "address": "10.40.0.1/32",
+                "public_key": public("alpha"),
+                "endpoint": "[2001:db8::1]:51820",
+            },
+            "bravo": {
+                "address": "10.40.0.2/32",
+                "public_key": public("bravo"),
+                "endpoint": "b.example.com:51821",
+                "allowed_ips": "192.168.7.0/24",
+                "persistent_keepalive": 20,
+                "listen_port": 51821,
+            },
+        },
+    }
+
+
+def test_a_server_with_its_clients_is_a_star(imported: Import) -> None:
+    """Only the server's file is there for one of them, and the clients send all to it."""
+    server = interface("server", "10.9.0.1/24", "ListenPort = 51820\n")
+    server += peer("laptop", "10.9.0.2/32") + peer("phone", "10.9.0.3/32")
+    way = "Endpoint = vpn.example.com:51820\nPersistentKeepalive = 25\n"
+    code, text, remarks = imported(
+        server=server,
+        laptop=interface("laptop", "10.9.0.2/32") + peer("server", "0.0.0.0/0", way),
+    )
+    found = inventory(text)
+    assert code == 0
+    assert (found.mesh.topology, found.mesh.hubs) == (Topology.STAR, ("server",))
+    assert [node.name for node in found.nodes] == ["laptop", "phone", "server"]
+    assert "server: the default route to it is left out: see exit_nodes" in remarks
+
+
+def test_nodes_behind_nat_need_somebody_between_them(imported: Import) -> None:
+    files = {
+        "alpha": ALPHA + peer("bravo", "10.40.0.2/32") + peer("charlie", "10.40.0.3/32"),
+        "bravo": BRAVO + peer("alpha", "10.40.0.1/32", "Endpoint = a.example.com:51820\n"),
+        "charlie": interface("charlie", "10.40.0.3/24")
+        + peer("alpha", "10.40.0.1/32", "Endpoint = a.example.com:51820\n"),
+    }
+    code, text, remarks = imported(**files)
+    assert code == 0
+    assert inventory(text).nodes[0].forwarding
+    assert "alpha forwards between the nodes behind NAT" in remarks
+
+
+def test_tunnels_that_a_full_mesh_would_add_are_named(imported: Import) -> None:
+    at = "Endpoint = {0}.example.com:51820\n"
+    names = ("alpha", "bravo", "charlie", "delta")
+    chain = {name: interface(name, f"10.40.0.{n}/24") for n, name in enumerate(names, 1)}
+    for number, (one, two) in enumerate(pairwise(names), 1):
+        chain[one] += peer(two, f"10.40.0.{number + 1}/32", at.format(two))
+        chain[two] += peer(one, f"10.40.0.{number}/32", at.format(one))
+    code, text, remarks = imported(**chain)
+    assert code == 0 and inventory(text).mesh.topology is Topology.FULLMESH
+    assert remarks.count("have no tunnel yet") == 3
+
+
+def test_hooks_keys_by_file_and_what_is_left_out(imported: Import) -> None:
+    extra = (
+        "PostUp = wg set %i private-key /etc/wireguard/own.key\nPostUp = one\nPostUp = two; %i\n"
+    )
+    extra += "PostDown = three\nSaveConfig = true\nTable = 7\n"
+    bare = interface("alpha", "10.40.0.1/24", extra).replace(
+        f"PrivateKey = {private('alpha')}\n", ""
+    )
+    code, text, remarks = imported(
+        alpha=bare + peer("bravo", "10.40.0.2/32", "Endpoint = b:51820\n"),
+        bravo=BRAVO + "PostUp = alone\n" + peer("alpha", "10.40.0.1/32"),
+    )
+    assert code == 0
+    alpha, bravo = inventory(text).nodes
+    assert alpha.public_key == public("alpha"), "bravo's file says it"
+    assert alpha.private_key_path == "/etc/wireguard/own.key"
+    assert (alpha.post_up, alpha.post_down) == ("one; two; %i", "three")
+    assert (bravo.post_up, bravo.post_down) == (None, None)
+    for words in ("alpha: Table", "alpha: SaveConfig", "bravo: a hook without its counterpart"):
+        assert words in remarks
+
+
+def test_preshared_keys_are_named_not_shown(imported: Import) -> None:
+    psk = f"PresharedKey = {PSK}\nEndpoint = a.example.com:51820\n"
+    code, text, remarks = imported(
+        alpha=ALPHA + peer("bravo", "10.40.0.2/32", psk),
+        bravo=BRAVO + peer("alpha", "10.40.0.1/32", psk),
+    )
+    assert code == 0
+    assert {n.preshared_key_path for n in inventory(text).nodes} == {"/etc/wireguard/psk/%p"}
+    assert "alpha: put its preshared keys into /etc/wireguard/psk/PEER" in remarks
+
+
+def test_what_is_not_known_is_said_and_left_to_the_author(imported: Import) -> None:
+    bare = "[Interface]\nAddress = 10.40.0.1/24\n"
+    code, text, remarks = imported(alpha=bare + peer("bravo", "192.168.1.0/24"))
+    assert code == 3
+    assert "alpha/wg0.conf: its public key is not known" in remarks
+    assert "bravo: no file says its address" in remarks
+    assert "mesh.toml:" in remarks and "public_key: is missing" in remarks
+    assert "[node.alpha]" in text and "[node.bravo]" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["x=a/wg0.conf", "y=b/wg0.conf"], ["x", "y"]),
+        (["a/wg0.conf", "b/wg0.conf"], ["a", "b"]),
+        (["one.conf", "Two_2.conf"], ["one", "two-2"]),
+        (["named.conf", "b/wg0.conf"], ["the-server", "b"]),
+    ],
+)
+def test_names(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    names: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, word in enumerate(words, 1):
+        path = tmp_path / word.rpartition("=")[2]
+        path.parent.mkdir(exist_ok=True)
+        head = "# Name: The Server\n" if path.stem == "named" else ""
+        unnamed = re.sub(
+            r"# [ab]\n", "", peer("b" if number == 1 else "a", f"10.40.0.{3 - number}/32")
+        )
+        text = interface("a" if number == 1 else "b", f"10.40.0.{number}/24")
+        path.write_text(head + text + unnamed + "Endpoint = h:1\n")
+    assert main(["import", *words]) == 0
+    assert list(tomllib.loads(capsys.readouterr().out)["node"]) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("Address = 10.40.0.1/24\n", "f.conf:1"),
+        (f"[Interface]\nPrivateKey = {PSK[:-2]}\n", "f.conf:2: PrivateKey"),
+        ("[Interface]\nAddress = 10.40.0.1/24\nColour = red\n", "f.conf:3: Colour"),
+        (f"[Interface]\n{PSK}\n", "f.conf:2"),
+        ("[Peer]\nAllowedIPs = everything\n", "f.conf:2: AllowedIPs"),
+        ("[Interface]\nListenPort = \u0661x\n", "f.conf:2"),
+        ("hello", "f.conf:1"),
+        ("", "f.conf is no wg-quick file"),
+    ],
+)
+def test_what_is_no_wg_quick_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, place: str
+) -> None:
+    (tmp_path / "f.conf").write_text(text)
+    assert main(["import", str(tmp_path / "f.conf")]) == 3
+    shown = capsys.readouterr()
+    assert place in shown.err and shown.out == ""
+    assert PSK[:-2] not in shown.err
+
+
+def test_files_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(tmp_path / "none.conf")]) == 2
+    for name in ("a.conf", "b.conf"):
+        (tmp_path / name).write_text(ALPHA)
+    assert main(["import", str(tmp_path / "a.conf"), str(tmp_path / "b.conf")]) == 2
+    assert "have one private key" in capsys.readouterr().err
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"[Peer]\n{text}".encode()))
+def test_no_text_makes_it_stumble(data: bytes) -> None:
+    try:
+        read("f.conf", data, public_half)
+    except InventoryError as error:
+        assert error.message.startswith("f.conf")
+
+
+# ---------------------------------------------------------------- gen and back
+
+
+def written(star: bool, numbers: list[int]) -> Inventory:
+    """Return a mesh in which each number is a node, odd ones behind NAT."""
+    rows = ['[mesh]\ninterface = "wg0"\nmesh_cidr = ["10.40.0.0/24", "fd40::/64"]']
+    if star:
+        rows.append('topology = "star"\nhubs = ["n0"]')
+    for number in [0, *numbers]:
+        rows.append(f'[node.n{number}]\npublic_key = "{public(f"n{number}")}"')
+        rows.append(f'address = ["10.40.0.{number + 1}/32", "fd40::{number + 1}/128"]')
+        if number % 2 == 0:
+            rows.append(f'endpoint = "n{number}.example.com"')
+        if number % 3 == 0:
+            rows.append(f'allowed_ips = "192.168.{number}.0/24"')
+        if number == 0:
+            rows.append("forwarding = true")
+    return inventory("\n".join(rows) + "\n")
+
+
+@given(st.booleans(), st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=6))
+def test_what_gen_writes_is_the_same_mesh_again(star: bool, numbers: list[int]) -> None:
+    before = written(star, numbers)
+    writer = Writer(before)
+    files = []
+    for node in before.nodes:
+        text = writer.config(node, Secret(private(node.name)), None)
+        found = read(f"{node.name}.conf", text, public_half)
+        found.fallback = node.name
+        files.append(found)
+    after = inventory(adopt(files, "wg0").text)
+    assert [node.name for node in after.nodes] == [node.name for node in before.nodes]
+    for node in before.nodes:
+        one, two = plan(before, node.name), plan(after, node.name)
+        assert {(p.name, p.endpoints) for p in one.peers} <= {
+            (p.name, p.endpoints) for p in two.peers
+        }
+    assert {n.name: n.address for n in after.nodes} == {n.name: n.address for n in before.nodes}
+    assert {n.name: set(n.allowed_ips) for n in after.nodes} == {
+        n.name: set(n.allowed_ips) for n in before.nodes
+    }

@@ -1,0 +1,152 @@
+"""wg-quick files that others wrote, as values; no line is ever shown, for it may hold a key."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_interface
+
+from wgmesh.errors import InventoryError
+from wgmesh.inventory.values import BadValue, endpoint, public_key
+from wgmesh.model import Address, Endpoint, Interface
+
+_NAMED = re.compile(
+    r"#+\s*(?:(?:name|node|peer)\s*[:=]\s*([\w. -]{1,63}?)|([A-Za-z0-9][\w.-]{0,62}))\s*",
+    re.I,
+)
+_KEY_FILE = re.compile(r"wg set (?:%i|\w+) private-key (/[A-Za-z0-9_./-]+)")
+
+
+@dataclass(slots=True)
+class ForeignPeer:
+    """A section `[Peer]`; `name` is what a comment calls it, "" for nothing."""
+
+    name: str = ""
+    public_key: str = ""
+    allowed_ips: list[Interface] = field(default_factory=list)
+    endpoint: Endpoint | None = None
+    keepalive: int = 0
+    preshared: bool = False
+
+
+@dataclass(slots=True)
+class Foreign:
+    """A wg-quick file; `public_key` is "" when its private key is not in it.
+
+    `name` is what it calls its node, `fallback` one for when nobody calls it anything.
+    """
+
+    file: str
+    name: str = ""
+    fallback: str = "node"
+    public_key: str = ""
+    key_file: str = ""
+    addresses: list[Interface] = field(default_factory=list)
+    listen_port: int | None = None
+    mtu: int | None = None
+    dns: list[Address] = field(default_factory=list)
+    up: list[str] = field(default_factory=list)
+    down: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    peers: list[ForeignPeer] = field(default_factory=list)
+
+
+def read(file: str, data: bytes, public_half: Callable[[str], str]) -> Foreign:
+    """Return what a wg-quick file says; `public_half` makes a public key of a private one.
+
+    Raises InventoryError, which shows no value, for a line that wg-quick would not take.
+    """
+    found = Foreign(file)
+    peer: ForeignPeer | None = None
+    section = remark = ""
+    for number, row in enumerate(data.decode(errors="replace").splitlines(), 1):
+        line, mark, _ = row.strip().partition("#")
+        line = line.strip()
+        if not line:
+            named = _NAMED.fullmatch(row.strip()) if mark else None
+            remark = (named[1] or named[2]) if named else ""
+            if section == "[peer]" and peer is not None and not peer.public_key and named:
+                peer.name = remark
+            elif section == "[interface]" and not found.name and not found.addresses and named:
+                found.name = remark
+            continue
+        if line.lower() in ("[interface]", "[peer]"):
+            section = line.lower()
+            if section == "[peer]":
+                peer = ForeignPeer(name=remark)
+                found.peers.append(peer)
+            elif remark:
+                found.name = remark
+            remark = ""
+            continue
+        remark = ""
+        key, equals, value = (part.strip() for part in line.partition("="))
+        try:
+            if not equals or not section:
+                raise ValueError
+            if section == "[peer]" and peer is not None:
+                _peer(peer, key.lower(), value)
+            else:
+                _interface(found, key, value, public_half)
+        except (ValueError, BadValue):
+            # a key that lost its name must not be shown: it has 43 characters, digits among them
+            known = f"{key}: " if equals and key.isalpha() and len(key) <= 20 else ""
+            raise InventoryError(
+                f"{file}:{number}: {known}no line of a wg-quick file", "see man wg-quick, man wg"
+            ) from None
+    if not found.addresses and not found.peers:
+        raise InventoryError(f"{file} is no wg-quick file", "name files such as wg0.conf")
+    return found
+
+
+def _interface(found: Foreign, key: str, value: str, public_half: Callable[[str], str]) -> None:
+    match key.lower():
+        case "privatekey":
+            found.public_key = public_half(public_key(value))  # both are 32 bytes of base64
+        case "address":
+            found.addresses += map(ip_interface, _parts(value))
+        case "listenport":
+            found.listen_port = int(value)
+        case "mtu":
+            found.mtu = int(value)
+        case "dns":
+            found.dns += [ip_address(part) for part in _parts(value) if _is_address(part)]
+        case "postup":
+            if set_key := _KEY_FILE.fullmatch(value):
+                found.key_file = set_key[1]
+            else:
+                found.up.append(value)
+        case "postdown":
+            found.down.append(value)
+        case "preup" | "predown" | "table" | "fwmark" | "saveconfig":
+            found.ignored.append(key)
+        case _:
+            raise ValueError
+
+
+def _peer(peer: ForeignPeer, key: str, value: str) -> None:
+    match key:
+        case "publickey":
+            peer.public_key = public_key(value)
+        case "allowedips":
+            peer.allowed_ips += map(ip_interface, _parts(value))
+        case "endpoint":
+            peer.endpoint = endpoint(value)
+        case "persistentkeepalive":
+            peer.keepalive = 0 if value == "off" else int(value)
+        case "presharedkey":
+            peer.preshared = True
+        case _:
+            raise ValueError
+
+
+def _parts(value: str) -> Iterator[str]:
+    return (part for part in (each.strip() for each in value.split(",")) if part)
+
+
+def _is_address(text: str) -> bool:
+    """Return whether an entry of `DNS` is an address: others are search domains."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -127,6 +127,8 @@ def work(jobs: "queue.Queue[Job]", tallies: dict[str, Tally]) -> None:
                 return
             tally = tallies[way]
             tally.runs += 1
+            if jobs.qsize() % 50 == 0:
+                print(f"{jobs.qsize()} are left", file=sys.stderr, flush=True)
             try:
                 tally.ends[cut(play, point, target, way, theirs)] += 1
             except Exception:  # each run counts, whatever is wrong with one
@@ -137,12 +139,12 @@ def work(jobs: "queue.Queue[Job]", tallies: dict[str, Tally]) -> None:
                 play.go("old")
 
 
-def points(play: Stage, every: int) -> list[Job]:
-    """Return each operation of the way there and back, for each way to be cut."""
+def points(play: Stage, first: int, every: int) -> list[Job]:
+    """Return operations of the way there and back, for each way to be cut."""
     return [
         (target, point, way)
         for target in ("new", "old")
-        for point in range(1, len(play.operations[target]) + 1, every)
+        for point in range(first, len(play.operations[target]) + 1, every)
         for way in WAYS
     ]
 
@@ -152,12 +154,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.kill")
     parser.add_argument("--laboratories", type=int, default=2, help="how many work side by side")
     parser.add_argument("--every", type=int, default=1, help="only each so-manieth operation")
+    parser.add_argument("--first", type=int, default=1, help="from the so-manieth one on")
     arguments = parser.parse_args()
     begun = time.monotonic()
     jobs: queue.Queue[Job] = queue.Queue()
     with World(["alpha", "bravo", "charlie", "gone", "fresh"]) as world:
         play = stage(world)
-        for job in points(play, arguments.every):
+        for job in points(play, arguments.first, arguments.every):
             jobs.put(job)
         counts = {target: len(done) for target, done in play.operations.items()}
     tallies = {way: Tally() for way in WAYS}

@@ -4,7 +4,7 @@ import pytest
 
 from wgmesh.trust import chain, side
 
-from .landing import STRICTEST, TWO, land
+from .landing import STRICTEST, TWO, land, put
 from .team import NOW, ROLES, SIGNERS, Team, refused
 
 
@@ -35,6 +35,33 @@ def test_the_repair_of_more_than_is_looked_at(team: Team, monkeypatch: pytest.Mo
         team.commit("Junk", {"junk": f"{number}\n"}, by=None)
     team.publish()
     healed = team.run(refused(node).hint.splitlines()[-1], "ops")
+    assert node.look().id == healed
+    assert team.work.tree(healed) == team.work.tree(good)
+
+
+@pytest.mark.parametrize(
+    ("team", "aside"),
+    [
+        (ROLES, False),
+        ('mainline = "merge"\n' + ROLES, False),
+        (TWO, True),
+        ('side_commits = "signed"\n' + ROLES, True),
+    ],
+    indirect=["team"],
+)
+def test_the_repair_of_a_push_without_a_change(team: Team, aside: bool) -> None:
+    """Where more than its signer is asked, it has to show that it takes nothing: by other files."""
+    node = team.node()
+    good = team.head
+    team.commit("Bad", {"bad": "bad\n"}, by=None)
+    team.publish()
+    assert "Merged away" not in refused(node).hint
+    put(team, good)
+    team.commit("Nothing", by=None)
+    team.publish()
+    command = refused(node).hint.splitlines()[-1]
+    assert ("Merged away" in command) is aside
+    healed = team.run(command, "ops")
     assert node.look().id == healed
     assert team.work.tree(healed) == team.work.tree(good)
 

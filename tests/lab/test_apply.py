@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tests.lab import installed
@@ -196,3 +197,45 @@ def test_a_key_that_is_named_or_made_elsewhere(world_factory: WorldFactory) -> N
     alpha.wgmesh("rollback")
     assert alpha.run(["wg", "show", "wg0", "public-key"]).stdout.strip() == public["alpha"]
     assert alpha.read(KEY) == first
+
+
+def test_killed_in_the_middle(world_factory: WorldFactory) -> None:
+    """What was cut short is undone by `recover`, or by the next apply."""
+    world = world_factory(["alpha", "bravo"])
+    alpha, bravo = world["alpha"], world["bravo"]
+    public = keys(world, world.nodes)
+    good = inventory(world, public)
+    alpha.write("/etc/lab/mesh.conf", good)
+    alpha.write("/etc/wgmesh/wgmesh.toml", CONFIRM.format(most=6, silent=20, minority=20))
+    apply(bravo, good)
+    apply(alpha, good)
+    wait_until(lambda: pings(alpha, "10.40.0.2"), 20, "alpha reaches bravo")
+
+    moved = good.replace("listen_port = 51820", "listen_port = 4500", 1)
+    alpha.write("/etc/lab/mesh.conf", moved)
+    for mend in (("recover",), ("apply", "-c", "/etc/lab/mesh.conf", "--node", "alpha")):
+        with world.internet.block_udp_port("alpha", 4500):
+            argv = ["apply", "-c", "/etc/lab/mesh.conf", "--node", "alpha"]
+            child = alpha.popen([*alpha.wgmesh_argv, *argv])
+            wait_until(lambda: port(alpha) == "4500", 20, "the change is applied")
+            for pid in (child.pid, *watchdogs(alpha)):
+                alpha.kill(pid)
+            child.wait(timeout=20)
+        assert port(alpha) == "4500" and status(alpha)[1]["generation"] == 1
+        alpha.wgmesh(*mend)
+        assert port(alpha) == ("51820" if mend == ("recover",) else "4500")
+    assert pings(alpha, "10.40.0.2")
+
+
+def port(machine: Machine) -> str:
+    """Return the port that a machine listens on."""
+    return machine.run(["wg", "show", "wg0", "listen-port"], check=False).stdout.strip()
+
+
+def watchdogs(machine: Machine) -> list[int]:
+    """Return the processes that wait to take the change back."""
+    found = []
+    for pid in machine.pids():
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        found += [pid] if b"recover" in words else []
+    return found

@@ -212,7 +212,8 @@ def test_a_file_is_no_directory(mesh: Path, wgmesh: Run) -> None:
 
 def test_a_picture_of_each_file_with_its_key(mesh: Path, wgmesh: Run) -> None:
     pytest.importorskip("segno")
-    code, out, _ = wgmesh("gen", "--gen-keys", "--qr")
+    code, out, err = wgmesh("gen", "--gen-keys", "--qr")
+    assert "for bravo: no QR code either" in err
     assert code == 0 and "out/alpha.png" in out.split() and "out/bravo.png" not in out.split()
     assert (mesh / "out/alpha.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert mode(mesh / "out/alpha.png") == 0o600

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.inventory_texts import key
+from wgmesh.agent.keypairs import public_half
 from wgmesh.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -156,3 +157,24 @@ def test_add_has_a_dry_run(mesh: Path, wgmesh: Run) -> None:
     assert tree(mesh) == before
     assert wgmesh(*words) == (0, "nodes/delta.toml\n", "")
     assert (mesh / "nodes/delta.toml").exists()
+
+
+def test_add_makes_a_key_where_that_is_wanted(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "entry").write_text("managed = false\n")
+    (mesh / "out/.gitignore").write_text("*\n")
+    words = ("node", "add", "phone", "--from", "entry", "--gen-keys")
+    before = tree(mesh)
+    dry = wgmesh(*words, "--dry-run")
+    assert dry == (0, "nodes/phone.toml\nout/keys/phone.key\n", "") and tree(mesh) == before
+    assert wgmesh(*words) == dry
+    public = public_half((mesh / "out/keys/phone.key").read_text().strip())
+    text = (mesh / "nodes/phone.toml").read_text()
+    assert text.endswith(f'public_key = "{public}"\nmanaged = false\n')
+
+
+@pytest.mark.parametrize("entry", [f'public_key = "{key(9)}"\n', "colour = 1\n", "address = 1\n"])
+def test_no_key_is_made_for_a_node_that_cannot_be(mesh: Path, wgmesh: Run, entry: str) -> None:
+    (mesh / "entry").write_text(entry)
+    words = ("node", "add", "phone", "--from", "entry", "--gen-keys")
+    assert wgmesh(*words)[0] in (2, 3)
+    assert not (mesh / "nodes/phone.toml").exists() and not (mesh / "out/keys/phone.key").exists()

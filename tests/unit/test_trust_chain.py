@@ -434,6 +434,25 @@ def test_side_commits_are_bounded_for_all_merges_together(
     assert "more commits than the 3 that are looked at" in refusal(objects, first, tip).message
 
 
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_a_line_with_a_gap_is_none(
+    objects: Repository,
+    work: Workshop,
+    first: str,
+    left_out: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever git says of a line: each commit is held against the one that it names."""
+    made = [work.commit(f"Step {number}") for number in range(3)]
+    claimed = [each for number, each in enumerate(made) if number != left_out]
+    found = line.Line(claimed[::-1], joins=False)
+    monkeypatch.setattr(line, "find", lambda *_: found)
+    before = ([first, *made])[left_out]
+    error = refusal(objects, first, made[-1])
+    assert error.commit == made[left_out + 1]
+    assert f"its first parent is not {before[:12]}" in error.message
+
+
 # ---------------------------------------------------------------- beginnings
 
 

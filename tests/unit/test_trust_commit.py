@@ -69,8 +69,9 @@ def test_signatures_in_another_form_are_refused(raw: bytes, reason: str) -> None
 )
 def test_malformed_commits_are_refused(raw: bytes) -> None:
     assert raw != RAW
-    with pytest.raises(RefusedError, match="malformed"):
+    with pytest.raises(RefusedError, match="malformed") as caught:
         parse(ID, raw)
+    assert caught.value.hint == "write commits with git"
 
 
 def test_hostile_texts_become_harmless() -> None:

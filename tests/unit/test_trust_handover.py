@@ -140,6 +140,111 @@ def test_two_sign_a_branch_on_a_change_of_signers(team: Team) -> None:
 
 
 @pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+def test_who_signed_the_same_files_elsewhere_does_not_answer_for_a_change(team: Team) -> None:
+    """Ops wrote the same, on a branch that lacks the change of ann; the button merges both."""
+    node = team.node()
+    expire(team, "ann")
+    team.branch("apart")
+    text = team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
+    team.commit("The same files", {SIGNERS: f"{text}# 0\n"}, by="ops")
+    team.main()
+    hand_over(team)
+    change = team.head
+    team.main()
+    put(team, change)
+    team.branch("top")
+    team.merge("apart", by="eve")
+    team.main()
+    team.press_merge("top", "--no-ff")
+    team.publish()
+    assert refused(node).commit == change
+    team.branch("seen")
+    team.approve("ops")
+    team.main()
+    team.press_merge("seen", "--no-ff")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_who_signed_a_change_of_signers_is_not_above_it(team: Team) -> None:
+    """Of two, one has expired: it takes two above, of whom each counts once."""
+    node = team.node()
+    expire(team, "ann")
+    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
+    team.branch("change")
+    team.commit("One is enough", files, by="ann")
+    team.main()
+    change = team.merge("change", by="ops")
+    team.commit("Seen", by="bob")
+    team.publish()
+    assert refused(node).commit == change
+    team.commit("Seen too", by="ops")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_who_signed_the_second_change_of_signers_is_above_the_first_alone(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    text = team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
+    for files in ({SIGNERS: text}, {RULES: TWO_ADMINS}):
+        team.branch("change")
+        team.commit("A change", files, by="ann")
+        team.main()
+        change = team.merge("change", by="ops")
+    team.commit("Seen", by="bob")
+    team.publish()
+    assert refused(node).commit == change
+    team.commit("Seen too", by="ops")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_the_same_person_above_counts_once_and_hides_nobody(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
+    team.branch("change")
+    team.commit("One is enough", files, by="ann")
+    team.main()
+    change = team.merge("change", by="ops")
+    for _ in range(2):
+        team.commit("Seen", by="ops")
+    team.publish()
+    assert refused(node).commit == change
+    put(team, change)
+    for who in ("ops", "bob"):
+        team.commit("Seen", by=who)
+    team.branch("again")
+    team.approve("bob")
+    team.main()
+    team.merge("again", "--no-ff", by="eve")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_who_agreed_and_thought_better_of_it_does_not_answer_for_a_change(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
+    team.branch("change")
+    team.commit("One is enough", files, by="ann")
+    team.main()
+    change = team.merge("change", by="ops")
+    team.branch("doubt")
+    team.approve("bob")
+    team.work.git("revert", "-m", "1", "--no-edit", change, sign="bob")
+    team.main()
+    team.merge("doubt", "-s", "ours", by="ops")
+    team.publish()
+    assert refused(node).commit == change
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
 def test_many_changes_of_signers_cost_no_more_than_others(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,13 @@ def test_refused_files(text: str, reason: str) -> None:
         signers.parse(text.encode("latin-1"))
 
 
+@pytest.mark.parametrize("blank", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u3000"])
+def test_blanks_that_are_none_to_ssh(blank: str) -> None:
+    for line in (f"{blank}a {key(1)}", f"a {key(1)} c{blank}", f"a{blank}b {key(1)}"):
+        with pytest.raises(RefusedError, match=":1 has control characters"):
+            signers.parse(line.encode())
+
+
 def test_the_largest_file() -> None:
     line = f"ops {key(1)}\n"
     largest = line + "#" * (signers.LARGEST_BYTES - len(line))

@@ -61,7 +61,8 @@ def generate(
     if keyless:
         more = f" and {len(keyless) - _MAX_NAMED} more" if len(keyless) > _MAX_NAMED else ""
         names = ", ".join(keyless[:_MAX_NAMED])
-        log.warning("no private key at hand for %s%s: see their files", names, more)
+        what = "no QR code either" if qr else "the file says where it belongs"
+        log.warning("no private key at hand for %s%s: %s", names, more, what)
 
 
 def gen_keys(source: Source, out: Path) -> list[Path]:

@@ -59,10 +59,12 @@ def path(out: Path, name: str) -> Path:
     return out / DIRECTORY / f"{name}.key"
 
 
-def make(out: Path, name: str) -> str:
+def make(out: Path, name: str, *, dry_run: bool = False) -> str:
     """Make a private key for the node `name` unless there is one; return its public half."""
     file = path(out, name)
     if not file.exists():
+        if dry_run:
+            return public_half(_generate())
         file.parent.mkdir(mode=0o700, exist_ok=True)
         write_atomic(file, f"{_generate()}\n".encode(), 0o600)
     return public_half(keys.read(file))

@@ -23,7 +23,11 @@ def _declare_node(parser: ArgumentParser) -> None:
     add.add_argument(
         "--from", dest="entry", default="-", metavar="FILE|-", help="its entry, as `join` prints it"
     )
+    add.add_argument(
+        "--gen-keys", action="store_true", help="make its keys, the private one in OUT/keys"
+    )
     inventory_option(add)
+    out_option(add)
     _dry_run(add)
     remove = actions.add_parser("remove", help="remove nodes, wherever they are named")
     _declare_remove(remove)
@@ -73,12 +77,27 @@ def _node(arguments: Namespace) -> int:
 
 
 def _add(arguments: Namespace) -> int:
-    from wgmesh.agent import sources
+    from wgmesh.agent import keypairs, sources
     from wgmesh.inventory import edit
 
     source = sources.load(arguments.inventory)
+    out, name = arguments.out, arguments.name
     entry = _entry(arguments.entry)
-    return _save(source, edit.add_node(source.files, arguments.name, entry), arguments)
+    if not arguments.gen_keys:
+        return _save(source, edit.add_node(source.files, name, entry), arguments)
+
+    def with_key(key: str) -> dict[str, bytes]:
+        return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
+
+    # with any key first, so that none is left of a node that cannot be
+    changed = with_key(keypairs.make(out, name, dry_run=True))
+    sources.editable(source)
+    if not arguments.dry_run:
+        keypairs.make_room(out, source)
+        changed = with_key(keypairs.make(out, name))
+    _save(source, changed, arguments)
+    print(keypairs.path(out, name))
+    return 0
 
 
 def _rename(arguments: Namespace) -> int:

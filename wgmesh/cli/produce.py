@@ -26,7 +26,7 @@ def _schema(arguments: Namespace) -> int:
 def _declare_gen(parser: ArgumentParser) -> None:
     inventory_option(parser)
     out_option(parser)
-    parser.add_argument("--node", metavar="NAME", help="the file of this node alone")
+    parser.add_argument("--node", metavar="NAME", help="of the nodes' files this one only")
     parser.add_argument(
         "--gen-keys", action="store_true", help="make the keys that are missing, in OUT/keys"
     )

@@ -120,7 +120,7 @@ def table(mesh: Mesh, layout: Layout, node: Node, guard: Sequence[Chain] = ()) -
 
 def passes_on(mesh: Mesh, layout: Layout, node: Node) -> bool:
     """Tell whether `node` passes on packets of others."""
-    return node.forwarding or node.name in layout.hubs or _is_exit(mesh, node)
+    return node.forwarding or node.name in layout.hubs or is_exit(mesh, node)
 
 
 def exit_families(node: Node, use: ExitPlan) -> tuple[int, ...]:
@@ -181,13 +181,14 @@ def _routes(layout: Layout, node: Node, interface: str, peers: tuple[Peer, ...])
         yield Route(prefix, interface)
 
 
-def _is_exit(mesh: Mesh, node: Node) -> bool:
+def is_exit(mesh: Mesh, node: Node) -> bool:
+    """Return whether `node` forwards to the internet for others."""
     return node.name in mesh.exit_nodes and node.enable_nat and node.exit_out_iface is not None
 
 
 def _outward(mesh: Mesh, node: Node) -> tuple[str, ...]:
     """Return the interfaces by which mesh sources leave translated, by name."""
-    names = {node.nat_iface, node.exit_out_iface if _is_exit(mesh, node) else None}
+    names = {node.nat_iface, node.exit_out_iface if is_exit(mesh, node) else None}
     outward = tuple(sorted(name for name in names if name is not None))
     for name in outward:
         if not _OTHER_INTERFACE.fullmatch(name):
@@ -201,7 +202,7 @@ def _outward(mesh: Mesh, node: Node) -> tuple[str, ...]:
 def _exit_only(mesh: Mesh, node: Node) -> dict[str, tuple[Prefix, ...]]:
     """Return the interface of an exit that is not, by its admin, for the networks there as well."""
     name = node.exit_out_iface
-    if name is None or not _is_exit(mesh, node) or name == node.nat_iface:
+    if name is None or not is_exit(mesh, node) or name == node.nat_iface:
         return {}
     return {name: node.allowed_ips}
 

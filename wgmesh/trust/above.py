@@ -24,9 +24,9 @@ class Above:
     What was read is kept by key: so asking costs no more for each change than there are keys.
     """
 
-    def __init__(self, walk: Walk, line: Sequence[str], trusted: str) -> None:
+    def __init__(self, walk: Walk, line: Sequence[str]) -> None:
         self._walk = walk
-        self._ids = [*line, trusted]  # newest first
+        self._ids = line  # newest first
         self._at = {commit: at for at, commit in enumerate(line)}
         self._read = 0
         self._places: dict[str, list[_Place]] = {}

@@ -116,7 +116,7 @@ def _verify(
         before, join = commit, False
         repair.good = commit.id
     assert top is not None  # a line is never empty
-    above, repair.good = Above(walk, found.commits, trusted), trusted
+    above, repair.good = Above(walk, found.commits), trusted
     for commit_id, before_id in handovers:
         _check_handover(walk, repair, above, (commit_id, before_id), now)
     _check_below(walk, repair, found, trusted, top, now)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes this machine ready for `make test`, `make demo` and the linters:
 #   tests/setup.sh system   the Debian packages that are missing (root and apt-get; else it only says so)
-#   tests/setup.sh venv     .venv/ with wgmesh (editable), the tools of tests/requirements.txt, promtool
+#   tests/setup.sh venv     .venv/ with wgmesh (editable), the tools of tests/requirements.txt, promtool, sshd
 #   tests/setup.sh deb      the Debian packages that `make deb` and `make apt-repo` need
 #   tests/setup.sh check    those that the other packaging targets need
 #
@@ -12,8 +12,8 @@ cd "$(dirname "$0")/.."
 
 LIBRARIES="python3-git python3-jinja2 python3-pyroute2 python3-tomli-w python3-cryptography"
 PACKAGES="ca-certificates dropbear-bin git gpg gpg-agent gpgv iproute2 iptables iputils-ping
-    mount nftables openssh-client procps python3 python3-venv shellcheck strace tcpdump util-linux wireguard-go
-    wireguard-tools python3-segno $LIBRARIES"
+    libwrap0 mount nftables openssh-client procps python3 python3-venv shellcheck strace sudo tcpdump util-linux
+    wireguard-go wireguard-tools python3-segno $LIBRARIES"
 BUILDING="apt-utils bash-completion build-essential debhelper dh-python git gnupg
     pybuild-plugin-pyproject python3 python3-setuptools python3-wheel"
 CHECKING="$BUILDING autopkgtest debian-archive-keyring iproute2 lintian mmdebstrap piuparts python3-all
@@ -78,6 +78,18 @@ promtool() {
     rm -rf .venv/prometheus
 }
 
+# sshd: only that program of Debian's openssh-server, whose installation would start a server here.
+sshd() {
+    has_apt || return 0
+    rm -rf .venv/openssh
+    mkdir .venv/openssh
+    (
+        cd .venv/openssh &&
+            timeout 60 apt-get download -qq openssh-server </dev/null &&
+            dpkg --fsys-tarfile openssh-server_*.deb | tar -x ./usr && rm openssh-server_*.deb
+    ) >/dev/null 2>&1 || say "no sshd to be had: the tests of apply-remote are skipped"
+}
+
 venv() {
     python=$(command -v python3) || { say "no python3 here: install Python 3.11 or later"; exit 1; }
     kind=pypi
@@ -109,6 +121,7 @@ venv() {
     "$python" -m venv $clear $site .venv
     echo "$made_from" >.venv/made-from
     promtool & # while pip works
+    sshd &
     pip -r tests/requirements.txt
     no_deps=
     [ "$kind" = pypi ] || no_deps=--no-deps

@@ -28,7 +28,8 @@ BEFORE = "live.json"
 class Manifest:
     """What a generation is, and where it came from.
 
-    `created` is seconds since the epoch. Generation 0 alone has no commit.
+    `created` is seconds since the epoch. Generation 0 has no commit, and neither has one that is
+    `direct`: it came out of a file, by `wgmesh apply`.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Manifest:
     digest: str
     created: int
     commit: VerifiedCommit | None = None
+    direct: bool = False
 
 
 def to_table(manifest: Manifest) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def to_table(manifest: Manifest) -> dict[str, Any]:
     }
     if manifest.commit is not None:
         table["commit"] = commit_table(manifest.commit)
+    if manifest.direct:
+        table["direct"] = True
     return table
 
 
@@ -72,7 +76,7 @@ def read_manifest(root: Path, number: int) -> Manifest:
         table.pop("links", None)  # of an earlier wgmesh
         if "commit" in table:
             table["commit"] = shape.from_table(VerifiedCommit, table["commit"])
-        elif number:
+        elif number and table.get("direct") is not True:
             raise ValueError("commit is missing")
         manifest = shape.from_table(Manifest, table)
     except FileNotFoundError:

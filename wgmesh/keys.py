@@ -81,6 +81,11 @@ def make(wireguard_dir: Path) -> str:
     return public
 
 
+def keep(wireguard_dir: Path, public_key: str, private_key: str) -> None:
+    """Put a private key that is known beside the others, 0600."""
+    _write(path(wireguard_dir, public_key), private_key)
+
+
 def _write(file: Path, private: str) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomic(file, f"{private}\n".encode(), 0o600)

@@ -10,6 +10,7 @@ from wgmesh.files import sync_directory, write_atomic
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
 NODE_FILE = Path("/etc/wgmesh/node.toml")
+DIRECT_FILE = Path("/etc/wgmesh/direct.toml")  # instead of it: `wgmesh apply`, without git
 WIREGUARD_DIR = Path("/etc/wireguard")
 GENERATIONS_DIR = WIREGUARD_DIR / "wgmesh.d"
 STATE_DIR = Path("/var/lib/wgmesh")
@@ -83,7 +84,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """node.toml, written last by `join`; its absence means that this machine is in no mesh."""
+    """node.toml, written last by `join`; its absence means that this machine is in no mesh.
+
+    Without remotes: an inventory was applied by hand, and nothing is followed.
+    """
 
     node: str
     remotes: tuple[str, ...]
@@ -92,6 +96,11 @@ class Enrolment:
     interface: str
     anchor: Anchor
     revoked: tuple[str, ...] = field(default=())
+
+    @property
+    def direct(self) -> bool:
+        """True where `wgmesh apply` put an inventory in force, and no repository is followed."""
+        return not self.remotes
 
     @property
     def key_path(self) -> Path:
@@ -242,6 +251,11 @@ def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     except UsageError as error:  # a revocation that is not understood must not be passed over
         raise WgmeshError(f"{path}: revoked: {error.message}", error.hint) from None
     return replace(enrolment, revoked=revoked)
+
+
+def runs_a_mesh() -> bool:
+    """Return whether this machine has joined a mesh, or an inventory was applied to it by hand."""
+    return NODE_FILE.exists() or DIRECT_FILE.exists()
 
 
 def save_enrolment(enrolment: Enrolment, path: Path = NODE_FILE) -> None:

@@ -56,6 +56,7 @@ TESTS = {
     "repair": CHAIN,
     "above": CHAIN,
     "agreement": ("trust_agreement",),
+    "branch": ("trust_branch",),
     "fingerprint": ("trust_fingerprint",),
 }
 """The tests that are there to notice changes of a module; those that decide most come first."""
@@ -99,7 +100,8 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="write down what noticed each mutant")
     parser.add_argument("--list", action="store_true", help="only say which mutants there are")
     arguments = parser.parse_args()
-    names = arguments.files or [f"{name}.py" for name in TESTS]
+    every_file = (path.name for path in TRUST.glob("*.py") if path.name != "__init__.py")
+    names = arguments.files or sorted(every_file, key=lambda name: [*TESTS].index(name[:-3]))
     every = [mutant for name in names for mutant in mutants(TRUST / name)]
     entries = [entry for entry in listed() if entry[0] in names]
     stale = [entry for entry in entries if not any(fits(mutant, entry) for mutant in every)]

@@ -36,7 +36,7 @@ def test_quiet_where_no_mesh_was_joined(unit: Path) -> None:
     wanted = lines(unit, "ConditionPathExists")
     assert wanted
     joined = {"/etc/wgmesh/node.toml", "/run/wgmesh/fetch.toml", "/etc/wireguard/wgmesh.d/boot"}
-    joined |= {"/run/wgmesh/exits.json"}
+    joined |= {"/run/wgmesh/exits.json", "/etc/wgmesh/direct.toml"}
     for path in wanted:
         assert path.lstrip("|") in joined | {"/etc/wireguard/wgmesh.d/boot/%i.conf"}
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
@@ -529,55 +528,6 @@ def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
     assert parse(hints.encode()).admin == frozenset({"ada@example.com"})
     assert parse(hints.encode()).approvals == 2
     assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
-
-
-def script(made: Path, forge: str) -> list[str]:
-    """Return the commands of the CI file for that forge."""
-    if forge == "gitlab":
-        steps: list[str] = yaml.safe_load((made / ".gitlab-ci.yml").read_text())["inventory"][
-            "script"
-        ]
-        return steps
-    job = yaml.safe_load((made / ".github/workflows/wgmesh.yml").read_text())["jobs"]["inventory"]
-    return [step["run"] for step in job["steps"] if "run" in step]
-
-
-@pytest.mark.parametrize("forge", ["github", "gitlab"])
-def test_the_ci_of_a_new_mesh_judges_a_pull_request(
-    tmp_path: Path, signer: Path, forge: str
-) -> None:
-    made, bin_dir = tmp_path / "mesh", tmp_path / "bin"
-    assert in_a_process(tmp_path, "init", made, "--signer", signer).returncode == 0
-    for number, name in enumerate(("alpha", "bravo"), 1):
-        (made / f"nodes/{name}.toml").write_text(entry(number))
-    commit(made, "two nodes")
-    base = run(["git", "rev-parse", "HEAD"], made).decode().strip()
-    run(["git", "update-ref", "refs/remotes/origin/main", "HEAD"], made)
-    bin_dir.mkdir()
-    (bin_dir / "wgmesh").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m wgmesh "$@"\n')
-    (bin_dir / "wgmesh").chmod(0o755)
-    summary = tmp_path / "summary"
-
-    def judged() -> int:
-        """Run the steps, but the one that installs; the first that fails ends it."""
-        env = environment(tmp_path) | {"PYTHONPATH": str(TOP), "GITHUB_BASE_REF": "main"}
-        env |= {"GITHUB_STEP_SUMMARY": str(summary), "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
-        env["PATH"] = f"{bin_dir}:{env['PATH']}"
-        install, *steps = script(made, forge)
-        assert install.split()[1] == "install"
-        lines = "\n".join(["set -e", *steps])
-        return subprocess.run(["bash", "-c", lines], cwd=made, env=env, check=False).returncode
-
-    (made / "nodes/bravo.toml").write_text(entry(2, "mtu = 1\n"))
-    commit(made, "an unknown key")
-    assert judged() == 3
-    (made / "nodes/bravo.toml").write_text(entry(2).replace(key(2), key(9)))
-    commit(made, "another key")
-    assert judged() == 3
-    if forge == "github":
-        assert "### Not safe in every order" in summary.read_text()
-    commit(made, "It is meant\n\nWgmesh-Allow-Break: bravo")
-    assert judged() == 0
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

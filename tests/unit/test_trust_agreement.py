@@ -113,6 +113,9 @@ def test_the_printed_command_ends_it(work: Workshop, objects: Repository, case: 
     with pytest.raises(RefusedError) as caught:
         newest(objects, tips, trusted, "main")
     command = caught.value.hint.splitlines()[-1]
+    assert command.count(" refs/heads/main && ") == len(tips), (
+        "not whatever a remote calls its HEAD"
+    )
     assert (UNRELATED in command) is case.endswith("unrelated")
     people = work.path.parent / "people"
     run(["git", "clone", "--quiet", str(work.path), str(people)], work.path.parent)

@@ -343,6 +343,17 @@ def test_a_step_that_leaves_no_usable_signer(
         assert "leave nobody" in refusal(objects, first, tip).message
 
 
+def test_a_tree_that_is_none(objects: Repository, work: Workshop, first: str) -> None:
+    """Trees are read ahead; the refusal names the commit that has the bad one."""
+    argv = ("hash-object", "-t", "tree", "-w", "--literally", "--stdin")
+    tree = work.git(*argv, stdin=b"nonsense")
+    good = work.commit("Good")
+    bad = work.git("commit-tree", "-S", tree, "-p", good, "-m", "Bad", sign="ops")
+    tip = work.git("commit-tree", "-S", f"{good}^{{tree}}", "-p", bad, "-m", "Tip", sign="ops")
+    error = refusal(objects, first, tip)
+    assert error.commit == bad and "tree" in error.message
+
+
 def test_a_signers_file_that_is_a_link(objects: Repository, work: Workshop, first: str) -> None:
     (work.path / SIGNERS).rename(work.path / "elsewhere")
     (work.path / SIGNERS).symlink_to("elsewhere")
@@ -542,6 +553,15 @@ def test_what_a_beginning_leaves_must_be_usable(
 
 
 # ---------------------------------------------------------------- verdicts, for people
+
+
+def test_each_verdict_knows_who_is_revoked_here(
+    objects: Repository, work: Workshop, keys: Keys, first: str
+) -> None:
+    made = [work.commit(f"Step {n}", sign=by) for n, by in enumerate(("ann", "ann", "ops"))]
+    revoked = (keys.fingerprint("ann"),)
+    found = list(chain.judge(objects, first, made[-1], now=NOW, revoked=revoked))
+    assert ["revoked" in (each.problem or "") for each in found] == [True, True, False]
 
 
 def test_a_verdict_per_commit(objects: Repository, work: Workshop, keys: Keys, first: str) -> None:

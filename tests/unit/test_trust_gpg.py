@@ -308,6 +308,17 @@ def test_a_forge_merge_of_an_expired_certificate(
     assert node.look().id == tip
 
 
+def test_the_repair_keeps_what_openpgp_has_signed(
+    team: Team, node: Node, home: GpgHome, ada: str
+) -> None:
+    good = commit(team, home, ada, {"x": "x"})
+    team.commit("By nobody", {"bad": "bad"}, by=None)
+    team.publish()
+    command = refused(node).hint.splitlines()[-1]
+    assert f"--detach {good}" in command
+    assert team.work.tree(team.run(command, "ops")) == team.work.tree(good)
+
+
 def test_revoked_here_and_nowhere_else(team: Team, node: Node, home: GpgHome, ada: str) -> None:
     bad = commit(team, home, ada, {"x": "x"})
     team.publish()

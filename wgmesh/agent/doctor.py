@@ -128,6 +128,7 @@ def _mesh(
     metrics = policy.metrics
     mesh = Mesh(
         joined=joined,
+        direct=not joined and settings.DIRECT_FILE.exists(),
         left="" if joined else _left(),
         interface=_interface(enrolment, None),
         fetch_uid=uid,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
-from wgmesh.agent import access, fetch, look, node, remote, timers
+from wgmesh.agent import access, direct, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -118,6 +118,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
         )
         records.write_verdict(PLACES.state, verdict)
     settings.save_enrolment(enrolment)
+    direct.forget()
     look.refresh(node.load())
     there = "it is in the inventory" if entry is not None else "pending until its entry lands"
     return Joined(_entry_text(public_key), name, f"{name} has joined: {there}")

@@ -41,7 +41,7 @@ def tick() -> None:
     """
     if os.geteuid() != 0:
         raise UsageError("this command needs root", "run it with sudo")
-    if not settings.NODE_FILE.exists():
+    if not settings.runs_a_mesh():
         raise NotJoinedError("this machine has not joined a mesh", "run: wgmesh join")
     with locked(settings.LOCK_FILE):
         memory = up_to_date(history.read_exits(settings.RUN_DIR))
@@ -55,7 +55,7 @@ def tick() -> None:
     if turn.memory.standing.switches != memory.standing.switches:
         from wgmesh.agent import look, node
 
-        look.refresh(node.load())
+        look.refresh(node.load_any())
 
 
 def up_to_date(memory: Steering) -> Steering | None:

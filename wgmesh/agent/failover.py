@@ -37,7 +37,7 @@ def tick() -> None:
     """
     if os.geteuid() != 0:
         raise UsageError("this command needs root", "run it with sudo")
-    if not settings.NODE_FILE.exists():
+    if not settings.runs_a_mesh():
         raise NotJoinedError("this machine has not joined a mesh", "run: wgmesh join")
     with locked(settings.LOCK_FILE):
         memory = _up_to_date(history.read_failover(settings.RUN_DIR))
@@ -51,7 +51,7 @@ def tick() -> None:
     if turn.moved:
         from wgmesh.agent import look, node
 
-        look.refresh(node.load())
+        look.refresh(node.load_any())
 
 
 def _up_to_date(memory: Failover) -> Failover | None:

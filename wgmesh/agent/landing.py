@@ -12,6 +12,7 @@ from wgmesh.agent import (
     look,
     manual,
     node,
+    refusals,
     remote,
     rotation,
     second,
@@ -36,6 +37,33 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 """To apply a change: what else is lost meanwhile is no reason to go on for ever."""
+
+
+def attempt(proposal: Proposal) -> Outcome:
+    """Carry out `proposal`; again when what was lost by it turns out to be away without it.
+
+    Who was away then only counts when it shows life.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        known = records.read_quarantine(PLACES.state), records.read_verdict(PLACES.state)
+        outcome = execute(proposal, PLACES)
+        trial = proposal.trial
+        if outcome.confirmed or not outcome.innocent or trial is None or not left:
+            break
+        records.write_quarantine(PLACES.state, known[0])
+        records.write_verdict(PLACES.state, known[1])
+        log.warning("so the change is not to blame: it is applied again")
+        number = generation.next_number(PLACES.generations)
+        proposal = replace(
+            proposal,
+            manifest=replace(proposal.manifest, number=number),
+            trial=replace(
+                trial,
+                doubtful=trial.doubtful | outcome.lost,
+                remote_before=trial.remote_before and not outcome.remote_lost,
+            ),
+        )
+    return outcome
 
 
 class Landing:
@@ -142,7 +170,8 @@ class Landing:
         if wait:
             return Result("waiting", wait)
         try:
-            self.refuse_statically(plan, before, len(model.nodes) - 1)
+            refusals.refuse_interface(plan, self.me.enrolment.interface)
+            refusals.refuse_statically(plan, before, len(model.nodes) - 1)
         except InventoryError as error:
             self.judge("invalid", error)
             raise
@@ -194,32 +223,6 @@ class Landing:
         tips = Tips(self.tip, self.tip, manifest.digest, node.context(self.me), anchor)
         records.write_tips(PLACES.state, tips)
 
-    def refuse_statically(self, plan: NodePlan, before: Running | None, others: int) -> None:
-        """Raise InventoryError for what cannot work here, before anything is touched."""
-        interface = self.me.enrolment.interface
-        if plan.interface != interface:
-            raise InventoryError(
-                f"the inventory renames the interface {interface} to {plan.interface}",
-                "an enrolled node keeps its interface: leave and join again, or revert the name",
-            )
-        owner: dict[object, str] = {}
-        for peer in plan.peers:
-            for prefix in peer.allowed_ips:
-                if prefix in owner:
-                    raise InventoryError(
-                        f"{owner[prefix]} and {peer.name} both get {prefix}",
-                        "one prefix goes to one peer",
-                    )
-                owner[prefix] = peer.name
-        if plan.firewall is not None:
-            linux.nftables.check(plan.firewall)
-        had_peers = before is not None and before.plan is not None and bool(before.plan.peers)
-        if had_peers and not plan.peers and others:
-            raise InventoryError(
-                f"this node would have no peer left, though the mesh has {others} other nodes",
-                "give this node or another an endpoint, or a hub",
-            )
-
     def apply(
         self,
         model: Inventory,
@@ -266,7 +269,7 @@ class Landing:
         log.info("applying %s as generation %d", self.short, manifest.number)
         counters = linux.counters(plan.interface)
         renamed = awaited.renamed_keys(previous, plan, counters, time.time())
-        outcome = self.attempt(proposal)
+        outcome = attempt(proposal)
         if not outcome.confirmed:
             raise RolledBackError(
                 f"{self.short} was applied, found harmful and rolled back: {outcome.reason}",
@@ -285,32 +288,6 @@ class Landing:
             adopt.hand_to_boot(plan.interface)
         text = f"{self.short} runs as generation {manifest.number}: {self.tip.subject}"
         return Result("applied", text)
-
-    def attempt(self, proposal: Proposal) -> Outcome:
-        """Carry out `proposal`; again when what was lost by it turns out to be away without it.
-
-        Who was away then only counts when it shows life.
-        """
-        for left in reversed(range(_ATTEMPTS)):
-            known = records.read_quarantine(PLACES.state), records.read_verdict(PLACES.state)
-            outcome = execute(proposal, PLACES)
-            trial = proposal.trial
-            if outcome.confirmed or not outcome.innocent or trial is None or not left:
-                break
-            records.write_quarantine(PLACES.state, known[0])
-            records.write_verdict(PLACES.state, known[1])
-            log.warning("so the change is not to blame: it is applied again")
-            number = generation.next_number(PLACES.generations)
-            proposal = replace(
-                proposal,
-                manifest=replace(proposal.manifest, number=number),
-                trial=replace(
-                    trial,
-                    doubtful=trial.doubtful | outcome.lost,
-                    remote_before=trial.remote_before and not outcome.remote_lost,
-                ),
-            )
-        return outcome
 
     def expect(self, model: Inventory, plan: NodePlan, waiting: frozenset[str]) -> None:
         """Remember the peers whose tunnel waits until their end has changed as well."""

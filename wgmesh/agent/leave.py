@@ -1,7 +1,7 @@
 """Leaving a mesh."""
 
 from wgmesh import generation, linux, settings
-from wgmesh.agent import adopt, look, node, second, timers
+from wgmesh.agent import adopt, direct, look, node, second, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
@@ -25,13 +25,14 @@ def leave(*, restore: bool) -> Result:
     """Un-enrol: units off, node.toml gone; the tunnel stays, or generation 0 is restored."""
     node.require_root()
     with locked(settings.LOCK_FILE):
-        me = node.load()
+        me = node.load_any()
         finish_cut_short()
         if restore:
             _restore(me)
         timers.disable()
         timers.forget()
         settings.remove_enrolment()
+        direct.forget()
         for name in _RECORDS:
             (PLACES.state / name).unlink(missing_ok=True)
         second.forget()

@@ -99,11 +99,11 @@ def report() -> Report:
     """
     if os.geteuid() == 0:
         try:
-            me = node.load()
+            me = node.load_any()
         except NotJoinedError:
             return not_joined()
         return assemble(gather(me), time.time())
-    if not settings.NODE_FILE.exists():
+    if not settings.runs_a_mesh():
         return not_joined()
     try:
         kept: Report = json.loads(settings.STATUS_FILE.read_bytes())
@@ -113,7 +113,9 @@ def report() -> Report:
         raise WgmeshError(
             "the agent has not run since boot", "run `wgmesh status` as root, or wait for a poll"
         ) from None
-    if time.time() - written > limit:
+    if kept["state"] == "not-joined":  # nothing polls: what was seen is as old as it is
+        kept["reasons"].append(f"as seen at {timestamp(int(written))}; root sees the present")
+    elif time.time() - written > limit:
         kept["reasons"].append(f"stale: the agent has not run since {timestamp(int(written))}")
         kept["state"] = min(kept["state"], "degraded", key=STATES.index)
     return kept
@@ -137,7 +139,7 @@ def refresh(me: Node) -> Gathered:
     data = json.dumps(kept, indent=1).encode()
     with tolerant():
         write_atomic(settings.STATUS_FILE, data + b"\n", 0o644, durable=False)
-    if me.settings.metrics:
+    if me.settings.metrics and not me.enrolment.direct:  # nobody would keep them up to date
         metrics.write(Path(me.settings.metrics), have, shown, now)
     return have
 

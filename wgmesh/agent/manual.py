@@ -68,7 +68,8 @@ def rollback(number: int | None, *, hold: bool) -> Result:
     """
     node.require_root()
     with locked(settings.LOCK_FILE):
-        me = node.load()
+        me = node.load_any()
+        hold = hold and not me.enrolment.direct  # where nothing is followed, nothing need wait
         finish_cut_short()
         current = node.running()
         if current is None:
@@ -186,7 +187,7 @@ def reconcile() -> Result:
     """Put back what was changed by hand. Raises WgmeshError when nothing was confirmed yet."""
     node.require_root()
     with locked(settings.LOCK_FILE):
-        me = node.load()
+        me = node.load_any()
         finish_cut_short()
         current = node.running()
         if current is None or current.plan is None:

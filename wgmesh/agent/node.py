@@ -21,7 +21,7 @@ from wgmesh import (
 from wgmesh.choices import Choices, applied
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
-from wgmesh.errors import UsageError, WgmeshError
+from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering
 from wgmesh.model import (
@@ -85,6 +85,22 @@ def require_root() -> None:
 def load() -> Node:
     """Return this machine's policy and enrolment. Raises NotJoinedError."""
     return Node(settings.load_settings(), settings.load_enrolment())
+
+
+def load_any() -> Node:
+    """Return policy and enrolment, also of a machine that an inventory was applied to by hand.
+
+    Raises NotJoinedError.
+    """
+    from wgmesh.agent import direct
+
+    try:
+        return load()
+    except NotJoinedError:
+        found = direct.enrolment()
+        if found is None:
+            raise
+        return Node(settings.load_settings(), found)
 
 
 def tips(me: Node) -> Tips:

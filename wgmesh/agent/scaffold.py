@@ -29,7 +29,8 @@ README = b"""\
 it, `trust.toml` which of them may do what. Nodes apply what lands on the main branch when each step
 of it is signed by somebody whom the step before it lists.
 
-- Check a change: `wgmesh validate`, `wgmesh plan --base main`; CI (GitHub, GitLab) does the same
+- Check a change: `wgmesh validate`, `wgmesh plan --base main`; who signed it:
+  `wgmesh trust branch HEAD --base main`. CI (GitHub, GitLab) does the same
 - What parts nodes until all have applied it needs a line in a commit message:
   `Wgmesh-Allow-Break: NAME`
 - Add a node: `wgmesh join` on the node prints its entry, `wgmesh node add NAME --from -` takes it
@@ -94,11 +95,13 @@ def init(directory: Path, key: Path) -> Made:
         _git(directory, "config", "user.email", principal)
         _git(directory, "config", "user.name", principal.partition("@")[0])
     _git(directory, "add", "--all")
+    hook = directory / ".git" / "hooks" / "pre-commit"
     done = process.run(
         ["git", "-C", os.fspath(directory), "commit", "--quiet", "-S", "-m", "A new mesh"],
         env=_environment(),
         check=False,
     )
+    write_atomic(hook, pipelines.HOOK.encode(), 0o755)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         log.warning("the first commit could not be signed here: %s", said[-1] if said else "")

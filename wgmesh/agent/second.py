@@ -75,7 +75,7 @@ def look_again() -> Result:
     node.require_root()
     with notify.afterwards(), locked(settings.LOCK_FILE, wait=True):
         try:
-            me = node.load()
+            me = node.load_any()
         except NotJoinedError:
             return Result("left", "this machine has left the mesh meanwhile")
         finish_cut_short()

@@ -207,6 +207,8 @@ def _since(have: Gathered, moment: float, now: float) -> str | None:
 def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
     """Return (state, sentence) for everything that is not as it should be."""
     found = []
+    if have.me.enrolment.direct:
+        found.append(("not-joined", "applied by hand: no repository is followed"))
     if have.verdict is not None:
         found.append((have.verdict.kind, _said(have.verdict)))
     if have.hold is not None:

@@ -42,6 +42,16 @@ def enable(settings: Settings) -> None:
             log.warning("%s is not installed: not enabled", unit)
 
 
+def enable_helpers() -> None:
+    """Start the timers of the failover and the exit selector, which need no repository."""
+    if not linux.systemd.running():
+        return
+    for unit in (FAILOVER, EXITS):
+        if linux.systemd.exists(unit):
+            linux.systemd.enable(unit)
+            linux.systemd.start(unit)
+
+
 def disable() -> None:
     """Stop the timers that are there, and have them started at no boot. Raises WgmeshError."""
     if not linux.systemd.running():

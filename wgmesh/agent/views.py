@@ -21,7 +21,7 @@ from wgmesh.settings import REPOSITORY_DIR
 def history() -> list[dict[str, Any]]:
     """Return every generation that is known, ascending: what it was and how it ended."""
     node.require_root()
-    node.load()
+    node.load_any()
     root = PLACES.generations
     current = generation.booted(root)
     left = {entry.digest for entry in records.read_quarantine(PLACES.state)}
@@ -54,10 +54,14 @@ def _row(manifest: Manifest, outcome: str) -> dict[str, Any]:
         "generation": manifest.number,
         "commit": commit.id if commit is not None else None,
         "signer": commit.signer if commit is not None else None,
-        "subject": commit.subject if commit is not None else None,
+        "subject": commit.subject if commit is not None else _without_commit(manifest),
         "time": timestamp(manifest.created),
         "outcome": outcome,
     }
+
+
+def _without_commit(manifest: Manifest) -> str | None:
+    return "applied by `wgmesh apply`" if manifest.direct else None
 
 
 def differences(first: int | None, second: int | None) -> str:
@@ -67,10 +71,15 @@ def differences(first: int | None, second: int | None) -> str:
     newest trusted tip. Generation 0 may hold keys: it is refused.
     """
     node.require_root()
-    me = node.load()
+    me = node.load_any()
     running = generation.booted(PLACES.generations)
     if 0 in (first, second):
         raise WgmeshError("generation 0 may hold keys and is not shown", "read it in its directory")
+    if first is None and me.enrolment.direct:
+        raise WgmeshError(
+            "no repository is followed here, so nothing newer is known",
+            "name generations: wgmesh history; or: wgmesh apply --dry-run",
+        )
     if first is None:
         old = {} if not running else generation.read_files(PLACES.generations, running)
         return _unified(old, _candidate(me), f"gen-{running}", "candidate")
@@ -78,6 +87,13 @@ def differences(first: int | None, second: int | None) -> str:
     if other is None:
         raise WgmeshError("nothing was applied yet", "run: wgmesh sync")
     return _unified(_files(first), _files(other), f"gen-{first}", f"gen-{other}")
+
+
+def changes(files: dict[str, bytes]) -> str:
+    """Return what differs between the running generation and `files`, as a unified diff."""
+    running = generation.booted(PLACES.generations)
+    old = generation.read_files(PLACES.generations, running) if running else {}
+    return _unified(old, files, f"gen-{running or 0}", "candidate")
 
 
 def _files(number: int) -> dict[str, bytes]:
@@ -117,7 +133,7 @@ def endpoints() -> list[tuple[str, ...]]:
 
     Name, endpoint in force, its source, since when it was chosen, moves since boot, candidates.
     """
-    node.load()
+    node.load_any()
     report = look.report()
     known = {peer["public_key"]: peer for peer in report["peers"]}
     running = node.running()
@@ -148,7 +164,7 @@ class Exits:
 
 def exits() -> Exits:
     """Return for each exit that this node may use: name, tunnel, uplink, round trip, loss, role."""
-    node.load()
+    node.load_any()
     running = node.running()
     if running is None or running.plan is None:
         raise WgmeshError("nothing was applied yet", "run: wgmesh sync")

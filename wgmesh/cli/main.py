@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import author, doctor, edit, graph, node, output, produce, trust
+from wgmesh.cli import apply, author, doctor, edit, graph, node, output, produce, trust
 from wgmesh.cli.command import Command, Parser, common
 
 COMMANDS: tuple[Command, ...] = (
@@ -13,6 +13,7 @@ COMMANDS: tuple[Command, ...] = (
     *trust.COMMANDS,
     *doctor.COMMANDS,
     *author.COMMANDS,
+    *apply.COMMANDS,
     *edit.COMMANDS,
     *produce.COMMANDS,
     *graph.COMMANDS,
@@ -20,7 +21,7 @@ COMMANDS: tuple[Command, ...] = (
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
-    """Return the command line, declared by the rooms of this package.
+    """Return the command line, which the other rooms of `cli` declare.
 
     When `only` is a command, the others are left out: to declare them all costs more than to ask
     a remote does.

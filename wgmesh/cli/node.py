@@ -213,12 +213,11 @@ def _declare_recover(parser: ArgumentParser) -> None:
 
 
 def _recover(arguments: Namespace) -> int:
-    from wgmesh import settings
-    from wgmesh.agent import manual
+    from wgmesh.agent import manual, node
 
     result = manual.recover(wait=arguments.wait)
     if result.outcome == "in-sync":
-        settings.load_enrolment()  # raises NotJoinedError: nothing was left behind either
+        node.load_any()  # raises NotJoinedError: nothing was left behind either
     return _say(result)
 
 
@@ -230,9 +229,20 @@ def _install_failover(_: Namespace) -> int:
     return 0
 
 
-def _install_exit_selector(_: Namespace) -> int:
+def _declare_install_exit_selector(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", dest="inventory", metavar="PATH", help="an inventory to look at first: is it valid?"
+    )
+
+
+def _install_exit_selector(arguments: Namespace) -> int:
     from wgmesh.agent import timers
 
+    if arguments.inventory is not None:
+        from wgmesh import inventory
+        from wgmesh.agent import sources
+
+        inventory.load(sources.load(arguments.inventory).files)
     timers.enable_one(timers.EXITS)
     print(f"{timers.EXITS} runs, now and after each boot")
     return 0
@@ -350,7 +360,7 @@ COMMANDS = (
         "install-exit-selector",
         "enable the timer that chooses the exit of this node",
         "wgmesh install-exit-selector",
-        nothing,
+        _declare_install_exit_selector,
         _install_exit_selector,
     ),
     Command(

@@ -45,7 +45,7 @@ def status_text(report: Mapping[str, Any]) -> str:
     """Return the report of `wgmesh status` as text."""
     paint = painter(sys.stdout)
     state = report["state"]
-    if state == "not-joined":
+    if state == "not-joined" and report["node"] is None:
         return "not joined: this machine is in no mesh\n  wgmesh join REMOTE … enrols it\n"
     rows = [("node", f"{report['node']} ({report['interface']})")]
     rows.append(("state", paint(state, _COLOUR.get(state, "red"))))
@@ -53,7 +53,8 @@ def status_text(report: Mapping[str, Any]) -> str:
     rows += [("", reason) for reason in report["reasons"] if reason not in long]
     generation = report["generation"]
     runs = "nothing yet" if generation is None else f"generation {generation}, "
-    rows.append(("runs", runs + (_commit(report["commit"]) if generation is not None else "")))
+    what = "out of a file" if state == "not-joined" else _commit(report["commit"])
+    rows.append(("runs", runs + (what if generation is not None else "")))
     if report["candidate"] is not None:
         rows.append(("newer", _commit(report["candidate"])))
     last = report["last_sync"]

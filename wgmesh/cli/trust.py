@@ -11,7 +11,7 @@ from wgmesh.cli.output import painter
 from wgmesh.cli.report import table
 from wgmesh.errors import RefusedError
 
-_COLOUR = {"refused": "red", "accepted": "green"}
+_COLOUR = {"refused": "red", "accepted": "green", "unsigned": "yellow", "signed": "green"}
 
 
 def _declare(parser: ArgumentParser) -> None:
@@ -38,7 +38,16 @@ def _declare(parser: ArgumentParser) -> None:
     log.add_argument("--json", action="store_true", help="for programs")
     verify = action("verify", "what would happen if a commit were the tip", _verify, " main")
     verify.add_argument("rev", metavar="REV", help="a commit that was fetched, or the branch")
+    verify.add_argument(
+        "--base", metavar="REV", help="here, in a clone: by what a node says that runs this"
+    )
     verify.add_argument("--json", action="store_true", help="for programs")
+    branch = action(
+        "branch", "in a clone: who signed each commit of a branch", _branch, " HEAD --base main"
+    )
+    branch.add_argument("rev", metavar="REV", help="the tip of the branch")
+    branch.add_argument("--base", metavar="REV", required=True, help="what it shall land on")
+    branch.add_argument("--json", action="store_true", help="for programs")
     revoke = action("revoke", "have a key count for nothing on this node", _revoke, " SHA256:…")
     revoke.add_argument("key", metavar="FINGERPRINT", help="SHA256:…, or that of an OpenPGP key")
     reanchor = action(
@@ -76,9 +85,14 @@ def _log(arguments: Namespace) -> int:
 
 
 def _verify(arguments: Namespace) -> int:
-    from wgmesh.agent import trust
+    if arguments.base is not None:
+        from wgmesh.agent import clone
 
-    found = trust.verify(arguments.rev)
+        found = clone.verify(arguments.rev, arguments.base)
+    else:
+        from wgmesh.agent import trust
+
+        found = trust.verify(arguments.rev)
     if arguments.json:
         sys.stdout.write(_json(found))
         return RefusedError.exit_code if found["verdict"] == "refused" else 0
@@ -87,10 +101,19 @@ def _verify(arguments: Namespace) -> int:
     trusted = found["commit"] == found["trusted"]
     print(
         f'commit {found["commit"][:12]} ("{found["subject"]}" by {found["author"]})'
-        f" {'is what this node trusts' if trusted else 'would be accepted'}:"
+        f" {'is trusted already' if trusted else 'would be accepted'}:"
         f" {found['signer']} signed it ({found['fingerprint']})"
     )
     return 0
+
+
+def _branch(arguments: Namespace) -> int:
+    from wgmesh.agent import clone
+
+    found = clone.branch(arguments.rev, arguments.base)
+    wrong = bool(found["unsigned"]) and found["needed"]
+    sys.stdout.write(_json(found) if arguments.json else branch_text(found))
+    return RefusedError.exit_code if wrong else 0
 
 
 def _revoke(arguments: Namespace) -> int:
@@ -170,6 +193,27 @@ def log_text(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["problem"] is not None:
             lines.append(f"    {indent}{_rule(row)}\n")
     return "".join(lines)
+
+
+def branch_text(found: Mapping[str, Any]) -> str:
+    """Return the report of `wgmesh trust branch` as text."""
+    rows = found["commits"]
+    widest = max((len(row["signer"] or "-") for row in rows), default=0)
+    lines = []
+    for row in rows:
+        verdict = painter(sys.stdout)(row["verdict"].ljust(8), _COLOUR[row["verdict"]])
+        signer = (row["signer"] or "-").ljust(widest)
+        lines.append(f"{row['commit'][:12]}  {verdict}  {signer}  {row['subject']}".rstrip())
+        if row["problem"] is not None:
+            lines.append(f"    {row['problem']}")
+    count, base = found["unsigned"], found["base"][:12]
+    if not count:
+        said = f"each commit is signed by somebody whom {base} authorises"
+    elif found["needed"]:
+        said = f"{count} of {len(rows)} are not signed, which the rules of {base} want"
+    else:
+        said = f"{count} of {len(rows)} are not signed: merge by hand, git merge --no-ff -S"
+    return "".join(f"{line}\n" for line in [*lines, said])
 
 
 def _rule(row: Mapping[str, Any]) -> str:

@@ -221,6 +221,7 @@ class Mesh:
     """What this machine's enrolment and policy say, and what of it cannot be read."""
 
     joined: bool = False
+    direct: bool = False  # an inventory was applied by hand, no repository is followed
     left: str | None = ""  # the interface of a mesh that was left as it is; None: not to be seen
     interface: str = ""
     plan: NodePlan | None = None

@@ -24,7 +24,12 @@ def enrolment(facts: Facts) -> Iterator[Finding]:
     """Yield it when this machine is in no mesh, or its own files cannot be read."""
     for message, hint in facts.mesh.damage:
         yield error(message, hint)
-    if facts.mesh.left:
+    if facts.mesh.direct:
+        yield note(
+            "an inventory was applied by hand: no repository is followed, nothing mends by itself",
+            "wgmesh status shows drift, wgmesh reconcile mends it; or wgmesh join REMOTE",
+        )
+    elif facts.mesh.left:
         yield note(
             f"this machine has left its mesh and keeps {facts.mesh.left} as it was",
             "wgmesh join REMOTE --introduction COMMIT takes it over again",

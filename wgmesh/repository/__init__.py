@@ -2,7 +2,7 @@
 
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
-from wgmesh.repository.checkout import commit_id, files_at, trailer_words
+from wgmesh.repository.checkout import commit_id, files_at, git_directory, trailer_words
 from wgmesh.repository.reader import full_id
 from wgmesh.repository.remote import advice, check_branch, check_remote, ssh_host
 
@@ -15,6 +15,7 @@ __all__ = [
     "commit_id",
     "files_at",
     "full_id",
+    "git_directory",
     "ssh_host",
     "trailer_words",
 ]

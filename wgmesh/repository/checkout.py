@@ -59,6 +59,14 @@ def commit_id(directory: Path, rev: str) -> str:
     return commit
 
 
+def git_directory(directory: Path) -> Path:
+    """Return where the repository around `directory` has its objects. Raises UsageError."""
+    found = _ask(directory, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    if not found:
+        raise UsageError(f"{directory} is in no git repository", "run this inside a repository")
+    return Path(found)
+
+
 def trailer_words(directory: Path, base: str, tip: str, key: str) -> frozenset[str]:
     """Return the words of the trailers `key` in the commits that `tip` has and `base` has not.
 

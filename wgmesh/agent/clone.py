@@ -1,0 +1,81 @@
+"""`wgmesh trust` in a clone: what nodes would say of a commit, and who signed a branch.
+
+No node and no root: for authors, and for CI on each pull request and after each merge.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wgmesh.agent.status import timestamp
+from wgmesh.agent.trust import Report
+from wgmesh.errors import RefusedError, UsageError
+from wgmesh.repository import Repository, commit_id, git_directory
+
+if TYPE_CHECKING:
+    from wgmesh.trust.chain import Judged
+
+
+def verify(rev: str, base: str) -> Report:
+    """Return what a node that runs `base` would say if `rev` were the tip of the branch now.
+
+    Raises UsageError for what is no commit of the repository around the current directory.
+    """
+    from wgmesh.gpgv import Gpgv
+    from wgmesh.trust import chain
+
+    commit, trusted = commit_id(Path(), rev), commit_id(Path(), base)
+    report: Report = {"commit": commit, "trusted": trusted}
+    with Repository(git_directory(Path())) as repository:
+        try:
+            found = chain.verify(repository, trusted, commit, now=time.time(), gpg=Gpgv())
+        except RefusedError as error:
+            nothing = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
+            refused = {"problem": error.message, "culprit": error.commit, "hint": error.hint}
+            return report | {"verdict": "refused", **nothing, **refused}
+    return report | {
+        "verdict": "accepted",
+        "signer": found.signer,
+        "fingerprint": found.fingerprint,
+        "author": found.author,
+        "subject": found.subject,
+        "time": timestamp(found.time),
+        **dict.fromkeys(("problem", "culprit", "hint")),
+    }
+
+
+def branch(rev: str, base: str) -> Report:
+    """Return who signed each commit that `rev` has and `base` has not, newest first.
+
+    `needed`: the rules of `base` want each of them signed; `unsigned`: how many are not. Raises
+    UsageError, or RefusedError when the trust files of `base` are of no use.
+    """
+    from wgmesh.gpgv import Gpgv
+    from wgmesh.trust import branch
+
+    commit, on = commit_id(Path(), rev), commit_id(Path(), base)
+    if commit == on:
+        raise UsageError(f"{rev} is {base}: there is nothing between them", "name a branch")
+    with Repository(git_directory(Path())) as repository:
+        found = branch.look(repository, on, commit, now=time.time(), gpg=Gpgv())
+    return {
+        "commit": commit,
+        "base": on,
+        "needed": found.needed,
+        "unsigned": len(found.unsigned),
+        "commits": [_row(each) for each in found.commits],
+    }
+
+
+def _row(judged: "Judged") -> Report:
+    return {
+        "commit": judged.id,
+        "kind": "side",
+        "verdict": "unsigned" if judged.problem is not None else "signed",
+        "signer": judged.signer if judged.problem is None else None,
+        "fingerprint": judged.fingerprint if judged.problem is None else None,
+        "author": judged.author,
+        "subject": judged.subject,
+        "time": timestamp(judged.time),
+        "problem": judged.problem,
+    }

@@ -267,7 +267,7 @@ def test_what_a_forge_takes(review: Review) -> None:
         entry_text = f'address = "{address}"\npublic_key = "{key(100 + number)}"\n'
         review.write(f"nodes/{name}.toml", f'{entry_text}endpoint = "{name}.example.com"\n')
     comment = review.plan("--format", "markdown")
-    assert 50_000 < len(comment.encode()) < 65_536
+    assert 50_000 < len(comment) <= 60_000, "the CI of init cuts there"
     assert comment.splitlines()[-1] == "```" and comment.count("```") == 4
     assert comment.splitlines()[-2].endswith("lines more: `wgmesh plan` prints them")
     assert len(review.plan()) > 100_000

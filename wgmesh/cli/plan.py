@@ -11,8 +11,8 @@ from wgmesh.model import Rollout
 
 _MOST_SHOWN = 20
 _MOST_NAMES = 8
-_MOST_CHARACTERS = 60_000
-"""GitHub takes 65,536 for a comment."""
+_MOST_CHARACTERS = 59_800
+"""GitHub takes 65,536 for a comment, the CI of `init` cuts at 60,000; the last lines come after."""
 
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 

@@ -162,6 +162,18 @@ def test_a_link_is_refused_as_nodes_refuse_it(
     assert wgmesh("validate", "-c", "HEAD:.")[0] == 4
 
 
+def test_a_file_that_nodes_refuse_for_its_size_is_named(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    assert "nodes refuse" not in wgmesh("validate", "-c", mesh)[2]
+    (mesh / "mesh.toml").write_text(MESH + "# long\n" * (1 << 18))
+    code, _, err = wgmesh("validate", "-c", mesh)
+    assert code == 0 and "mesh.toml has" in err and "nodes refuse" in err
+    commit(mesh, "long")
+    assert wgmesh("validate", "-c", "HEAD:.")[0] in (3, 4)
+
+
 def test_a_pipe_is_not_waited_for(mesh: Path, wgmesh: Run) -> None:
     os.mkfifo(mesh / "nodes/charlie.toml")
     code, _, err = wgmesh("validate", "-c", mesh)

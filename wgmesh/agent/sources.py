@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
-from wgmesh.repository import files_at
+from wgmesh.repository import LARGEST_FILE_BYTES, files_at
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +142,14 @@ def _directory(path: Path) -> dict[str, bytes]:
             )
     found = {file.name: _read(file) for file in tops}
     found |= {f"nodes/{file.name}": _read(file) for file in nodes}
+    for name, data in found.items():
+        if len(data) > LARGEST_FILE_BYTES:
+            log.warning(
+                "%s has %d bytes; nodes refuse a file of more than %d: give each node its own",
+                path / name,
+                len(data),
+                LARGEST_FILE_BYTES,
+            )
     if not found:
         raise UsageError(
             f"{path}: there is no mesh.toml or mesh.conf", "wgmesh init DIR makes a new inventory"

@@ -3,10 +3,12 @@
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.bundle import MissingBaseError
 from wgmesh.repository.checkout import commit_id, files_at, git_directory, trailer_words
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES
 from wgmesh.repository.reader import full_id
 from wgmesh.repository.remote import advice, check_branch, check_remote, ssh_host
 
 __all__ = [
+    "LARGEST_FILE_BYTES",
     "MissingBaseError",
     "Repository",
     "advice",

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from wgmesh import inventory, settings
+from wgmesh import settings
 from wgmesh.errors import WgmeshError
 from wgmesh.files import sync_directory, write_atomic
 from wgmesh.model import Inventory
@@ -53,6 +53,8 @@ def remember(digest: str, files: Mapping[str, bytes]) -> None:
 
 def applied(digest: str) -> Inventory | None:
     """Return the inventory that came to the generation of `digest`; None when it was not kept."""
+    from wgmesh import inventory  # which `status` of such a machine does without
+
     try:
         kept = json.loads(_INVENTORY.read_bytes())
         if kept["digest"] != digest:

@@ -92,11 +92,11 @@ def load_any() -> Node:
 
     Raises NotJoinedError.
     """
-    from wgmesh.agent import direct
-
     try:
         return load()
     except NotJoinedError:
+        from wgmesh.agent import direct
+
         found = direct.enrolment()
         if found is None:
             raise

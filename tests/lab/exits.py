@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from subprocess import Popen
 from typing import Any
 
@@ -117,12 +118,15 @@ def put_right(mesh: Mesh) -> Iterator[Machine]:
     yield alpha
     for name in ("bravo", "charlie"):
         mesh.world.internet.restore(name)
+        # else the selector finds the other one first, and stays with it
+        wait_until(partial(mesh.pings, "alpha", name), 60, f"the tunnel to {name} works again")
     alpha.run(["rm", "-f", MEMORY, OVERRIDE])
     alpha.wgmesh("sync", check=False)
     alpha.wgmesh("reconcile", check=False)
     wait_until(
         lambda: not tick(alpha) and reaches(alpha) and reaches(alpha, FAR6), 60, "all is well"
     )
+    assert in_use(alpha) == "bravo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ TESTS = {
     "repair": CHAIN,
     "above": CHAIN,
     "agreement": ("trust_agreement",),
-    "branch": ("trust_branch",),
+    "branch": ("trust_branch", "trust_gpg"),
     "fingerprint": ("trust_fingerprint",),
 }
 """The tests that are there to notice changes of a module; those that decide most come first."""

@@ -40,6 +40,8 @@ def test_each_commit_has_its_signer(team: Team) -> None:
     assert {each.kind for each in found.commits} == {"side"}
     ann = found.commits[-1]
     assert ann.fingerprint == team.keys.fingerprint("ann") and ann.id.startswith(ann.short)
+    author, time = team.work.git("show", "-s", "--format=%an <%ae>%n%ct", ann.id).splitlines()
+    assert (ann.author, ann.time) == (author, int(time))
 
 
 def test_a_forge_vouches_for_nothing(team: Team) -> None:
@@ -105,4 +107,4 @@ def test_a_base_without_signers_is_refused(team: Team) -> None:
     team.commit("By ops", {"a": "a"})
     with pytest.raises(RefusedError) as refusal:
         look(team, base)
-    assert refusal.value.hint
+    assert "sign the branch's commits" in refusal.value.hint

@@ -7,7 +7,7 @@ import pytest
 
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
-from wgmesh.trust import chain
+from wgmesh.trust import branch, chain
 
 from .gpg import SIGNED, GpgHome
 from .signing import Keys
@@ -306,6 +306,14 @@ def test_a_forge_merge_of_an_expired_certificate(
     team.commit("On top", by="ann")
     tip = team.publish()
     assert node.look().id == tip
+
+
+def test_a_branch_signed_with_openpgp(team: Team, node: Node, home: GpgHome, ada: str) -> None:
+    commit(team, home, ada, {"x": "x"})
+    team.publish()
+    tip = node.fetch()
+    found = branch.look(node.repository, node.trusted, tip, now=NOW, gpg=Gpgv())
+    assert [(each.signer, each.problem) for each in found.commits] == [(ada, None)]
 
 
 def test_the_repair_keeps_what_openpgp_has_signed(

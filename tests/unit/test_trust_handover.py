@@ -167,6 +167,40 @@ def test_who_signed_the_same_files_elsewhere_does_not_answer_for_a_change(team: 
 
 
 @pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
+def test_two_sign_a_branch_that_the_button_merges(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    name = hand_over(team)
+    team.approve("bob")
+    team.main()
+    team.merge(name, by="ann")
+    team.branch("seen")
+    for who in ("bob", "ops"):
+        team.approve(who)
+    team.main()
+    team.press_merge("seen", "--no-ff")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", [TWO_ADMINS], indirect=True)
+def test_one_branch_above_answers_for_several_changes_of_signers(team: Team) -> None:
+    node = team.node()
+    expire(team, "ann")
+    for number in range(3):
+        hand_over(team, number)
+    change = team.head
+    team.main()
+    put(team, change)
+    team.branch("seen")
+    team.approve("bob")
+    team.main()
+    team.press_merge("seen", "--no-ff")
+    team.publish()
+    assert node.look().id == team.head
+
+
+@pytest.mark.parametrize("team", ["approvals = 2\n" + TWO_ADMINS], indirect=True)
 def test_who_signed_a_change_of_signers_is_not_above_it(team: Team) -> None:
     """Of two, one has expired: it takes two above, of whom each counts once."""
     node = team.node()

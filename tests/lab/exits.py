@@ -118,7 +118,8 @@ def put_right(mesh: Mesh) -> Iterator[Machine]:
     yield alpha
     for name in ("bravo", "charlie"):
         mesh.world.internet.restore(name)
-        # else the selector finds the other one first, and stays with it
+    alpha.wgmesh("reconcile", check=False)
+    for name in ("bravo", "charlie"):  # else the selector finds one first, and stays with it
         wait_until(partial(mesh.pings, "alpha", name), 60, f"the tunnel to {name} works again")
     alpha.run(["rm", "-f", MEMORY, OVERRIDE])
     alpha.wgmesh("sync", check=False)

@@ -369,6 +369,9 @@ def test_a_rewind(objects: Repository, work: Workshop, first: str) -> None:
     error = refusal(objects, trusted, first)
     assert "rewound" in error.message
     assert error.hint.endswith(f"git push origin {trusted}:refs/heads/main")
+    with pytest.raises(RefusedError) as caught:
+        list(chain.judge(objects, trusted, first, now=NOW))
+    assert caught.value.hint == error.hint
 
 
 def test_a_forced_sibling(objects: Repository, work: Workshop, first: str) -> None:

@@ -229,6 +229,13 @@ def test_no_key_is_made_for_a_node_that_cannot_be(mesh: Path, wgmesh: Run, entry
     assert not (mesh / "nodes/phone.toml").exists() and not (mesh / "out/keys/phone.key").exists()
 
 
+def test_a_key_is_not_made_where_there_is_one(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "entry").write_text(f'managed = false\n  public_key = "{key(9)}"\n')
+    code, out, err = wgmesh("node", "add", "phone", "--from", "entry", "--gen-keys")
+    assert (code, out) == (2, "")
+    assert "the entry of phone has a public_key already" in err and "--gen-keys" in err
+
+
 def test_a_terminal_is_told_what_is_waited_for(
     wgmesh: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The commands that edit an inventory's nodes."""
 
 import logging
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from wgmesh.agent.sources import Source
 
 log = logging.getLogger(__name__)
+
+_HAS_KEY = re.compile(r"^\s*public_key\s*=", re.MULTILINE)
 
 
 def _declare_node(parser: ArgumentParser) -> None:
@@ -92,6 +95,11 @@ def _add(arguments: Namespace) -> int:
     from wgmesh.inventory import edit
 
     entry = _entry(arguments.entry)
+    if arguments.gen_keys and _HAS_KEY.search(entry):
+        raise UsageError(
+            f"the entry of {arguments.name} has a public_key already",
+            "take it out, or leave out --gen-keys",
+        )
     with sources.editing(arguments.inventory) as source:
         out, name = arguments.out, arguments.name
         if not arguments.gen_keys:

@@ -38,6 +38,15 @@ def test_an_expired_admin_neither_renews_the_key_nor_names_others(
     assert node.look().id == team.head
 
 
+def one_is_enough(team: Team) -> str:
+    """Let ops and ann, whose key has expired, change signers and rules; returns main's tip."""
+    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
+    team.branch("change")
+    team.commit("One is enough", files, by="ann")
+    team.main()
+    return team.merge("change", by="ops")
+
+
 def hand_over(team: Team, number: int = 0) -> str:
     """Let ann, whose key has expired, change the signers on a branch; returns its name."""
     text = team.keys.signers("ops", "ann", "bob", "eve", "forge", ann=EXPIRED)
@@ -205,11 +214,7 @@ def test_who_signed_a_change_of_signers_is_not_above_it(team: Team) -> None:
     """Of two, one has expired: it takes two above, of whom each counts once."""
     node = team.node()
     expire(team, "ann")
-    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
-    team.branch("change")
-    team.commit("One is enough", files, by="ann")
-    team.main()
-    change = team.merge("change", by="ops")
+    change = one_is_enough(team)
     team.commit("Seen", by="bob")
     team.publish()
     assert refused(node).commit == change
@@ -240,11 +245,7 @@ def test_who_signed_the_second_change_of_signers_is_above_the_first_alone(team: 
 def test_the_same_person_above_counts_once_and_hides_nobody(team: Team) -> None:
     node = team.node()
     expire(team, "ann")
-    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
-    team.branch("change")
-    team.commit("One is enough", files, by="ann")
-    team.main()
-    change = team.merge("change", by="ops")
+    change = one_is_enough(team)
     for _ in range(2):
         team.commit("Seen", by="ops")
     team.publish()
@@ -264,11 +265,7 @@ def test_the_same_person_above_counts_once_and_hides_nobody(team: Team) -> None:
 def test_who_agreed_and_thought_better_of_it_does_not_answer_for_a_change(team: Team) -> None:
     node = team.node()
     expire(team, "ann")
-    files = {SIGNERS: team.keys.signers("ops", "ann", "bob", "eve", "forge"), RULES: TWO_ADMINS}
-    team.branch("change")
-    team.commit("One is enough", files, by="ann")
-    team.main()
-    change = team.merge("change", by="ops")
+    change = one_is_enough(team)
     team.branch("doubt")
     team.approve("bob")
     team.work.git("revert", "-m", "1", "--no-edit", change, sign="bob")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgmesh.agent.status import timestamp
-from wgmesh.agent.trust import Report
-from wgmesh.errors import RefusedError, UsageError
+from wgmesh.agent.trust import Report, verdict
+from wgmesh.errors import UsageError
 from wgmesh.repository import Repository, commit_id, git_directory
 
 if TYPE_CHECKING:
@@ -25,23 +25,12 @@ def verify(rev: str, base: str) -> Report:
     from wgmesh.trust import chain
 
     commit, trusted = commit_id(Path(), rev), commit_id(Path(), base)
-    report: Report = {"commit": commit, "trusted": trusted}
     with Repository(git_directory(Path())) as repository:
-        try:
-            found = chain.verify(repository, trusted, commit, now=time.time(), gpg=Gpgv())
-        except RefusedError as error:
-            nothing = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
-            refused = {"problem": error.message, "culprit": error.commit, "hint": error.hint}
-            return report | {"verdict": "refused", **nothing, **refused}
-    return report | {
-        "verdict": "accepted",
-        "signer": found.signer,
-        "fingerprint": found.fingerprint,
-        "author": found.author,
-        "subject": found.subject,
-        "time": timestamp(found.time),
-        **dict.fromkeys(("problem", "culprit", "hint")),
-    }
+        return verdict(
+            commit,
+            trusted,
+            lambda: chain.verify(repository, trusted, commit, now=time.time(), gpg=Gpgv()),
+        )
 
 
 def branch(rev: str, base: str) -> Report:

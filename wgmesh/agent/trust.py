@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from wgmesh import records, settings
@@ -280,13 +280,18 @@ def verify(rev: str) -> Report:
         _require_fetched(repository)
         trusted = fetch.start(me, repository, node.tips(me))
         commit = _find(me, repository, rev)
-        report: Report = {"commit": commit, "trusted": trusted}
-        try:
-            found = fetch.verify(me, repository, trusted, commit)
-        except RefusedError as error:
-            nothing = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
-            refused = {"problem": error.message, "culprit": error.commit, "hint": error.hint}
-            return report | {"verdict": "refused", **nothing, **refused}
+        return verdict(commit, trusted, lambda: fetch.verify(me, repository, trusted, commit))
+
+
+def verdict(commit: str, trusted: str, verify: Callable[[], VerifiedCommit]) -> Report:
+    """Return what `verify` says of `commit`, given that `trusted` may run."""
+    report: Report = {"commit": commit, "trusted": trusted}
+    try:
+        found = verify()
+    except RefusedError as error:
+        nothing = dict.fromkeys(("signer", "fingerprint", "author", "subject", "time"))
+        refused = {"problem": error.message, "culprit": error.commit, "hint": error.hint}
+        return report | {"verdict": "refused", **nothing, **refused}
     return report | {
         "verdict": "accepted",
         "signer": found.signer,

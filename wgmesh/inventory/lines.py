@@ -19,7 +19,7 @@ STRING = (
     r'|"(?:[^"\\\n]|\\.)*+"'
     r"|'[^'\n]*+'"
 )
-_KEY = re.compile(r'"(?:[^"\\\n]|\\.)*+"|' + r"'[^'\n]*+'|[A-Za-z0-9_-]++")
+KEY = re.compile(r'"(?:[^"\\\n]|\\.)*+"|' + r"'[^'\n]*+'|[A-Za-z0-9_-]++")
 _TOKEN = re.compile(STRING + r"|#[^\n]*+|[\[\]{},\n]|[^\[\]{},\n#\"']++", re.DOTALL)
 
 _MAX_INLINE_DEPTH = 8
@@ -123,7 +123,7 @@ class _Scan:
     def _path(self) -> Path:
         """Read a dotted key; empty when there is none."""
         parts: list[str] = []
-        while self._skip(_BLANK) and (match := _KEY.match(self.text, self.pos)):
+        while self._skip(_BLANK) and (match := KEY.match(self.text, self.pos)):
             parts.append(_plain(match[0]))
             self.pos = match.end()
             if not self._skip(_BLANK) or self.text[self.pos] != ".":

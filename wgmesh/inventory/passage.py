@@ -5,9 +5,8 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 
 from wgmesh.inventory import conf, lines
-from wgmesh.inventory.lines import Path, Span
+from wgmesh.inventory.lines import KEY, Path, Span
 
-_KEY = re.compile(r'"(?:[^"\\\n]|\\.)*+"|' + r"'[^'\n]*+'|[A-Za-z0-9_-]++")
 _ITEM = re.compile(r"(?P<string>\"(?:[^\"\\\n]|\\.)*+\"|'[^'\n]*+')|#[^\n]*+|[^\"'#]")
 _COMMA = re.compile(r"[ \t]*,")
 
@@ -58,7 +57,7 @@ class Passage:
         if span is None:
             return
         head = self._text[span.start : span.value]
-        last = list(_KEY.finditer(head.partition("=")[0]))[-1]
+        last = list(KEY.finditer(head.partition("=")[0]))[-1]
         pair = f"{head[: last.start()]}{name}{head[last.end() :]}{value}"
         if span.inline:
             self._edits.append((span.end, span.end, f", {pair}"))
@@ -81,12 +80,12 @@ class Passage:
                 quote = self._text.index('"', start)
                 self._edits.append((quote + 1, self._text.index('"', quote + 1), new))
         for path, span in self._below(table):
-            keys = len(_KEY.findall(self._text[span.start : span.value].partition("=")[0]))
+            keys = len(KEY.findall(self._text[span.start : span.value].partition("=")[0]))
             self._rename_key(span.start, span.value, len(table) - 1 - (len(path) - keys), new)
 
     def _rename_key(self, start: int, end: int, index: int, new: str) -> None:
         if index >= 0:
-            key = list(_KEY.finditer(self._text[start:end].partition("=")[0]))[index]
+            key = list(KEY.finditer(self._text[start:end].partition("=")[0]))[index]
             self._edits.append((start + key.start(), start + key.end(), new))
 
     def replace_names(self, path: Path, names: Mapping[str, str | None]) -> None:

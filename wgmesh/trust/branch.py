@@ -8,11 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust.chain import Judged
+from wgmesh.trust.chain import Judged, judged
 from wgmesh.trust.objects import Objects
 from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Role, SideCommits
 from wgmesh.trust.side import MOST_SIDE_COMMITS, Base
+from wgmesh.trust.step import Kind
 from wgmesh.trust.walk import Walk
 
 _HINT = "sign the branch's commits (git rebase --force-rebase -S main), or merge it by hand"
@@ -63,17 +64,5 @@ def look(
                 problem = f"{who.name} signed it, a forge's key that vouches for nothing"
         except RefusedError as error:
             problem = error.message
-        found.append(
-            Judged(
-                id=commit.id,
-                short=commit.short,
-                author=commit.author,
-                subject=commit.subject,
-                time=commit.time,
-                signer=who.name if who is not None else None,
-                fingerprint=who.fingerprint if who is not None else None,
-                kind="side",
-                problem=problem,
-            )
-        )
+        found.append(judged(commit, who, Kind.SIDE, problem))
     return Branch(tuple(found), rules.side_commits is SideCommits.SIGNED or bool(rules.merge))

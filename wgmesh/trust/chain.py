@@ -166,7 +166,7 @@ def judge(
             problem = whole.message
         if len(commit.parents) > 1:
             yield from _sides(walk, commit, before, kind, clock)
-        yield _judged(commit, who, kind, problem)
+        yield judged(commit, who, kind, problem)
         before, join = commit, False
 
 
@@ -333,10 +333,11 @@ def _sides(
             if walk.objects.is_ancestor(side.id, before.id):  # git listed it for made-up dates
                 continue
             problem = error.message if asked else None
-        yield _judged(side, who, Kind.SIDE, problem)
+        yield judged(side, who, Kind.SIDE, problem)
 
 
-def _judged(commit: Commit, who: Signed | None, kind: Kind, problem: str | None) -> Judged:
+def judged(commit: Commit, who: Signed | None, kind: Kind, problem: str | None) -> Judged:
+    """Return the verdict on `commit`, signed by `who`, if that counts."""
     return Judged(
         id=commit.id,
         short=commit.short,

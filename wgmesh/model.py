@@ -16,6 +16,8 @@ from ipaddress import (
     ip_address,
 )
 
+from wgmesh.frozen import frozen
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Prefix = IPv4Network | IPv6Network
@@ -71,7 +73,7 @@ class Severity(Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing wrong with an inventory; `line` counts from 1, 0 is the file as a whole."""
 
@@ -132,7 +134,7 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mesh:
     """The table `[mesh]`."""
 
@@ -154,7 +156,7 @@ class Mesh:
     local_node: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rollout:
     """The table `[rollout]`: who goes first, and for how long."""
 
@@ -162,7 +164,7 @@ class Rollout:
     soak_seconds: int = 600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One `[node.NAME]`; `endpoint` None is a node behind NAT."""
 
@@ -190,7 +192,7 @@ class Node:
     ssh_port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inventory:
     """A whole mesh, valid by construction; nodes are sorted by name."""
 
@@ -209,7 +211,7 @@ class RouteKind(Enum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """One route. `metric` 0 is the kernel's default for the family.
 
@@ -232,7 +234,7 @@ class RuleAction(Enum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One policy rule of ours (proto 101). `family` is 4 or 6; `target` a table or a priority."""
 
@@ -251,7 +253,7 @@ class Rule:
     udp_destination: int | None = None  # either port, or both, means UDP only
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uplinks:
     """What of this machine's own networks does not go through an exit, as it is at this moment.
 
@@ -263,7 +265,7 @@ class Uplinks:
     addresses: tuple[IPv4Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exempt:
     """What of this machine leaves by the uplink although an exit is in use, and what goes with it.
 
@@ -277,7 +279,7 @@ class Exempt:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Firewall:
     """The table `inet wgmesh`: `text` feeds `nft -f`, `tags` is what two tables are compared by.
 
@@ -289,7 +291,7 @@ class Firewall:
     text: str = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accept:
     """An accept of ours in a chain of iptables that drops forwarded packets; None is any."""
 
@@ -300,7 +302,7 @@ class Accept:
     established: bool = False  # only what answers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peer:
     """One peer as the plan wants it.
 
@@ -322,7 +324,7 @@ class Peer:
     next_public_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitCandidate:
     """A node through which others may reach the internet, or as a hub one another."""
 
@@ -331,7 +333,7 @@ class ExitCandidate:
     addresses: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitPlan:
     """What the exit selector of one node needs to know; `candidates` in the inventory's order."""
 
@@ -343,7 +345,7 @@ class ExitPlan:
     on_no_exit: OnNoExit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubPlan:
     """What a spoke of several hubs needs to choose one; `candidates` in the inventory's order.
 
@@ -357,7 +359,7 @@ class HubPlan:
     targets: tuple[Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodePlan:
     """One node's share of the mesh; peers sorted by name, routes by prefix."""
 
@@ -383,7 +385,7 @@ class NodePlan:
 # ---------------------------------------------------------------- kernel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerState:
     """A peer as the device has it. As a desire, `endpoint` None means: leave what is there."""
 
@@ -394,7 +396,7 @@ class PeerState:
     endpoint: Endpoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkState:
     """The WireGuard interface; `peers` by public key, `addresses` without link-local ones."""
 
@@ -408,7 +410,7 @@ class LinkState:
     peers: Mapping[str, PeerState]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelState:
     """All that is ours in the kernel; both what we want and what we see, so that the two compare.
 
@@ -423,7 +425,7 @@ class KernelState:
     accepts: frozenset[Accept] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerCounters:
     """What the device counts for a peer; `latest_handshake` is wall-clock seconds, 0 is never."""
 
@@ -432,7 +434,7 @@ class PeerCounters:
     tx_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """One look at the machine: the state, and the counters by public key."""
 
@@ -440,21 +442,21 @@ class Observed:
     counters: Mapping[str, PeerCounters] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkCreate:
     """Make the interface (kernel, else wireguard-go)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkDelete:
     """Remove the interface, and with it peers, addresses and routes over it."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkSet:
     """Set MTU and administrative state; None leaves a value alone."""
 
@@ -463,7 +465,7 @@ class LinkSet:
     up: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceSet:
     """Set key, port, mark of the device; None leaves a value alone, fwmark 0 is off."""
 
@@ -473,7 +475,7 @@ class DeviceSet:
     fwmark: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerSet:
     """Write one whole peer section (`wg addconf`); `peer.endpoint` None keeps the endpoint.
 
@@ -485,7 +487,7 @@ class PeerSet:
     renew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointSet:
     """Move a peer that stays to another endpoint (`wg set`)."""
 
@@ -494,7 +496,7 @@ class EndpointSet:
     endpoint: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRemove:
     """Forget a peer."""
 
@@ -502,7 +504,7 @@ class PeerRemove:
     public_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressAdd:
     """Give the interface an address."""
 
@@ -510,7 +512,7 @@ class AddressAdd:
     address: Interface
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressRemove:
     """Take an address from the interface."""
 
@@ -518,56 +520,56 @@ class AddressRemove:
     address: Interface
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteReplace:
     """Add a route, or put it in the place of one with the same prefix, table and metric."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteRemove:
     """Remove exactly this route of ours."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleAdd:
     """Add a policy rule."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleRemove:
     """Remove a policy rule of ours."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FirewallSet:
     """Put our table in place in one transaction; None removes it."""
 
     firewall: Firewall | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptAdd:
     """Put an accept into a chain of iptables."""
 
     accept: Accept
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptRemove:
     """Take an accept of ours out of a chain of iptables."""
 
     accept: Accept
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SysctlSet:
     """Set one sysctl, dotted name."""
 
@@ -599,7 +601,7 @@ Change = (
 # ---------------------------------------------------------------- trust and health
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifiedCommit:
     """A commit that the chain rule accepted; only `wgmesh.trust.chain` makes one."""
 
@@ -621,7 +623,7 @@ class Proof(Enum):
     NONE = "none"  # nothing came
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerHealth:
     """What one round of probing saw of a peer; `rtt_ms` None without an echo."""
 
@@ -630,7 +632,7 @@ class PeerHealth:
     echoed: frozenset[Address] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Health:
     """One round of probing: peers by public key, and the git remote (None: not asked)."""
 

@@ -2,13 +2,14 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from wgmesh import shape
 from wgmesh.files import sync_directory, write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.model import VerifiedCommit
 
 Record = TypeVar("Record")
@@ -19,7 +20,7 @@ MOST_SEEN = 32
 LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tips:
     """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back.
 
@@ -35,7 +36,7 @@ class Tips:
     anchor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemoteState:
     """How a remote stands to the others, `since` then (seconds since the epoch).
 
@@ -50,7 +51,7 @@ class RemoteState:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LastSync:
     """How the last turn of the loop ended; times are seconds since the epoch.
 
@@ -67,7 +68,7 @@ class LastSync:
     remotes: tuple[RemoteState, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quarantined:
     """A rendered digest not to be applied until `until` (0: until a person says so).
 
@@ -89,7 +90,7 @@ class Quarantined:
         return (self.harms > 0 or self.interruptions > 1) and (self.until == 0 or now < self.until)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """A commit that was the tip, or led to one, and when this node first saw it.
 
@@ -100,7 +101,7 @@ class Seen:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Awaited:
     """A peer that was up until `commit` changed both ends of its tunnel, at `time`.
 
@@ -115,7 +116,7 @@ class Awaited:
     soak_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Soak:
     """Since when `commit` is the tip, and until when it waits here.
 
@@ -129,7 +130,7 @@ class Soak:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rotation:
     """The change of this node's key to `next_public_key`, as far as it has come.
 
@@ -149,7 +150,7 @@ class Rotation:
     known: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What is wrong with the newest tip, until another one replaces it.
 
@@ -165,7 +166,7 @@ class Verdict:
     culprit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """Applying is stopped since `time`, because of `reason`."""
 
@@ -173,7 +174,7 @@ class Hold:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecondLook:
     """A confirmed generation that is to be looked at again, and the one to go back to.
 

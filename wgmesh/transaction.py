@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from wgmesh import generation, journal, linux, process, proof, snapshot, watchdo
 from wgmesh.desired import another_psk, moved, restored, touched
 from wgmesh.diff import diff, split
 from wgmesh.errors import DeviceError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
@@ -31,7 +32,7 @@ BRIDGE_SECONDS = 15  # for handshakes of all peers that are up with the second d
 BACK_SECONDS = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Where a transaction writes."""
 
@@ -59,7 +60,7 @@ class Bridge(Enum):
     NEEDED = "needed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proposal:
     """A change to make: `target` turns what is observed into what shall be.
 
@@ -81,7 +82,7 @@ class Proposal:
     condemn: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How it ended; `reason` is empty when the change was confirmed.
 
@@ -400,7 +401,7 @@ def run_hook(command: str) -> None:
     process.run(["/bin/sh", "-c", command], timeout_seconds=60)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """A transaction that was found cut short, and where it went.
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "wgmesh"
 CORE = {
     "model",
     "errors",
+    "frozen",
     "inventory",
     "mesh",
     "render",

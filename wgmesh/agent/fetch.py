@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wgmesh import records
@@ -11,6 +11,7 @@ from wgmesh.agent import remote
 from wgmesh.agent.node import PLACES, Node, running
 from wgmesh.agent.remote import News, Source
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.model import VerifiedCommit
 from wgmesh.records import RemoteState, Tips
@@ -28,7 +29,7 @@ def source(node: Node) -> Source:
     return Source(node.enrolment.remotes, node.enrolment.branch)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """The tip to work on. `fresh`: a remote has it, so what this node knows is not out of date."""
 

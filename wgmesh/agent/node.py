@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from wgmesh.choices import Choices, applied
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering
 from wgmesh.model import (
@@ -54,7 +55,7 @@ _TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
 """Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """What is known before anything is asked: policy and enrolment."""
 
@@ -62,7 +63,7 @@ class Node:
     enrolment: Enrolment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Running:
     """A generation: its manifest, and its plan (None for generation 0).
 

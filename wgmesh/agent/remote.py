@@ -10,12 +10,13 @@ import logging
 import os
 import pwd
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wgmesh import handover, linux, process, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import make_directory
+from wgmesh.frozen import frozen
 from wgmesh.handover import Answer, Request, Said
 from wgmesh.repository import MissingBaseError, Repository, advice
 from wgmesh.trust.commit import plain
@@ -36,7 +37,7 @@ class Way(enum.Enum):
     HERE = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """What is asked: remotes in their order, and a branch. `joining`: there is no node.toml yet."""
 
@@ -45,7 +46,7 @@ class Source:
     joining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class News:
     """What the remotes said, each of them; `run` is the fetch that asked ("": this process).
 

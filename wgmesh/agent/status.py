@@ -1,12 +1,13 @@
 """What `wgmesh status` says, made purely out of what was gathered."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
+from wgmesh.frozen import frozen
 from wgmesh.history import Failover, Steering
 from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
 from wgmesh.records import (
@@ -40,7 +41,7 @@ ALARMS = frozenset({"refused", "invalid", "rolled-back", "removed", "degraded"})
 _SKEW_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gathered:
     """All that a report is made from.
 

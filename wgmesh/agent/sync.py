@@ -7,7 +7,7 @@ new commit needs is imported by `wgmesh.agent.landing`, when there is one.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wgmesh import generation, glance, journal, linux, records, settings
 from wgmesh.agent import (
@@ -36,6 +36,7 @@ from wgmesh.errors import (
     system_errors,
 )
 from wgmesh.files import locked
+from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
 from wgmesh.model import VerifiedCommit
@@ -44,7 +45,7 @@ from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How a sync is asked for; `now`: no soak is waited for, `fetched`: the fetch unit has run."""
 
@@ -55,7 +56,7 @@ class Options:
     fetched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """How a sync that is no error ended; `message` is one sentence for people."""
 

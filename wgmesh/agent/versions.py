@@ -6,12 +6,12 @@ replaced longer than `peer_lag_seconds` ago is run by nobody any more, or the fa
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import inventory, records, settings
 from wgmesh.agent.node import Node
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
 from wgmesh.mesh.topology import Layout
@@ -52,7 +52,7 @@ def note(
     return seen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Versions:
     """What a change of this node from `previous` to `plan` has to get along with.
 

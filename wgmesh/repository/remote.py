@@ -5,10 +5,10 @@ What git would take for an option is refused.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh.errors import UnreachableError, UsageError
+from wgmesh.frozen import frozen
 from wgmesh.repository.command import Outcome
 from wgmesh.trust.commit import plain
 
@@ -112,7 +112,7 @@ ACCESS: Mapping[str, str] = {
 """git's environment for a remote: this machine's key, pinned hosts and passwords, nobody's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshHost:
     """Where a remote's ssh listens."""
 

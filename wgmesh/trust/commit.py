@@ -2,9 +2,9 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999: later timestamps cannot be shown, so they are shown as this one."""
@@ -19,7 +19,7 @@ _HEADER = re.compile(rb"[!-~]+ ")
 _PERSON = re.compile(rb"(.*) (\d+) [+-]\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """A commit's fields; the texts are as raw as the author left them."""
 

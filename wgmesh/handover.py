@@ -21,7 +21,7 @@ from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.model import MOST_REMOTES
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 UNIT = "wgmesh-fetch.service"
 MOST_FAILURES = 1000

@@ -22,6 +22,7 @@ from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
 from wgmesh.model import Health, KernelState, Observed, Proof
+from wgmesh.places import Places
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
 
@@ -30,26 +31,6 @@ log = logging.getLogger(__name__)
 APPLY_SECONDS = 90  # what the watchdog grants beyond the confirm window
 BRIDGE_SECONDS = 15  # for handshakes of all peers that are up with the second device
 BACK_SECONDS = 1
-
-
-@frozen
-class Places:
-    """Where a transaction writes."""
-
-    generations: Path
-    wireguard: Path
-    run: Path
-    state: Path
-
-    @property
-    def journal(self) -> Path:
-        """The record of the transaction in flight."""
-        return self.state / "journal.toml"
-
-    @property
-    def snapshot(self) -> Path:
-        """The live state from before it."""
-        return self.run / "snapshot.json"
 
 
 class Bridge(Enum):

@@ -29,7 +29,7 @@ CORE = {
     "trust",
 }
 DOORS = {"process", "files"}
-TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
+TRANSACTION = {"linux", "generation", "journal", "places", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
 SHELL |= {"glance", "history", "keys"}
 SHELL |= {"survey", "transaction"}

@@ -9,7 +9,7 @@ import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, side
 
 from .signing import EPOCH, Keys, Workshop, environment

@@ -14,7 +14,7 @@ from wgmesh.agent.node import Node
 from wgmesh.agent.versions import Versions
 from wgmesh.model import Inventory, NodePlan, VerifiedCommit
 from wgmesh.records import MOST_SEEN, Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000

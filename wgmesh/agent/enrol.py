@@ -19,7 +19,8 @@ from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.model import Inventory, VerifiedCommit
 from wgmesh.records import Tips, Verdict
-from wgmesh.repository import Repository, check_remote
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.remote import check_remote
 from wgmesh.settings import Anchor, Enrolment
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from wgmesh.model import Inventory, NodePlan, VerifiedCommit
 from wgmesh.model import Node as NodeEntry
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.transaction import Outcome, Proposal, execute
 
 log = logging.getLogger(__name__)

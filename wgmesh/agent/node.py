@@ -37,9 +37,9 @@ from wgmesh.model import (
     Uplinks,
 )
 from wgmesh.model import Node as Entry
+from wgmesh.places import Places
 from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
-from wgmesh.transaction import Places
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def at_generation(number: int) -> Running:
 def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
     """Return the files of a generation as its commit says; None when that cannot be had."""
     from wgmesh import inventory
-    from wgmesh.repository import Repository
+    from wgmesh.repository.bare import Repository
 
     if manifest.commit is None:
         return None

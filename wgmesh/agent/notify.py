@@ -17,7 +17,7 @@ from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.frozen import frozen
 from wgmesh.records import LastSync, Quarantined, Verdict
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 log = logging.getLogger(__name__)
 

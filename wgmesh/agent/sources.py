@@ -11,7 +11,8 @@ from pathlib import Path
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
-from wgmesh.repository import LARGEST_FILE_BYTES, files_at
+from wgmesh.repository.checkout import files_at
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -198,14 +198,15 @@ class _Turn:
 
     def look_after(self, *, probed: bool) -> None:
         """Look at what runs, put back what was lost, and write what `status` shows."""
+        running = None
         try:
             with system_errors():
                 if not probed:
-                    look.tick()
+                    running = look.tick()
         except WgmeshError as error:
             log.warning("%s", error.message)
         with system_errors():
-            have = look.refresh(self.me)
+            have = look.refresh(self.me, running)
             changed = self.whole and mend.mend(have)
             if (self.whole and _change_of_key(have)) or changed:
                 look.refresh(self.me)

@@ -17,7 +17,7 @@ from wgmesh.mesh.compat import outlook
 from wgmesh.mesh.topology import Layout
 from wgmesh.model import Inventory, NodePlan
 from wgmesh.records import MOST_SEEN, Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 
 log = logging.getLogger(__name__)
 

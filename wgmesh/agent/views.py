@@ -13,7 +13,7 @@ from wgmesh.errors import WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering, read_exits, read_failover
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.select import Life, eligible
 from wgmesh.settings import REPOSITORY_DIR
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 from wgmesh.frozen import frozen
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 if TYPE_CHECKING:
     from git.cmd import Git

@@ -10,7 +10,7 @@ from pathlib import Path
 from wgmesh.errors import UnreachableError, UsageError
 from wgmesh.frozen import frozen
 from wgmesh.repository.command import Outcome
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 SSH_KEY = Path("/etc/wgmesh/ssh/id_ed25519")
 KNOWN_HOSTS = Path("/etc/wgmesh/ssh/known_hosts")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from wgmesh.mesh import exits, firewall, topology
-from wgmesh.model import Endpoint, NodePlan, Peer, Prefix, Uplinks
+from wgmesh.model.plan import NodePlan, Peer, Uplinks
+from wgmesh.model.terms import Endpoint, Prefix
 
 
 @dataclass(frozen=True, slots=True)

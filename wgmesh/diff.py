@@ -11,8 +11,7 @@ from functools import partial
 from typing import assert_never
 
 from wgmesh.errors import WgmeshError
-from wgmesh.model import (
-    ROUTE_PROTOCOL,
+from wgmesh.model.change import (
     AcceptAdd,
     AcceptRemove,
     AddressAdd,
@@ -21,27 +20,21 @@ from wgmesh.model import (
     DeviceSet,
     EndpointSet,
     FirewallSet,
-    Interface,
-    KernelState,
     LinkCreate,
     LinkDelete,
     LinkSet,
-    LinkState,
     PeerRemove,
     PeerSet,
-    PeerState,
-    Prefix,
-    Route,
-    RouteKind,
     RouteRemove,
     RouteReplace,
-    Rule,
-    RuleAction,
     RuleAdd,
     RuleRemove,
-    Secret,
     SysctlSet,
 )
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.numbers import ROUTE_PROTOCOL
+from wgmesh.model.plan import Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Interface, Prefix, Secret
 
 
 def diff(desired: KernelState, observed: KernelState, *, adopt: bool = False) -> tuple[Change, ...]:

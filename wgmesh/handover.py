@@ -19,7 +19,7 @@ from typing import BinaryIO
 from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
-from wgmesh.model import MOST_REMOTES
+from wgmesh.model.numbers import MOST_REMOTES
 from wgmesh.trust.commit import plain
 
 UNIT = "wgmesh-fetch.service"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from wgmesh import shape
 from wgmesh.files import sync_directory, write_atomic
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 
 Record = TypeVar("Record")
 

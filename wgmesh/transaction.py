@@ -20,7 +20,8 @@ from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
-from wgmesh.model import Health, KernelState, Observed, Proof
+from wgmesh.model.health import Health, Proof
+from wgmesh.model.kernel import KernelState, Observed
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
 

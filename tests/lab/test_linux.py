@@ -24,22 +24,10 @@ from wgmesh import process
 from wgmesh.diff import after, diff
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import apply, nftables, observe, sysctl, wireguard
-from wgmesh.model import (
-    Change,
-    Endpoint,
-    EndpointSet,
-    Firewall,
-    KernelState,
-    LinkState,
-    PeerState,
-    Route,
-    RouteKind,
-    RouteRemove,
-    RouteReplace,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.model.change import Change, EndpointSet, RouteRemove, RouteReplace
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces: needs root")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.test_files import entries as files_in
 from wgmesh import records
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.records import (
     HOUR_SECONDS,
     MOST_SEEN,

@@ -17,20 +17,10 @@ from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state,
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
 from wgmesh.history import Failover, Watched
-from wgmesh.model import (
-    Endpoint,
-    KernelState,
-    LinkState,
-    NodePlan,
-    Observed,
-    Peer,
-    PeerCounters,
-    PeerState,
-    Prefix,
-    Route,
-    Secret,
-    VerifiedCommit,
-)
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerCounters, PeerState
+from wgmesh.model.plan import NodePlan, Peer, Route
+from wgmesh.model.terms import Endpoint, Prefix, Secret
 from wgmesh.records import (
     Awaited,
     Hold,

@@ -12,7 +12,9 @@ from wgmesh import inventory, mesh, records, settings
 from wgmesh.agent import versions
 from wgmesh.agent.node import Node
 from wgmesh.agent.versions import Versions
-from wgmesh.model import Inventory, NodePlan, VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
 from wgmesh.records import MOST_SEEN, Seen, Tips
 from wgmesh.repository import Repository
 from wgmesh.settings import Anchor, Enrolment, Settings

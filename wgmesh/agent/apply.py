@@ -37,8 +37,9 @@ from wgmesh.files import locked, write_atomic
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
 from wgmesh.judge import Windows
-from wgmesh.model import Inventory, NodePlan
-from wgmesh.model import Node as Entry
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
 from wgmesh.transaction import Outcome, Proposal

@@ -6,7 +6,8 @@ perhaps not applied it, and `status` says so.
 
 from collections.abc import Mapping, Sequence
 
-from wgmesh.model import NodePlan, PeerCounters
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.plan import NodePlan
 from wgmesh.records import Awaited
 from wgmesh.settings import Settings
 

@@ -16,7 +16,8 @@ from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageError
 from wgmesh.files import locked, write_atomic
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Inventory, VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
 from wgmesh.records import Tips, Verdict
 from wgmesh.repository import Repository, check_remote
 from wgmesh.settings import Anchor, Enrolment

@@ -19,7 +19,10 @@ from wgmesh.history import Exit, Steering
 from wgmesh.select import Life, Standing, Way
 
 if TYPE_CHECKING:
-    from wgmesh.model import Address, Change, KernelState, NodePlan
+    from wgmesh.model.change import Change
+    from wgmesh.model.kernel import KernelState
+    from wgmesh.model.plan import NodePlan
+    from wgmesh.model.terms import Address
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ def up_to_date(memory: Steering) -> Steering | None:
 
 def _for_plan(memory: Steering, confirmed: str, plan: "NodePlan") -> Steering:
     """Return the memory for another generation: of exits that are still to be had, all of it."""
-    from wgmesh.model import ExitPolicy, OnNoExit
+    from wgmesh.model.terms import ExitPolicy, OnNoExit
 
     use = plan.exits
     if use is None:
@@ -399,7 +402,7 @@ def _round(prober: probe.Prober, sent: "list[Address]") -> "dict[Address, float]
 
 def _concerns(change: "Change", exits: Collection[str], *, link: bool) -> bool:
     """Return whether `change` is the exit selector's to make: the rest may be somebody's drift."""
-    from wgmesh.model import (
+    from wgmesh.model.change import (
         FirewallSet,
         PeerSet,
         RouteReplace,

@@ -172,7 +172,7 @@ class _Turn:
         if not before:
             return
         from wgmesh.judge import shows_life
-        from wgmesh.model import PeerCounters
+        from wgmesh.model.kernel import PeerCounters
 
         for key, (handshake, rx_bytes) in before.items():
             now = PeerCounters(there[key].handshake, there[key].rx_bytes, 0)
@@ -220,7 +220,7 @@ class _Turn:
     def move(self, moves: Mapping[str, str]) -> None:
         """Point peers elsewhere, as one change of the device."""
         from wgmesh.agent import steer
-        from wgmesh.model import Endpoint
+        from wgmesh.model.terms import Endpoint
 
         places = {key: where.rpartition(":") for key, where in moves.items()}
         endpoints = {

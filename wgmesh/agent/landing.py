@@ -26,8 +26,10 @@ from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
 from wgmesh.mesh import stages
-from wgmesh.model import Inventory, NodePlan, VerifiedCommit
-from wgmesh.model import Node as NodeEntry
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as NodeEntry
+from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository

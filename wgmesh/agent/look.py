@@ -14,7 +14,8 @@ from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, 
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
-from wgmesh.model import Change, Health
+from wgmesh.model.change import Change
+from wgmesh.model.health import Health
 from wgmesh.records import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
 

@@ -15,7 +15,8 @@ from wgmesh.errors import WgmeshError
 from wgmesh.files import locked
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
-from wgmesh.model import KernelState, NodePlan
+from wgmesh.model.kernel import KernelState
+from wgmesh.model.plan import NodePlan
 from wgmesh.records import Hold, Quarantined
 from wgmesh.transaction import Proposal, converge, execute, undisturbed
 

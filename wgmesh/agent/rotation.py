@@ -15,8 +15,12 @@ from wgmesh.agent import node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import Gathered
 from wgmesh.errors import WgmeshError, system_errors
-from wgmesh.model import Inventory, NodePlan, Observed, Peer, PeerSet, Secret
-from wgmesh.model import Node as Entry
+from wgmesh.model.change import PeerSet
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.kernel import Observed
+from wgmesh.model.plan import NodePlan, Peer
+from wgmesh.model.terms import Secret
 from wgmesh.records import Rotation
 from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
 from wgmesh.transaction import Bridge

@@ -18,7 +18,8 @@ from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.judge import StrictPeer, listed
-from wgmesh.model import PeerCounters, Proof
+from wgmesh.model.health import Proof
+from wgmesh.model.kernel import PeerCounters
 from wgmesh.records import Quarantined, SecondLook, Verdict
 from wgmesh.transaction import Outcome
 

@@ -8,7 +8,11 @@ from typing import Any
 from wgmesh.agent import awaited, node
 from wgmesh.agent.node import Node, Running
 from wgmesh.history import Failover, Steering
-from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
+from wgmesh.model.change import Change
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.kernel import Observed
+from wgmesh.model.plan import Peer
+from wgmesh.model.terms import Endpoint
 from wgmesh.records import (
     Awaited,
     Hold,

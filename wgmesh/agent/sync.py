@@ -38,7 +38,7 @@ from wgmesh.errors import (
 from wgmesh.files import locked
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)

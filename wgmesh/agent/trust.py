@@ -12,7 +12,7 @@ from wgmesh.agent import fetch, node
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import commit_table, timestamp
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository import Repository
 from wgmesh.trust.commit import parents, parse, plain
 

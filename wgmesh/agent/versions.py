@@ -15,7 +15,8 @@ from wgmesh.errors import WgmeshError
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, NodePlan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
 from wgmesh.records import MOST_SEEN, Seen, Tips
 from wgmesh.repository import Repository
 

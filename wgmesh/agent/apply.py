@@ -42,7 +42,7 @@ from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction import Outcome, Proposal
+from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 

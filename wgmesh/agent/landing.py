@@ -33,7 +33,8 @@ from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.records import Quarantined, Seen, Tips, Verdict
 from wgmesh.repository import Repository
-from wgmesh.transaction import Outcome, Proposal, execute
+from wgmesh.transaction.execute import execute
+from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 

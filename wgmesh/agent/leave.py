@@ -6,7 +6,7 @@ from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
 from wgmesh.model.kernel import KernelState
-from wgmesh.transaction import converge, undisturbed
+from wgmesh.transaction.converge import converge, undisturbed
 
 _RECORDS = (
     "awaited.toml",

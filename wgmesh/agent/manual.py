@@ -18,7 +18,9 @@ from wgmesh.journal import Journal, Phase
 from wgmesh.model.kernel import KernelState
 from wgmesh.model.plan import NodePlan
 from wgmesh.records import Hold, Quarantined
-from wgmesh.transaction import Proposal, converge, execute, undisturbed
+from wgmesh.transaction.converge import converge, undisturbed
+from wgmesh.transaction.execute import execute
+from wgmesh.transaction.proposal import Proposal
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from wgmesh.model.plan import Exempt, NodePlan, Uplinks
 from wgmesh.model.terms import Endpoint, Secret
 from wgmesh.records import Tips
 from wgmesh.settings import Enrolment, Settings
-from wgmesh.transaction import Places
+from wgmesh.transaction.places import Places
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from wgmesh.model.plan import NodePlan, Peer
 from wgmesh.model.terms import Secret
 from wgmesh.records import Rotation
 from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
-from wgmesh.transaction import Bridge
+from wgmesh.transaction.proposal import Bridge
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from wgmesh.judge import StrictPeer, listed
 from wgmesh.model.health import Proof
 from wgmesh.model.kernel import PeerCounters
 from wgmesh.records import Quarantined, SecondLook, Verdict
-from wgmesh.transaction import Outcome
+from wgmesh.transaction.proposal import Outcome
 
 log = logging.getLogger(__name__)
 

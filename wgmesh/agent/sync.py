@@ -102,7 +102,7 @@ def finish_cut_short() -> bool:
     """Finish or undo a transaction that died; return whether there was one. Needs the lock."""
     if journal.read(PLACES.journal).phase is Phase.IDLE:
         return False
-    from wgmesh.transaction import recover
+    from wgmesh.transaction.recover import recover
 
     found = recover(PLACES, node.rebuild)
     if found is None:

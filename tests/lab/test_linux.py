@@ -21,7 +21,8 @@ import pytest
 
 from tests.lab import own_root
 from wgmesh import process
-from wgmesh.diff import after, diff
+from wgmesh.after import after
+from wgmesh.diff import diff
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import apply, nftables, observe, sysctl, wireguard
 from wgmesh.model.change import Change, EndpointSet, RouteRemove, RouteReplace

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wgmesh.diff import after, diff, split
+from wgmesh.after import after
+from wgmesh.diff import diff, split
 from wgmesh.errors import WgmeshError
 from wgmesh.model.change import (
     AddressAdd,

@@ -24,6 +24,8 @@ CORE = {
     "choices",
     "desired",
     "judge",
+    "quarantine",
+    "remembered",
     "shape",
     "select",
     "trust",

@@ -38,7 +38,8 @@ from wgmesh.history import Exit, Hubs
 from wgmesh.model.plan import ExitCandidate, ExitPlan
 from wgmesh.model.terms import ExitPolicy, OnNoExit
 from wgmesh.process import SAFE_PATH
-from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Hold, LastSync, Tips, Verdict
 from wgmesh.select import Standing
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -21,16 +21,8 @@ from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerCounters, PeerState
 from wgmesh.model.plan import NodePlan, Peer, Route
 from wgmesh.model.terms import Endpoint, Prefix, Secret
-from wgmesh.records import (
-    Awaited,
-    Hold,
-    LastSync,
-    Quarantined,
-    RemoteState,
-    Rotation,
-    Tips,
-    Verdict,
-)
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Awaited, Hold, LastSync, RemoteState, Rotation, Tips, Verdict
 from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 

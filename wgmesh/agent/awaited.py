@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from wgmesh.model.kernel import PeerCounters
 from wgmesh.model.plan import NodePlan
-from wgmesh.records import Awaited
+from wgmesh.remembered import Awaited
 from wgmesh.settings import Settings
 
 SESSION_SECONDS = 180

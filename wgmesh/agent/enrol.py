@@ -18,7 +18,7 @@ from wgmesh.files import locked, write_atomic
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.inventory import Inventory
-from wgmesh.records import Tips, Verdict
+from wgmesh.remembered import Tips, Verdict
 from wgmesh.repository import Repository, check_remote
 from wgmesh.settings import Anchor, Enrolment
 

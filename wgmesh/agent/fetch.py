@@ -13,7 +13,7 @@ from wgmesh.agent.remote import News, Source
 from wgmesh.errors import RefusedError
 from wgmesh.handover import Said
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.records import RemoteState, Tips
+from wgmesh.remembered import RemoteState, Tips
 from wgmesh.repository import Repository
 from wgmesh.settings import REPOSITORY_DIR
 

@@ -16,7 +16,7 @@ from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model.change import Change
 from wgmesh.model.health import Health
-from wgmesh.records import LastSync, RemoteState, Tips
+from wgmesh.remembered import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
 
 _PROBE_SECONDS = 2.0

@@ -30,7 +30,7 @@ from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.kernel import KernelState, Observed
 from wgmesh.model.plan import Exempt, NodePlan, Uplinks
 from wgmesh.model.terms import Endpoint, Secret
-from wgmesh.records import Tips
+from wgmesh.remembered import Tips
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.transaction.places import Places
 

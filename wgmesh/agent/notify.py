@@ -16,7 +16,8 @@ from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
-from wgmesh.records import LastSync, Quarantined, Verdict
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Verdict
 from wgmesh.trust.commit import plain
 
 log = logging.getLogger(__name__)

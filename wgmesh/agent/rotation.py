@@ -21,7 +21,7 @@ from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.kernel import Observed
 from wgmesh.model.plan import NodePlan, Peer
 from wgmesh.model.terms import Secret
-from wgmesh.records import Rotation
+from wgmesh.remembered import Rotation
 from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
 from wgmesh.transaction.proposal import Bridge
 

@@ -8,7 +8,7 @@ import time
 from wgmesh import glance, journal, records
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.status import timestamp
-from wgmesh.records import Soak
+from wgmesh.remembered import Soak
 
 
 def watch(commit: str, seconds: int, *, remember: bool = True) -> Soak:

@@ -13,16 +13,8 @@ from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.kernel import Observed
 from wgmesh.model.plan import Peer
 from wgmesh.model.terms import Endpoint
-from wgmesh.records import (
-    Awaited,
-    Hold,
-    LastSync,
-    Quarantined,
-    RemoteState,
-    Rotation,
-    Tips,
-    Verdict,
-)
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Awaited, Hold, LastSync, RemoteState, Rotation, Tips, Verdict
 from wgmesh.rotation import in_force
 
 Report = dict[str, Any]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from wgmesh import generation, glance, journal, linux, records, settings
+from wgmesh import generation, glance, journal, linux, quarantine, records, settings
 from wgmesh.agent import (
     fetch,
     look,
@@ -39,7 +39,8 @@ from wgmesh.files import locked
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -121,11 +122,11 @@ def finish_cut_short() -> bool:
             time=now,
         )
         entries = records.read_quarantine(PLACES.state)
-        known = records.find(entries, entry.digest)
+        known = quarantine.find(entries, entry.digest)
         if found.record.phase is not Phase.UNDOING:
-            records.write_quarantine(PLACES.state, records.interrupted(entries, entry))
+            records.write_quarantine(PLACES.state, quarantine.interrupted(entries, entry))
         elif known is None or not known.harms:  # condemned, but a full disk kept it unwritten
-            records.write_quarantine(PLACES.state, records.harmed(entries, entry, forever=False))
+            records.write_quarantine(PLACES.state, quarantine.harmed(entries, entry, forever=False))
     return True
 
 

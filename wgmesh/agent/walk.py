@@ -12,7 +12,7 @@ from wgmesh.files import locked
 from wgmesh.inventory import rekey
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
-from wgmesh.records import Rotation
+from wgmesh.remembered import Rotation
 from wgmesh.repository import Repository
 
 PATIENCE_SECONDS = 10.0

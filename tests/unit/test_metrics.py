@@ -32,8 +32,9 @@ from tests.unit.test_status import (
     seen,
 )
 from wgmesh import __version__
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.metrics import OUTCOMES, exposition, write
-from wgmesh.agent.status import STATES, Gathered, assemble
+from wgmesh.agent.status import STATES, assemble
 from wgmesh.history import Exit, Hubs
 from wgmesh.model.plan import ExitCandidate, ExitPlan
 from wgmesh.model.terms import ExitPolicy, OnNoExit

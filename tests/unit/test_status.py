@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.agent import awaited, status
+from wgmesh.agent.contract import timestamp
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import Node, Running
-from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
+from wgmesh.agent.status import assemble, endpoint_source, peer_state
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
 from wgmesh.history import Failover, Watched

@@ -9,8 +9,10 @@ from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import awaited, metrics, node, soak, spare
+from wgmesh.agent.contract import Report, timestamp
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
+from wgmesh.agent.status import STATES, assemble, not_joined
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from wgmesh import linux, resolve
-from wgmesh.agent.status import Gathered
+from wgmesh.agent.gathered import Gathered
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.model.change import AcceptAdd, Change, EndpointSet, FirewallSet, RouteReplace, RuleAdd
 from wgmesh.model.kernel import Observed

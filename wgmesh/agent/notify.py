@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from wgmesh import generation, records, settings
 from wgmesh.agent import node, spare
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.quarantine import Quarantined

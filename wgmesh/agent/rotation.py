@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from wgmesh import generation, keys, linux, probe, records
 from wgmesh.agent import node
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import Gathered
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.model.change import PeerSet
 from wgmesh.model.inventory import Inventory

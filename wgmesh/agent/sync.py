@@ -21,9 +21,9 @@ from wgmesh.agent import (
     spare,
     timers,
 )
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
-from wgmesh.agent.status import Gathered
 from wgmesh.errors import (
     InventoryError,
     LockedError,

@@ -8,8 +8,8 @@ from typing import Any
 
 from wgmesh import generation, glance, inventory, records, render
 from wgmesh.agent import look, node
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering, read_exits, read_failover

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from wgmesh import journal, linux, settings
 from wgmesh.agent import node
-from wgmesh.agent.failover import confirmed_generation
 from wgmesh.agent.node import PLACES
+from wgmesh.agent.ticks import confirmed_generation
 from wgmesh.choices import Choices
 from wgmesh.diff import diff
 from wgmesh.errors import LockedError

@@ -8,7 +8,8 @@ from dataclasses import field, replace
 
 from wgmesh.frozen import frozen
 from wgmesh.mesh import exits, firewall, topology
-from wgmesh.model import Endpoint, NodePlan, Peer, Prefix, Uplinks
+from wgmesh.model.plan import NodePlan, Peer, Uplinks
+from wgmesh.model.terms import Endpoint, Prefix
 
 
 @frozen

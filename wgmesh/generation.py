@@ -15,7 +15,7 @@ from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import link_atomic, sync_directory, write_atomic
 from wgmesh.frozen import field_names, frozen
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 
 BOOT = "boot"
 REJECTED = "rejected"

@@ -20,7 +20,7 @@ from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
-from wgmesh.model import MOST_REMOTES
+from wgmesh.model.numbers import MOST_REMOTES
 from wgmesh.trust.plain import plain
 
 UNIT = "wgmesh-fetch.service"

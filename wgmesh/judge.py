@@ -9,7 +9,10 @@ from enum import Enum
 from functools import cache
 
 from wgmesh.frozen import frozen
-from wgmesh.model import Address, Health, NodePlan, PeerCounters, Proof
+from wgmesh.model.health import Health, Proof
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Address
 
 _HANDSHAKE_BYTES = (148, 92, 64)
 """Initiation, response, cookie reply; WireGuard whitepaper, section 5.4."""

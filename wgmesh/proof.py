@@ -15,15 +15,10 @@ from wgmesh.judge import (
     proven,
     shows_life,
 )
-from wgmesh.model import (
-    Address,
-    Health,
-    NodePlan,
-    Observed,
-    PeerCounters,
-    PeerHealth,
-    Proof,
-)
+from wgmesh.model.health import Health, PeerHealth, Proof
+from wgmesh.model.kernel import Observed, PeerCounters
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Address
 
 BASELINE_SECONDS = 6
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 from wgmesh import process
-from wgmesh.model import Endpoint
+from wgmesh.model.terms import Endpoint
 
 log = logging.getLogger(__name__)
 

@@ -225,7 +225,7 @@ def _check_command(path: Path, command: str) -> None:
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     """Return this machine's enrolment. Raises NotJoinedError when there is none."""
     from wgmesh import shape  # late, like the rest here: a tick reads neither file
-    from wgmesh.model import MOST_REMOTES
+    from wgmesh.model.numbers import MOST_REMOTES
     from wgmesh.trust.fingerprint import fingerprint
 
     try:

@@ -12,19 +12,9 @@ from typing import Any
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
 from wgmesh.frozen import field_names, frozen
-from wgmesh.model import (
-    Accept,
-    Endpoint,
-    Firewall,
-    KernelState,
-    LinkState,
-    PeerState,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Accept, Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 
 @frozen

@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "wgmesh"
 
 CORE = {
+    "after",
     "model",
     "errors",
     "frozen",
@@ -24,12 +25,14 @@ CORE = {
     "choices",
     "desired",
     "judge",
+    "quarantine",
+    "remembered",
     "shape",
     "select",
     "trust",
 }
 DOORS = {"process", "files"}
-TRANSACTION = {"linux", "generation", "journal", "places", "probe", "proof", "snapshot", "watchdog"}
+TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
 SHELL |= {"glance", "history", "keys"}
 SHELL |= {"survey", "transaction"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, side
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from wgmesh.errors import RefusedError
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, refusal, side, walk
 from wgmesh.trust.authority import Authorities

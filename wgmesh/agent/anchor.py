@@ -13,7 +13,7 @@ from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import locked
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.reader import full_id
 from wgmesh.settings import REPOSITORY_DIR, Anchor

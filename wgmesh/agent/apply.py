@@ -38,11 +38,12 @@ from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
 from wgmesh.judge import Windows
-from wgmesh.model import Inventory, NodePlan
-from wgmesh.model import Node as Entry
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction import Outcome, Proposal
+from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgmesh.agent.status import timestamp
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.trust import Report, verdict
 from wgmesh.errors import UsageError
 from wgmesh.repository.bare import Repository

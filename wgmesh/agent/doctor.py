@@ -19,7 +19,7 @@ from wgmesh.doctor.facts import FileSeen, Host, Mesh, Remote
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.frozen import frozen
-from wgmesh.model import NodePlan
+from wgmesh.model.plan import NodePlan
 from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.survey import host, network

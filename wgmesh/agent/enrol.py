@@ -17,8 +17,9 @@ from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageE
 from wgmesh.files import locked, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Inventory, VerifiedCommit
-from wgmesh.records import Tips, Verdict
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.remembered import Tips, Verdict
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.remote import check_remote
 from wgmesh.settings import Anchor, Enrolment

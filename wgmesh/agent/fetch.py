@@ -13,8 +13,8 @@ from wgmesh.agent.remote import News, Source
 from wgmesh.errors import RefusedError
 from wgmesh.frozen import frozen
 from wgmesh.handover import Said
-from wgmesh.model import VerifiedCommit
-from wgmesh.records import RemoteState, Tips
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.remembered import RemoteState, Tips
 from wgmesh.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:

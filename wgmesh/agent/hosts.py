@@ -16,8 +16,8 @@ from wgmesh.agent import keypairs, parcel, sources
 from wgmesh.agent.keyed import keyed
 from wgmesh.errors import UsageError
 from wgmesh.frozen import frozen
-from wgmesh.model import Inventory
-from wgmesh.model import Node as Entry
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
 from wgmesh.process.talk import Talks, by_terminal, in_terminal
 
 log = logging.getLogger(__name__)

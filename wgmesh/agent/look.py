@@ -9,13 +9,16 @@ from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import awaited, metrics, node, soak, spare
+from wgmesh.agent.contract import Report, timestamp
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node, Running
-from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
+from wgmesh.agent.status import STATES, assemble, not_joined
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
-from wgmesh.model import Change, Health
-from wgmesh.records import LastSync, RemoteState, Tips
+from wgmesh.model.change import Change
+from wgmesh.model.health import Health
+from wgmesh.remembered import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
 
 _PROBE_SECONDS = 2.0

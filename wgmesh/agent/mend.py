@@ -8,18 +8,11 @@ import logging
 from collections.abc import Callable
 
 from wgmesh import linux, resolve
-from wgmesh.agent.status import Gathered
+from wgmesh.agent.gathered import Gathered
 from wgmesh.errors import WgmeshError, system_errors
-from wgmesh.model import (
-    AcceptAdd,
-    Change,
-    EndpointSet,
-    FirewallSet,
-    NodePlan,
-    Observed,
-    RouteReplace,
-    RuleAdd,
-)
+from wgmesh.model.change import AcceptAdd, Change, EndpointSet, FirewallSet, RouteReplace, RuleAdd
+from wgmesh.model.kernel import Observed
+from wgmesh.model.plan import NodePlan
 
 log = logging.getLogger(__name__)
 

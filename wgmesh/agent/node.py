@@ -25,21 +25,15 @@ from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering
-from wgmesh.model import (
-    Change,
-    Endpoint,
-    Exempt,
-    Inventory,
-    KernelState,
-    NodePlan,
-    Observed,
-    Secret,
-    Uplinks,
-)
-from wgmesh.model import Node as Entry
-from wgmesh.places import Places
-from wgmesh.records import Tips
+from wgmesh.model.change import Change
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.kernel import KernelState, Observed
+from wgmesh.model.plan import Exempt, NodePlan, Uplinks
+from wgmesh.model.terms import Endpoint, Secret
+from wgmesh.remembered import Tips
 from wgmesh.settings import Enrolment, Settings
+from wgmesh.transaction.places import Places
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 
 from wgmesh import generation, records, settings
 from wgmesh.agent import node, spare
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.frozen import frozen
-from wgmesh.records import LastSync, Quarantined, Verdict
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Verdict
 from wgmesh.trust.plain import plain
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from wgmesh.mesh import impact, order, reach, stages
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
-from wgmesh.model import Inventory, Rollout
+from wgmesh.model.inventory import Inventory, Rollout
 from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)

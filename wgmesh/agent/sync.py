@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wgmesh import generation, glance, journal, linux, records, settings
+from wgmesh import generation, glance, journal, linux, quarantine, records, settings
 from wgmesh.agent import (
     fetch,
     look,
@@ -21,9 +21,9 @@ from wgmesh.agent import (
     spare,
     timers,
 )
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
-from wgmesh.agent.status import Gathered
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -39,8 +39,9 @@ from wgmesh.files import locked
 from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
-from wgmesh.model import VerifiedCommit
-from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def finish_cut_short() -> bool:
     """Finish or undo a transaction that died; return whether there was one. Needs the lock."""
     if journal.read(PLACES.journal).phase is Phase.IDLE:
         return False
-    from wgmesh.transaction import recover
+    from wgmesh.transaction.recover import recover
 
     found = recover(PLACES, node.rebuild)
     if found is None:
@@ -122,11 +123,11 @@ def finish_cut_short() -> bool:
             time=now,
         )
         entries = records.read_quarantine(PLACES.state)
-        known = records.find(entries, entry.digest)
+        known = quarantine.find(entries, entry.digest)
         if found.record.phase is not Phase.UNDOING:
-            records.write_quarantine(PLACES.state, records.interrupted(entries, entry))
+            records.write_quarantine(PLACES.state, quarantine.interrupted(entries, entry))
         elif known is None or not known.harms:  # condemned, but a full disk kept it unwritten
-            records.write_quarantine(PLACES.state, records.harmed(entries, entry, forever=False))
+            records.write_quarantine(PLACES.state, quarantine.harmed(entries, entry, forever=False))
     return True
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from wgmesh import records, settings
 from wgmesh.agent import fetch, node
+from wgmesh.agent.contract import commit_table, timestamp
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import commit_table, timestamp
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository.bare import Repository
 from wgmesh.trust.commit import parents, parse
 from wgmesh.trust.plain import plain

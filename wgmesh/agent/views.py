@@ -7,8 +7,8 @@ from typing import Any
 
 from wgmesh import generation, glance, inventory, records, render
 from wgmesh.agent import look, node
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest

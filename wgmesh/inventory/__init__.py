@@ -10,7 +10,7 @@ from wgmesh.inventory.check import check
 from wgmesh.inventory.conf import read_conf
 from wgmesh.inventory.draft import Draft, Report
 from wgmesh.inventory.toml import read_toml
-from wgmesh.model import Inventory, Problem, Severity
+from wgmesh.model.inventory import Inventory, Problem, Severity
 
 __all__ = ["Layout", "ReadResult", "layout", "load", "read"]
 

@@ -14,7 +14,8 @@ from itertools import combinations
 from wgmesh.frozen import frozen
 from wgmesh.inventory.foreign import Foreign
 from wgmesh.inventory.values import is_private
-from wgmesh.model import DEFAULT_MTU, DEFAULT_PORT, Endpoint, Interface, Prefix
+from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
+from wgmesh.model.terms import Endpoint, Interface, Prefix
 
 _MAX_NAMED = 3
 _ROOM = {4: 24, 6: 64}

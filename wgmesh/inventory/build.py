@@ -8,7 +8,9 @@ from wgmesh.frozen import frozen
 from wgmesh.inventory.draft import Draft, Report, Table
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT, SECRETS, SECTIONS, Field, parse
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import DEFAULT_PORT, Endpoint, Inventory, Mesh, Node, Rollout
+from wgmesh.model.inventory import Inventory, Mesh, Node, Rollout
+from wgmesh.model.numbers import DEFAULT_PORT
+from wgmesh.model.terms import Endpoint
 
 ALL = ("all",)
 

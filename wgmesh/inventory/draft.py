@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from wgmesh.frozen import frozen
 from wgmesh.inventory.values import escaped, show
-from wgmesh.model import Problem, Severity
+from wgmesh.model.inventory import Problem, Severity
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_LINE_CHARS = 16 * 1024

@@ -8,7 +8,7 @@ from typing import Any
 from wgmesh.frozen import frozen
 from wgmesh.inventory import values
 from wgmesh.inventory.values import BadValue, show
-from wgmesh.model import ExitPolicy, HubSelection, OnNoExit, Topology
+from wgmesh.model.terms import ExitPolicy, HubSelection, OnNoExit, Topology
 
 
 class Kind(Enum):

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from wgmesh.frozen import frozen
 from wgmesh.inventory.build import Parsed
 from wgmesh.inventory.draft import Report
-from wgmesh.model import Address, Node, Prefix, Topology
+from wgmesh.model.inventory import Node
+from wgmesh.model.terms import Address, Prefix, Topology
 
 _MAX_NAMED = 3
 

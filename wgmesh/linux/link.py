@@ -12,7 +12,8 @@ from wgmesh.errors import DeviceError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.linux import rtnetlink, systemd, wireguard
 from wgmesh.linux.iproute import Entry
-from wgmesh.model import Interface, LinkSet
+from wgmesh.model.change import LinkSet
+from wgmesh.model.terms import Interface
 
 USERSPACE_DEADLINE_SECONDS = 10.0
 POLL_SECONDS = 0.02

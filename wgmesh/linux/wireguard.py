@@ -17,7 +17,9 @@ from pathlib import Path
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 from wgmesh.frozen import frozen
-from wgmesh.model import DeviceSet, Endpoint, PeerCounters, PeerState, Prefix, Secret
+from wgmesh.model.change import DeviceSet
+from wgmesh.model.kernel import PeerCounters, PeerState
+from wgmesh.model.terms import Endpoint, Prefix, Secret
 
 NO_PSK = "A" * 43 + "="
 """Base64 of 32 zero bytes: as a PSK it means none (WireGuard paper, section 5.4)."""

@@ -7,7 +7,7 @@ from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.plan import is_exit
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 MOST_TUNNELS = 500
 """As many are drawn one by one; Mermaid draws no more unless told to. Above, they meet."""

@@ -6,16 +6,10 @@ from dataclasses import replace
 from wgmesh.frozen import frozen
 from wgmesh.mesh import firewall, topology
 from wgmesh.mesh.plan import plan
-from wgmesh.model import (
-    MAIN_TABLE,
-    Inventory,
-    Node,
-    NodePlan,
-    OnNoExit,
-    Peer,
-    Route,
-    RouteKind,
-)
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.numbers import MAIN_TABLE
+from wgmesh.model.plan import NodePlan, Peer, Route, RouteKind
+from wgmesh.model.terms import OnNoExit
 
 _WITHOUT = {OnNoExit.BLOCK: "blocked", OnNoExit.DIRECT: "let out by the uplink"}
 

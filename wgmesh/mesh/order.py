@@ -11,7 +11,7 @@ from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import Obstacle, compat
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 EVERY_NODE = "*"
 """In the place of names: whatever breaks is meant to."""

@@ -13,16 +13,10 @@ from wgmesh.frozen import frozen
 from wgmesh.mesh import exits, topology
 from wgmesh.mesh.plan import exit_plan, host_length, passes_on, sysctls, table
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import (
-    NFT_TABLE,
-    ExitCandidate,
-    ExitPlan,
-    Interface,
-    Inventory,
-    Mesh,
-    Node,
-    Prefix,
-)
+from wgmesh.model.inventory import Inventory, Mesh, Node
+from wgmesh.model.numbers import NFT_TABLE
+from wgmesh.model.plan import ExitCandidate, ExitPlan
+from wgmesh.model.terms import Interface, Prefix
 
 _TABLE = f"table inet {NFT_TABLE}"
 

@@ -11,7 +11,7 @@ from wgmesh.frozen import frozen
 from wgmesh.mesh import topology, ways
 from wgmesh.mesh.order import EVERY_NODE
 from wgmesh.mesh.ways import Atlas, Cause, Way
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 NETWORKS = "networks"
 """What a pair is apart over when it is not a family, or everything ("")."""

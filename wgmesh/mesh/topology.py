@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
 from wgmesh.frozen import frozen
-from wgmesh.model import Address, Endpoint, Interface, Inventory, Node, Prefix, Topology
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Address, Endpoint, Interface, Prefix, Topology
 
 NAT_KEEPALIVE_SECONDS = 25
 """What keeps most NAT mappings open; wg(8), PersistentKeepalive."""

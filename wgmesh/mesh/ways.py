@@ -12,7 +12,8 @@ from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.plan import is_exit
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Address, Inventory, Node, Prefix
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Address, Prefix
 
 
 class Cause(Enum):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from wgmesh.errors import RefusedError
 from wgmesh.frozen import frozen
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.trust import line, openpgp
 from wgmesh.trust import signers as signers_file
 from wgmesh.trust.above import Above

@@ -1,4 +1,4 @@
-"""Where on this machine a transaction writes."""
+"""Where a transaction writes."""
 
 from pathlib import Path
 

@@ -92,7 +92,7 @@ def _node(arguments: Namespace) -> int:
 
 def _add(arguments: Namespace) -> int:
     from wgmesh.agent import keypairs, sources
-    from wgmesh.inventory import edit
+    from wgmesh.inventory import edit, load
 
     entry = _entry(arguments.entry)
     if arguments.gen_keys and _HAS_KEY.search(entry):
@@ -108,13 +108,18 @@ def _add(arguments: Namespace) -> int:
         def with_key(key: str) -> dict[str, bytes]:
             return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
 
+        without = edit.add_node(source.files, name, entry, require_keys=False)
+        found = load({**source.files, **without}, require_keys=False)
+        own = keypairs.at_paths(found.nodes).get(name)
         # with any key first, so that none is left of a node that cannot be
-        changed = with_key(keypairs.make(out, name, dry_run=True))
+        changed = with_key(keypairs.make(out, name, own, dry_run=True))
         if not arguments.dry_run:
             keypairs.make_room(out, source)
-            changed = with_key(keypairs.make(out, name))
+            changed = with_key(keypairs.make(out, name, own))
         _save(source, changed, arguments)
-        print(keypairs.path(out, name))
+        kept = keypairs.path(out, name)
+        if own is None or kept.exists():
+            print(kept)
         return 0
 
 

@@ -180,6 +180,63 @@ def test_a_pipe_is_not_waited_for(mesh: Path, wgmesh: Run) -> None:
     assert code == 3 and "nodes/charlie.toml is no plain file" in err
 
 
+@pytest.fixture
+def gone() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    return child.pid
+
+
+def test_edits_remove_what_one_that_was_killed_has_left(
+    mesh: Path, wgmesh: Run, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    left = [
+        f".mesh.toml.{gone}.tmp",
+        f"nodes/.alpha.toml.{gone}.tmp",
+        f"out/.alpha.conf.{gone}.tmp",
+    ]
+    left.append(f"out/keys/.alpha.key.{gone}.tmp")
+    (mesh / "out/keys").mkdir(parents=True)
+    (mesh / "out/.gitignore").write_text("*\n")
+    for name in left:
+        (mesh / name).write_text("half of it")
+    assert wgmesh("validate")[0] == 0 and all((mesh / name).exists() for name in left)
+    assert wgmesh("node", "rename", "alpha", "zulu")[0] == 0
+    assert [(mesh / name).exists() for name in left] == [False, False, True, True]
+    assert wgmesh("gen")[0] == 0
+    assert not any((mesh / name).exists() for name in left)
+
+
+def test_the_files_of_editors_are_not_nodes(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    whole = wgmesh("validate")
+    (mesh / "nodes/.#alpha.toml").symlink_to("author@laptop.4711:1")  # Emacs locks a file by this
+    for name in ("#alpha.toml#", "alpha.toml~", ".alpha.toml.swp", ".alpha.toml.123.tmp"):
+        (mesh / "nodes" / name).write_text("half of")
+    assert wgmesh("validate") == whole
+    commit(mesh, "all that is there")
+    assert wgmesh("validate", "-c", "HEAD:.") == whole
+    assert wgmesh("plan", "--base", "HEAD") == (0, "no node changes\n", "")
+    assert wgmesh("node", "rename", "alpha", "zulu")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["._alpha.toml", "#charlie.toml"])
+def test_a_file_that_might_be_meant_for_a_node_is_told(
+    mesh: Path, wgmesh: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    whole = wgmesh("validate")
+    (mesh / "nodes" / name).write_text("anything")
+    code, out, err = wgmesh("validate")
+    assert (code, out) == whole[:2] and f"nodes/{name} is left out" in err
+    commit(mesh, "all that is there")
+    assert wgmesh("validate", "-c", "HEAD:.") == whole
+
+
 def test_a_link_that_is_named_is_read_but_never_replaced(mesh: Path, wgmesh: Run) -> None:
     text = f"{MESH}\n[node.alpha]\n{entry(1)}"
     (mesh / "real.toml").write_text(text)

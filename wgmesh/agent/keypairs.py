@@ -11,7 +11,7 @@ from pathlib import Path
 from wgmesh import keys, process
 from wgmesh.agent.sources import Source
 from wgmesh.errors import UsageError, WgmeshError
-from wgmesh.files import write_atomic
+from wgmesh.files import sweep, write_atomic
 from wgmesh.model import Node, Secret
 from wgmesh.process import CommandError
 
@@ -39,6 +39,8 @@ def make_room(out: Path, source: Source) -> None:
             f"{out} is tracked by git: secrets do not belong there",
             f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
+    for directory in (out, out / DIRECTORY):
+        sweep(directory)  # keys may be among it
 
 
 def _tracked(out: Path) -> bool:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
-from wgmesh.files import write_atomic
-from wgmesh.repository import LARGEST_FILE_BYTES, files_at
+from wgmesh.files import sweep, write_atomic
+from wgmesh.repository import LARGEST_FILE_BYTES, files_at, is_entry
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ def editable(source: Source) -> Path:
 def editing(text: str) -> Iterator[Source]:
     """Load the inventory that `text` names for an edit; no other edit begins before this one ends.
 
+    What an edit that was killed has left beside the files is removed.
     Raises what `load` and `editable` do. Where a directory cannot be locked, edits are not told
     apart.
     """
@@ -92,6 +93,8 @@ def editing(text: str) -> Iterator[Source]:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError as error:  # NFS locks nothing that is open for reading only
             log.debug("%s is not locked: %s", root, error.strerror)
+        for directory in (root, root / "nodes"):
+            sweep(directory)
         yield load(text)
     finally:
         os.close(fd)
@@ -134,12 +137,16 @@ def create(files: Mapping[Path, bytes]) -> list[Path]:
 def _directory(path: Path) -> dict[str, bytes]:
     tops = [path / name for name in NAMES if os.path.lexists(path / name)]
     below = path / "nodes"
-    nodes = sorted(below.glob("*.toml")) if below.is_dir() else []
+    every = sorted(below.glob("*.toml")) if below.is_dir() else []
+    nodes = [file for file in every if is_entry(file.name)]
     for file in (*tops, *nodes, *([below] if nodes else [])):
         if file.is_symlink() or not (file.is_file() or file == below):
             raise InventoryError(
                 f"{file} is no plain file", "put the file itself there: nodes take nothing else"
             )
+    for file in every:
+        if not is_entry(file.name) and file.is_file():  # else it is a lock
+            log.warning("%s is left out: no node's name begins with . or #", file)
     found = {file.name: _read(file) for file in tops}
     found |= {f"nodes/{file.name}": _read(file) for file in nodes}
     for name, data in found.items():

@@ -71,6 +71,13 @@ def generate(
         log.warning("no private key at hand for %s%s: %s", names, more, what)
 
 
+def files_of(out: Path, name: str) -> tuple[Path, ...]:
+    """Return the files that `generate` writes into `out` of the node `name` alone."""
+    if f"{name}.conf" in SHARED:
+        return ()
+    return out / f"{name}.conf", out / f"{name}.png"
+
+
 def gen_keys(source: Source, out: Path) -> list[Path]:
     """Give each node that lacks one a key; return the files that were written.
 

@@ -1,6 +1,7 @@
 """The commands that edit an inventory's nodes."""
 
 import logging
+import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace
@@ -124,14 +125,21 @@ def _add(arguments: Namespace) -> int:
 
 
 def _rename(arguments: Namespace) -> int:
-    from wgmesh.agent import keypairs, sources
+    from wgmesh.agent import generate, keypairs, sources
     from wgmesh.inventory import load, rework
 
     with sources.editing(arguments.inventory) as source:
         changed = rework.rename(source.files, arguments.name, arguments.new)
         _save(source, changed, arguments)
-        old, new = (keypairs.path(arguments.out, name) for name in (arguments.name, arguments.new))
-        if old.exists() and not new.exists():
+        names, out = (arguments.name, arguments.new), arguments.out
+        pairs = [tuple(keypairs.path(out, name) for name in names)]
+        pairs += zip(*(generate.files_of(out, name) for name in names), strict=False)
+        for old, new in pairs:
+            if not os.path.lexists(old):
+                continue
+            if os.path.lexists(new):
+                log.warning("%s stays, since there is a %s", old, new)
+                continue
             if not arguments.dry_run:
                 old.rename(new)
             print(new)
@@ -159,7 +167,7 @@ def _readdress(arguments: Namespace) -> int:
 
 
 def _remove(arguments: Namespace) -> int:
-    from wgmesh.agent import keypairs, sources
+    from wgmesh.agent import generate, keypairs, sources
     from wgmesh.inventory import rework
 
     if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
@@ -170,7 +178,7 @@ def _remove(arguments: Namespace) -> int:
         gone: list[Path] = []
         for name in dict.fromkeys(arguments.names):
             if arguments.out_clean:
-                gone += [out / f"{name}.conf", out / f"{name}.png"]
+                gone += generate.files_of(out, name)
             if arguments.delete_keys:
                 gone.append(keypairs.path(out, name))
         for path in gone:

@@ -566,17 +566,26 @@ def signer(tmp_path: Path) -> Path:
     return tmp_path / "id.pub"
 
 
-def in_a_process(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run wgmesh in a process that knows nobody's git configuration."""
+def in_a_process(
+    home: Path, *words: str | Path, config: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run wgmesh in a process that knows nobody's git configuration, or that in `config`."""
+    env = environment(home) | {"PYTHONPATH": str(TOP)}
+    if config is not None:
+        env["GIT_CONFIG_GLOBAL"] = str(config)
     return subprocess.run(
         [sys.executable, "-m", "wgmesh", *map(str, words)],
-        env=environment(home) | {"PYTHONPATH": str(TOP)},
+        env=env,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         timeout=60,
         check=False,
     )
+
+
+def _fingerprint(public: Path) -> str:
+    return run(["ssh-keygen", "-l", "-f", str(public)], public.parent).decode().split()[1]
 
 
 def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
@@ -597,6 +606,58 @@ def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
     assert parse(hints.encode()).admin == frozenset({"ada@example.com"})
     assert parse(hints.encode()).approvals == 2
     assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
+
+
+def follow(told: str, home: Path) -> None:
+    """Run the git command that a warning ends with."""
+    command = told.strip().partition("then run ")[2]
+    env = environment(home)
+    subprocess.run(["sh", "-c", command], env=env, cwd=home, check=True, stdin=subprocess.DEVNULL)
+
+
+def test_init_says_what_to_do_where_the_private_key_is_elsewhere(
+    tmp_path: Path, signer: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    public = signer.rename(tmp_path / "alone/id.pub")
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", public)
+    assert done.returncode == 0 and done.stdout.endswith(f"{_fingerprint(public)}\n")
+    [told] = done.stderr.splitlines()
+    assert told.startswith(
+        f"warning: the first commit is not made, since the private half of {public} is neither"
+        " beside it nor in ssh-agent: put it into the agent with ssh-add, or to"
+        f" {tmp_path}/alone/id, then run git -C"
+    )
+    assert os.access(tmp_path / "new/.git/hooks/pre-commit", os.X_OK)
+    (tmp_path / "id").rename(tmp_path / "alone/id")
+    follow(told, tmp_path)
+    run(["git", "verify-commit", "HEAD"], tmp_path / "new")
+
+
+def test_init_says_what_to_do_where_there_is_a_passphrase(tmp_path: Path, signer: Path) -> None:
+    words = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", str(tmp_path / "id")]
+    run(words, tmp_path)
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", signer)
+    [told] = done.stderr.splitlines()
+    assert done.returncode == 0 and told.startswith(
+        f"warning: the first commit is not made, since {tmp_path}/id has a passphrase, and is not"
+        f" in ssh-agent: put it there with ssh-add {tmp_path}/id, then run git -C"
+    )
+
+
+def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    hook = tmp_path / "hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    hook.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[core]\nhooksPath = {hook.parent}\n")
+    words = ("init", tmp_path / "it's new", "--signer", signer)
+    done = in_a_process(tmp_path, *words, config=config)
+    [told] = done.stderr.splitlines()
+    assert "git could not sign it (not on a Friday): mend that, then run" in told
+    hook.unlink()
+    follow(told, tmp_path)
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

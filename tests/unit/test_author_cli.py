@@ -428,14 +428,52 @@ def test_plan_for_a_pull_request(mesh: Path, wgmesh: Run) -> None:
     assert code == 0 and out.startswith("### Safe in every order\n")
 
 
-def test_plan_after_an_invalid_base(mesh: Path, wgmesh: Run) -> None:
-    """No node runs it, and the repair must be let through."""
+@pytest.fixture
+def broken(mesh: Path) -> Path:
+    """Commit an invalid inventory, and repair it in the work tree."""
     (mesh / "nodes/bravo.toml").write_text(entry(1))
     commit(mesh, "two alphas")
     (mesh / "nodes/bravo.toml").write_text(entry(2))
+    return mesh
+
+
+def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
+    """What nodes run is not known, so a reviewer must say that the repair goes through."""
+    base = run(["git", "rev-parse", "HEAD"], broken).decode().strip()
+    words = ("plan", "-c", broken, "--base", base)
+    code, out, err = wgmesh(*words)
+    assert (code, err, out.splitlines()[0]) == (3, "", "alpha: planned")
+    told = f"what changes is not known: the inventory of {base[:12]} is invalid ("
+    assert told in out and "Wgmesh-Allow-Break: *" in out and "every pair" not in out
+    code, out, _ = wgmesh(*words, "--format", "markdown")
+    assert code == 3 and out.startswith(f"### What changes is not known\n\n```text\n{told}")
+    code, out, _ = wgmesh(*words, "--format", "json")
+    found = json.loads(out)
+    assert code == 3 and found["ok"] is False and found["unknown"] is not None
+    assert base[:12] in found["unknown"]
+    assert wgmesh("plan", "-c", broken, "--base", "HEAD~1")[0] == 0, "what nodes run"
+
+
+@pytest.mark.parametrize(("names", "want"), [("*", 0), ("bravo", 3)])
+def test_a_repair_of_an_invalid_base_can_be_allowed(
+    broken: Path, wgmesh: Run, names: str, want: int
+) -> None:
+    commit(broken, f"one alpha\n\nWgmesh-Allow-Break: {names}")
+    code, out, _ = wgmesh("plan", "-c", broken, "--base", "HEAD~1")
+    assert code == want and ("allowed by Wgmesh-Allow-Break" in out) == (want == 0)
+    code, out, _ = wgmesh("plan", "-c", broken, "--base", "HEAD~1", "--format", "markdown")
+    assert code == want and out.startswith("### What changes is not known")
+
+
+def test_plan_after_a_base_without_an_inventory(mesh: Path, wgmesh: Run) -> None:
+    for name in ("mesh.toml", "nodes"):
+        (mesh / name).rename(mesh.parent / name)
+    commit(mesh, "nothing yet")
+    for name in ("mesh.toml", "nodes"):
+        (mesh.parent / name).rename(mesh / name)
     code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD")
     assert (code, out.splitlines()[0]) == (0, "alpha: planned")
-    assert "no change to plan" in err
+    assert "HEAD has no inventory" in err
 
 
 def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:

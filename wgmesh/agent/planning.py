@@ -1,7 +1,7 @@
 """What `wgmesh plan` finds: the change of each node, which tunnels drop, who reaches whom."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
@@ -9,7 +9,7 @@ from wgmesh.agent.sources import Source
 from wgmesh.errors import InventoryError, WgmeshError
 from wgmesh.mesh import impact, order, reach, stages
 from wgmesh.mesh.impact import NodeImpact
-from wgmesh.mesh.order import Break, Pause
+from wgmesh.mesh.order import EVERY_NODE, Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
 from wgmesh.model import Inventory, Rollout
 from wgmesh.repository import commit_id, trailer_words
@@ -26,7 +26,8 @@ class Planned:
 
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
     there are other commands to run as root than before. `rollout` says who applies this first,
-    `later` who does so with what comes after it.
+    `later` who does so with what comes after it. `unknown` says why it is not known what nodes run
+    now: then the plan is that of all of the new inventory.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -39,6 +40,12 @@ class Planned:
     allowed: frozenset[str] = frozenset()
     rollout: Rollout | None = None
     later: Rollout | None = None
+    unknown: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether nothing speaks against the change that is not allowed to."""
+        return not self.refused and (not self.unknown or EVERY_NODE in self.allowed)
 
     @property
     def refused(self) -> tuple[Break | Apart, ...]:
@@ -63,22 +70,26 @@ class Planned:
 def plan(text: str, base: str | None) -> Planned:
     """Return the plan of the inventory that `text` names, or of its change since `base`.
 
-    A base that is invalid was run by nobody: then the plan is that of the whole inventory. Raises
-    InventoryError, UsageError or another WgmeshError.
+    A base that is invalid is run by nobody, and what is run instead is not known: then the plan is
+    that of the whole inventory. Raises InventoryError, UsageError or another WgmeshError.
     """
     source = sources.load(text)
     new = inventory.load(source.files)
     if base is None:
         return _whole(new)
     files = sources.at(source, base).files
-    try:
-        old = inventory.load(files)
-    except InventoryError as error:
-        log.warning("no node runs %s, so there is no change to plan: %s", base, error.message)
+    if not files:
+        log.warning("%s has no inventory: the plan is that of a new mesh", base)
         return _whole(new)
     root = sources.checkout(source)
     since = commit_id(root, base)
     head = commit_id(root, "HEAD")
+    allowed = trailer_words(root, since, head, TRAILER)
+    try:
+        old = inventory.load(files)
+    except InventoryError as error:
+        why = f"the inventory of {since[:12]} is invalid ({error.message})"
+        return replace(_whole(new), unknown=why, allowed=allowed)
     drops = order.drops(old, new)
     return Planned(
         impact.impact(old, new),
@@ -88,7 +99,7 @@ def plan(text: str, base: str | None) -> Planned:
         head=head[:12] if _is_at(source, head) else WORK_TREE,
         breaks=tuple(each for each in drops if isinstance(each, Break)),
         pauses=tuple(each for each in drops if isinstance(each, Pause)),
-        allowed=trailer_words(root, since, head, TRAILER),
+        allowed=allowed,
         rollout=stages.governing(old, new),
         later=new.rollout,
     )

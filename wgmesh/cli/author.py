@@ -86,7 +86,7 @@ def _plan(arguments: Namespace) -> int:
         case _:
             text = plan.as_text(found)
     sys.stdout.write(text)
-    return 3 if found.refused else 0
+    return 0 if found.ok else 3
 
 
 COMMANDS = (

@@ -21,7 +21,7 @@ def as_text(plan: Planned) -> str:
     """Return the plan for a terminal."""
     lines = [*_nodes(plan.nodes)]
     if plan.nodes:
-        lines += [*_hooks(plan), *_reach(plan)]
+        lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
             lines += [*_stages(plan), *_pauses(plan), *_order(plan)]
     return "".join(f"{line}\n" for line in lines)
@@ -41,8 +41,10 @@ def as_markdown(plan: Planned) -> str:
         allowed = "" if plan.refused or not bad else f", allowed by `{TRAILER}`"
         told = [*_hooks(plan), *_reach(plan), *_stages(plan), *_pauses(plan), *_order(plan)]
         lines += [f"### {verdict}{allowed}", "", "```text", *told, "```", ""]
-    elif told := [*_hooks(plan), *_reach(plan)]:
-        lines += ["### The mesh as a whole", "", "```text", *told, "```", ""]
+    elif told := [*_unknown(plan), *_hooks(plan), *_reach(plan)]:
+        allowed = f", allowed by `{TRAILER}`" if plan.ok else ""
+        heading = f"What changes is not known{allowed}" if plan.unknown else "The mesh as a whole"
+        lines += [f"### {heading}", "", "```text", *told, "```", ""]
     lines += ["### What each node does", "", "```text"]
     room = _MOST_CHARACTERS - sum(len(line) + 1 for line in lines)
     told = [*_nodes(plan.nodes, together=True)]
@@ -66,7 +68,8 @@ def as_json(plan: Planned) -> str:
         "base": plan.base,
         "head": plan.head or None,
         "safe": not plan.breaks,
-        "ok": not plan.refused,
+        "ok": plan.ok,
+        "unknown": plan.unknown or None,
         "nodes": [
             {
                 "node": node.node,
@@ -136,6 +139,17 @@ def _nodes(nodes: Sequence[NodeImpact], *, together: bool = False) -> Iterator[s
         yield f"{_some([node.node for node in group])}: {group[0].kind}"
         for line in group[0].lines:
             yield f"  {line}"
+
+
+def _unknown(plan: Planned) -> Iterator[str]:
+    """Yield that nothing can be compared, and what a reviewer can do about it."""
+    if plan.unknown:
+        yield f"what changes is not known: {plan.unknown}"
+        yield "nodes run the last valid inventory before it: name that commit with --base"
+        if not plan.ok:
+            yield f"to do it all the same, say so in a commit message: {TRAILER}: {EVERY_NODE}"
+        else:
+            yield f"allowed by {TRAILER}"
 
 
 def _hooks(plan: Planned) -> Iterator[str]:

@@ -13,7 +13,7 @@ from wgmesh.errors import UsageError
 from wgmesh.repository import Repository, commit_id, git_directory
 
 if TYPE_CHECKING:
-    from wgmesh.trust.chain import Judged
+    from wgmesh.trust.verdict import Judged
 
 
 def verify(rev: str, base: str) -> Report:

@@ -18,7 +18,7 @@ from wgmesh.repository import Repository
 from wgmesh.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:
-    from wgmesh.trust.chain import Judged
+    from wgmesh.trust.verdict import Judged
 
 log = logging.getLogger(__name__)
 
@@ -187,11 +187,11 @@ def verify(node: Node, repository: Repository, trusted: str, tip: str) -> Verifi
 def judge(
     node: Node, repository: Repository, trusted: str, tip: str, now: float | None
 ) -> "Iterator[Judged]":
-    """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
+    """Yield a verdict on each commit between the two, oldest first; see verdict.judge."""
     from wgmesh.gpgv import Gpgv
-    from wgmesh.trust import chain
+    from wgmesh.trust import verdict
 
-    return chain.judge(
+    return verdict.judge(
         repository,
         trusted,
         tip,

@@ -17,9 +17,9 @@ from wgmesh.repository import Repository
 from wgmesh.trust.commit import parents, parse, plain
 
 if TYPE_CHECKING:
-    from wgmesh.trust.chain import Judged
     from wgmesh.trust.policy import Policy
     from wgmesh.trust.signers import Signer
+    from wgmesh.trust.verdict import Judged
 
 Report = dict[str, Any]
 

@@ -3,9 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from wgmesh import linux, probe
+from wgmesh.frozen import frozen
 from wgmesh.judge import (
     Judgement,
     StrictPeer,
@@ -27,7 +27,7 @@ RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TI
 _SECONDS_AWAITED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """How a change is proved.
 

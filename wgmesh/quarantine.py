@@ -1,13 +1,15 @@
 """Which rendered digests may not be tried again, and for how long: pure in what happened."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from wgmesh.frozen import frozen
 
 HOUR_SECONDS = 3600
 LONGEST_BACK_OFF_SECONDS = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quarantined:
     """A rendered digest not to be applied until `until` (0: until a person says so).
 

@@ -1,12 +1,12 @@
 """What a node remembers between runs, each as a frozen value; `wgmesh.records` has them on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from wgmesh.frozen import frozen
 from wgmesh.model.commit import VerifiedCommit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tips:
     """Two pointers: `trusted` only moves forward, `applied` (what runs) may go back.
 
@@ -22,7 +22,7 @@ class Tips:
     anchor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemoteState:
     """How a remote stands to the others, `since` then (seconds since the epoch).
 
@@ -37,7 +37,7 @@ class RemoteState:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LastSync:
     """How the last turn of the loop ended; times are seconds since the epoch.
 
@@ -54,7 +54,7 @@ class LastSync:
     remotes: tuple[RemoteState, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """A commit that was the tip, or led to one, and when this node first saw it.
 
@@ -65,7 +65,7 @@ class Seen:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Awaited:
     """A peer that was up until `commit` changed both ends of its tunnel, at `time`.
 
@@ -80,7 +80,7 @@ class Awaited:
     soak_seconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Soak:
     """Since when `commit` is the tip, and until when it waits here.
 
@@ -94,7 +94,7 @@ class Soak:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rotation:
     """The change of this node's key to `next_public_key`, as far as it has come.
 
@@ -114,7 +114,7 @@ class Rotation:
     known: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What is wrong with the newest tip, until another one replaces it.
 
@@ -130,7 +130,7 @@ class Verdict:
     culprit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """Applying is stopped since `time`, because of `reason`."""
 
@@ -138,7 +138,7 @@ class Hold:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecondLook:
     """A confirmed generation that is to be looked at again, and the one to go back to.
 

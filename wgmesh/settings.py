@@ -1,12 +1,13 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
+from wgmesh.frozen import field_names, frozen
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
 NODE_FILE = Path("/etc/wgmesh/node.toml")
@@ -23,7 +24,7 @@ FETCH_USER = "wgmesh"
 REQUEST_FILE = RUN_DIR / "fetch.toml"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """wgmesh.toml; the defaults here are the documented ones. All times in seconds."""
 
@@ -69,7 +70,7 @@ _MAXIMUM = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Anchor:
     """Where trust starts: a full commit id and the fingerprint of its signer.
 
@@ -82,7 +83,7 @@ class Anchor:
     after_generation: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enrolment:
     """node.toml, written last by `join`; its absence means that this machine is in no mesh.
 
@@ -136,7 +137,7 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
         table = _table(path)
     except FileNotFoundError:
         return Settings()
-    known = {name: type(getattr(Settings(), name)) for name in Settings.__slots__}
+    known = {name: type(getattr(Settings(), name)) for name in field_names(Settings)}
     for key, value in table.items():
         if key not in known:
             import difflib

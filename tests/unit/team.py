@@ -12,7 +12,7 @@ from pathlib import Path
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, verdict
 
 from .gpg import GpgHome

@@ -14,6 +14,7 @@ CORE = {
     "after",
     "model",
     "errors",
+    "frozen",
     "inventory",
     "mesh",
     "render",

@@ -9,7 +9,7 @@ import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, side, verdict
 
 from .signing import EPOCH, Keys, Workshop, environment

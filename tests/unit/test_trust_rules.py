@@ -7,7 +7,7 @@ import pytest
 
 from wgmesh.errors import RefusedError
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, refusal, side, verdict, walk
 from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import parse

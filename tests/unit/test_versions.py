@@ -16,7 +16,7 @@ from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.plan import NodePlan
 from wgmesh.remembered import Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000

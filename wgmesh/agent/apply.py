@@ -7,7 +7,7 @@ inventory: that is whoever is root here. So a machine that follows a repository 
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from wgmesh import generation, inventory, journal, keys, linux, records, render, settings
@@ -34,6 +34,7 @@ from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.agent.versions import Versions
 from wgmesh.errors import InventoryError, RolledBackError, UsageError, WgmeshError, system_errors
 from wgmesh.files import locked, write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
 from wgmesh.judge import Windows
@@ -47,7 +48,7 @@ from wgmesh.transaction.proposal import Outcome, Proposal
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What `apply` was asked for.
 

@@ -1,10 +1,11 @@
 """What a report of a node is made from: its records, one look at the device, what ticks chose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import Node, Running
+from wgmesh.frozen import frozen
 from wgmesh.history import Failover, Steering
 from wgmesh.model.change import Change
 from wgmesh.model.kernel import Observed
@@ -13,7 +14,7 @@ from wgmesh.remembered import Awaited, Hold, LastSync, RemoteState, Rotation, Ti
 from wgmesh.rotation import in_force
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gathered:
     """All that a report is made from.
 

@@ -33,7 +33,7 @@ from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.quarantine import Quarantined
 from wgmesh.remembered import Seen, Tips, Verdict
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.transaction.execute import execute
 from wgmesh.transaction.proposal import Outcome, Proposal
 

@@ -7,7 +7,7 @@ new commit needs is imported by `wgmesh.agent.landing`, when there is one.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wgmesh import generation, glance, journal, linux, quarantine, records, settings
 from wgmesh.agent import (
@@ -36,6 +36,7 @@ from wgmesh.errors import (
     system_errors,
 )
 from wgmesh.files import locked
+from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
 from wgmesh.model.commit import VerifiedCommit
@@ -45,7 +46,7 @@ from wgmesh.remembered import LastSync, Soak, Tips, Verdict
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How a sync is asked for; `now`: no soak is waited for, `fetched`: the fetch unit has run."""
 
@@ -56,7 +57,7 @@ class Options:
     fetched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """How a sync that is no error ended; `message` is one sentence for people."""
 
@@ -198,14 +199,15 @@ class _Turn:
 
     def look_after(self, *, probed: bool) -> None:
         """Look at what runs, put back what was lost, and write what `status` shows."""
+        running = None
         try:
             with system_errors():
                 if not probed:
-                    look.tick()
+                    running = look.tick()
         except WgmeshError as error:
             log.warning("%s", error.message)
         with system_errors():
-            have = look.refresh(self.me)
+            have = look.refresh(self.me, running)
             changed = self.whole and mend.mend(have)
             if (self.whole and _change_of_key(have)) or changed:
                 look.refresh(self.me)

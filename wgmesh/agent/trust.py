@@ -13,8 +13,9 @@ from wgmesh.agent.contract import commit_table, timestamp
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
 from wgmesh.model.commit import VerifiedCommit
-from wgmesh.repository import Repository
-from wgmesh.trust.commit import parents, parse, plain
+from wgmesh.repository.bare import Repository
+from wgmesh.trust.commit import parents, parse
+from wgmesh.trust.plain import plain
 
 if TYPE_CHECKING:
     from wgmesh.trust.policy import Policy

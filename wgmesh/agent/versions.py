@@ -6,20 +6,20 @@ replaced longer than `peer_lag_seconds` ago is run by nobody any more, or the fa
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 from wgmesh import inventory, records, settings
 from wgmesh.agent.node import Node
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
 from wgmesh.mesh.topology import Layout
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.plan import NodePlan
 from wgmesh.remembered import Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[See
     return tuple(seen[max(old, len(seen) - MOST_SEEN) :])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Versions:
     """What a change of this node from `previous` to `plan` has to get along with.
 

@@ -13,7 +13,7 @@ from wgmesh.inventory import rekey
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
 from wgmesh.remembered import Rotation
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 
 PATIENCE_SECONDS = 10.0
 """How long to wait for a poll that is at work; one that applies a change takes longer."""

@@ -1,9 +1,10 @@
 """A draft to the model: each field parsed by its table, each wrong one noted and left out."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.draft import Draft, Report, Table
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT, SECRETS, SECTIONS, Field, parse
 from wgmesh.inventory.values import BadValue, node_name
@@ -14,7 +15,7 @@ from wgmesh.model.terms import Endpoint
 ALL = ("all",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parsed:
     """What could be read; a wrong or missing field has its default here and its name in `bad`.
 

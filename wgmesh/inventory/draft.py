@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import escaped, show
 from wgmesh.model.inventory import Problem, Severity
 
@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One table as written; `lines` maps the path of a key in its file to its line."""
 
@@ -39,7 +39,7 @@ class Table:
         return self.lines((*self.path, key))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """All tables of an inventory.
 

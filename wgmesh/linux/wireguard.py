@@ -10,13 +10,13 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import islice
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.model.change import DeviceSet
 from wgmesh.model.kernel import PeerCounters, PeerState
 from wgmesh.model.terms import Endpoint, Prefix, Secret
@@ -31,7 +31,7 @@ PEERS_PER_CALL = 500
 VANISH_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """What `wg show … dump` tells; peers and counters by public key."""
 

@@ -1,8 +1,9 @@
 """What a change of the inventory does to each node: pure, for `wgmesh plan`."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import firewall, topology
 from wgmesh.mesh.plan import plan
 from wgmesh.model.inventory import Inventory, Node
@@ -13,7 +14,7 @@ from wgmesh.model.terms import OnNoExit
 _WITHOUT = {OnNoExit.BLOCK: "blocked", OnNoExit.DIRECT: "let out by the uplink"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeImpact:
     """What happens on one node: `kind` is planned, added, removed or changed; `lines` say what."""
 

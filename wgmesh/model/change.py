@@ -1,27 +1,26 @@
 """The changes: each is one thing that the executor does to the kernel."""
 
-from dataclasses import dataclass
-
+from wgmesh.frozen import frozen
 from wgmesh.model.kernel import PeerState
 from wgmesh.model.plan import Accept, Firewall, Route, Rule
 from wgmesh.model.terms import Endpoint, Interface, Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkCreate:
     """Make the interface (kernel, else wireguard-go)."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkDelete:
     """Remove the interface, and with it peers, addresses and routes over it."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkSet:
     """Set MTU and administrative state; None leaves a value alone."""
 
@@ -30,7 +29,7 @@ class LinkSet:
     up: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeviceSet:
     """Set key, port, mark of the device; None leaves a value alone, fwmark 0 is off."""
 
@@ -40,7 +39,7 @@ class DeviceSet:
     fwmark: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerSet:
     """Write one whole peer section (`wg addconf`); `peer.endpoint` None keeps the endpoint.
 
@@ -52,7 +51,7 @@ class PeerSet:
     renew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointSet:
     """Move a peer that stays to another endpoint (`wg set`)."""
 
@@ -61,7 +60,7 @@ class EndpointSet:
     endpoint: Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerRemove:
     """Forget a peer."""
 
@@ -69,7 +68,7 @@ class PeerRemove:
     public_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressAdd:
     """Give the interface an address."""
 
@@ -77,7 +76,7 @@ class AddressAdd:
     address: Interface
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressRemove:
     """Take an address from the interface."""
 
@@ -85,56 +84,56 @@ class AddressRemove:
     address: Interface
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteReplace:
     """Add a route, or put it in the place of one with the same prefix, table and metric."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteRemove:
     """Remove exactly this route of ours."""
 
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleAdd:
     """Add a policy rule."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleRemove:
     """Remove a policy rule of ours."""
 
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FirewallSet:
     """Put our table in place in one transaction; None removes it."""
 
     firewall: Firewall | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptAdd:
     """Put an accept into a chain of iptables."""
 
     accept: Accept
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptRemove:
     """Take an accept of ours out of a chain of iptables."""
 
     accept: Accept
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SysctlSet:
     """Set one sysctl, dotted name."""
 

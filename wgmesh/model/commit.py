@@ -1,9 +1,9 @@
 """The verified commit: what may run, and who answers for it."""
 
-from dataclasses import dataclass
+from wgmesh.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifiedCommit:
     """A commit that the chain rule accepted; only `wgmesh.trust.chain` makes one."""
 

@@ -1,9 +1,9 @@
 """Health: what one round of probing saw of the tunnels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh.frozen import frozen
 from wgmesh.model.terms import Address
 
 
@@ -15,7 +15,7 @@ class Proof(Enum):
     NONE = "none"  # nothing came
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerHealth:
     """What one round of probing saw of a peer; `rtt_ms` None without an echo."""
 
@@ -24,7 +24,7 @@ class PeerHealth:
     echoed: frozenset[Address] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Health:
     """One round of probing: peers by public key, and the git remote (None: not asked)."""
 

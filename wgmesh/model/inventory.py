@@ -1,8 +1,8 @@
 """The inventory: a whole mesh as its authors wrote it, and what can be wrong with one."""
 
-from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh.frozen import frozen
 from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
 from wgmesh.model.terms import (
     Address,
@@ -23,7 +23,7 @@ class Severity(Enum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One thing wrong with an inventory; `line` counts from 1, 0 is the file as a whole."""
 
@@ -36,7 +36,7 @@ class Problem:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mesh:
     """The table `[mesh]`."""
 
@@ -58,7 +58,7 @@ class Mesh:
     local_node: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rollout:
     """The table `[rollout]`: who goes first, and for how long."""
 
@@ -66,7 +66,7 @@ class Rollout:
     soak_seconds: int = 600
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One `[node.NAME]`; `endpoint` None is a node behind NAT."""
 
@@ -94,7 +94,7 @@ class Node:
     ssh_port: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inventory:
     """A whole mesh, valid by construction; nodes are sorted by name."""
 

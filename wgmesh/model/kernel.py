@@ -1,13 +1,14 @@
 """The kernel: what is ours in it, as it shall be and as it is seen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from wgmesh.frozen import frozen
 from wgmesh.model.plan import Accept, Firewall, Route, Rule
 from wgmesh.model.terms import Endpoint, Interface, Prefix, Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerState:
     """A peer as the device has it. As a desire, `endpoint` None means: leave what is there."""
 
@@ -18,7 +19,7 @@ class PeerState:
     endpoint: Endpoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LinkState:
     """The WireGuard interface; `peers` by public key, `addresses` without link-local ones."""
 
@@ -32,7 +33,7 @@ class LinkState:
     peers: Mapping[str, PeerState]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KernelState:
     """All that is ours in the kernel; both what we want and what we see, so that the two compare.
 
@@ -47,7 +48,7 @@ class KernelState:
     accepts: frozenset[Accept] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerCounters:
     """What the device counts for a peer; `latest_handshake` is wall-clock seconds, 0 is never."""
 
@@ -56,7 +57,7 @@ class PeerCounters:
     tx_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """One look at the machine: the state, and the counters by public key."""
 

@@ -1,9 +1,10 @@
 """The plan: one node's share of the mesh, as it shall be on any machine that is this node."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from ipaddress import IPv4Address
 
+from wgmesh.frozen import frozen
 from wgmesh.model.numbers import MAIN_TABLE, ROUTE_PROTOCOL
 from wgmesh.model.terms import (
     Address,
@@ -23,7 +24,7 @@ class RouteKind(Enum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """One route. `metric` 0 is the kernel's default for the family.
 
@@ -46,7 +47,7 @@ class RuleAction(Enum):
     UNREACHABLE = "unreachable"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One policy rule of ours (proto 101). `family` is 4 or 6; `target` a table or a priority."""
 
@@ -65,7 +66,7 @@ class Rule:
     udp_destination: int | None = None  # either port, or both, means UDP only
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Uplinks:
     """What of this machine's own networks does not go through an exit, as it is at this moment.
 
@@ -77,7 +78,7 @@ class Uplinks:
     addresses: tuple[IPv4Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exempt:
     """What of this machine leaves by the uplink although an exit is in use, and what goes with it.
 
@@ -91,7 +92,7 @@ class Exempt:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Firewall:
     """The table `inet wgmesh`: `text` feeds `nft -f`, `tags` is what two tables are compared by.
 
@@ -103,7 +104,7 @@ class Firewall:
     text: str = field(compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accept:
     """An accept of ours in a chain of iptables that drops forwarded packets; None is any."""
 
@@ -114,7 +115,7 @@ class Accept:
     established: bool = False  # only what answers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peer:
     """One peer as the plan wants it.
 
@@ -136,7 +137,7 @@ class Peer:
     next_public_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitCandidate:
     """A node through which others may reach the internet, or as a hub one another."""
 
@@ -145,7 +146,7 @@ class ExitCandidate:
     addresses: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExitPlan:
     """What the exit selector of one node needs to know; `candidates` in the inventory's order."""
 
@@ -157,7 +158,7 @@ class ExitPlan:
     on_no_exit: OnNoExit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HubPlan:
     """What a spoke of several hubs needs to choose one; `candidates` in the inventory's order.
 
@@ -171,7 +172,7 @@ class HubPlan:
     targets: tuple[Address, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodePlan:
     """One node's share of the mesh; peers sorted by name, routes by prefix."""
 

@@ -1,10 +1,11 @@
 """Where a transaction writes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from wgmesh.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Places:
     """Where a transaction writes."""
 

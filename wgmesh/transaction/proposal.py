@@ -1,10 +1,11 @@
 """What a transaction is given, and how it says that it ended."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from wgmesh.errors import DeviceError
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.judge import Roles
 from wgmesh.model.health import Health
@@ -20,7 +21,7 @@ class Bridge(Enum):
     NEEDED = "needed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proposal:
     """A change to make: `target` turns what is observed into what shall be.
 
@@ -42,7 +43,7 @@ class Proposal:
     condemn: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How it ended; `reason` is empty when the change was confirmed.
 

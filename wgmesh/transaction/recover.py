@@ -1,10 +1,10 @@
 """A transaction that was cut short, finished or undone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import generation, journal
+from wgmesh.frozen import frozen
 from wgmesh.journal import Journal, Phase
 from wgmesh.model.kernel import KernelState
 from wgmesh.transaction.converge import undisturbed
@@ -13,7 +13,7 @@ from wgmesh.transaction.places import Places
 from wgmesh.transaction.proposal import Bridge
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """A transaction that was found cut short, and where it went.
 

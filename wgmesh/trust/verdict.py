@@ -1,9 +1,9 @@
 """A verdict on each commit, for people and programs; what may run, only the chain rule says."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import chain, line
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.objects import Objects
@@ -16,7 +16,7 @@ from wgmesh.trust.step import Kind
 from wgmesh.trust.walk import Walk
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judged:
     """What the chain rule says of one commit; `problem` None: it is as it has to be.
 

@@ -21,11 +21,6 @@ LIMIT = 64 << 20
 REF = "refs/wgmesh/fetched"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
     """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""

@@ -27,11 +27,6 @@ NOW = float(EPOCH)
 SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
     """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""

@@ -18,11 +18,6 @@ NOW = float(EPOCH)
 SIGNERS = "allowed_signers"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
     return Workshop(tmp_path / "work", keys).start()

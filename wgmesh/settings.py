@@ -22,6 +22,7 @@ REPOSITORY_DIR = STATE_DIR / "repository.git"
 FETCH_DIR = STATE_DIR / "fetch"  # the only thing that belongs to the user who fetches
 FETCH_USER = "wgmesh"
 REQUEST_FILE = RUN_DIR / "fetch.toml"
+NAMES_FILE = RUN_DIR / "names.toml"
 
 
 @frozen

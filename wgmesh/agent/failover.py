@@ -186,10 +186,10 @@ class _Turn:
         if not names or self._asked:
             return
         self._asked = True  # once a tick: a dead resolver must not keep it from the other peers
-        from wgmesh import resolve
+        from wgmesh.agent import naming
 
         hosts = {name: name.rpartition(":") for name in names}
-        found = resolve.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
+        found = naming.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
         fresh = {
             name: tuple(spell(each, port) for each in found[host])
             for name, (host, _, port) in hosts.items()

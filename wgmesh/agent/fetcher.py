@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 20
+NAMES_SECONDS = 5.0
 ONLY_ASK_SECONDS = 12  # for all remotes: somebody waits for a proof
 FETCH_SECONDS = 300
 FIRST_WAIT_SECONDS = 60
@@ -40,6 +41,7 @@ def fetch() -> str:
     owner; another WgmeshError. The answer says the same.
     """
     _be_the_owner()
+    _find_names()
     request = handover.read_request(settings.REQUEST_FILE)
     last = _last()
     now = int(time.time())
@@ -84,6 +86,21 @@ def _be_the_owner() -> None:
     os.chdir(settings.FETCH_DIR)  # git wants to know where it is, and we came from anywhere
     limit = min(LARGEST_BUNDLE_BYTES, *_known(resource.getrlimit(resource.RLIMIT_FSIZE)))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+
+def _find_names() -> None:
+    """Tell root the addresses of the names that it asks for, whatever becomes of the rest."""
+    if not settings.NAMES_FILE.exists():
+        return
+    from wgmesh import names, resolve
+
+    try:
+        wanted = names.read_wanted(settings.NAMES_FILE)
+        if wanted is not None:
+            found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
+            names.write_found(settings.FETCH_DIR, wanted.id, found)
+    except (OSError, WgmeshError) as error:
+        log.warning("the names that root asks for are not told: %s", error)
 
 
 def _known(limits: tuple[int, int]) -> list[int]:

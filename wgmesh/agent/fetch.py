@@ -10,7 +10,7 @@ from wgmesh import records
 from wgmesh.agent import remote
 from wgmesh.agent.node import PLACES, Node, running
 from wgmesh.agent.remote import News, Source
-from wgmesh.errors import RefusedError
+from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.model.commit import VerifiedCommit
@@ -238,3 +238,9 @@ def _repository() -> "Repository":
     from wgmesh.repository.bare import Repository
 
     return Repository(REPOSITORY_DIR)
+
+
+def require_fetched(repository: "Repository") -> None:
+    """Raise WgmeshError when there is nothing to look at yet."""
+    if not repository.valid():
+        raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")

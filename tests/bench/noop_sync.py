@@ -60,9 +60,7 @@ def processes(machine: Machine, *argv: str) -> int:
 def converged(world: World) -> Mesh:
     """Return a mesh of all machines of `world` in which there is nothing left to do."""
     mesh = Mesh(world)
-    mesh.enrol(*world.nodes)
-    mesh.sync()
-    mesh.wait_for_tunnels()
+    mesh.bring_up(*world.nodes)
     mesh.sync()
     return mesh
 

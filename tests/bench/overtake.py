@@ -57,9 +57,7 @@ def measure() -> list[float]:
     """Let a node have two keys, and capture what its peer gets."""
     with World(NODES) as world:
         mesh = Mesh(world)
-        mesh.enrol(*NODES)
-        mesh.sync()
-        mesh.wait_for_tunnels()
+        mesh.bring_up(*NODES)
         merge(mesh, "alpha")
         mesh.sync("alpha", "bravo", "alpha")
         alpha, bravo = world["alpha"], world["bravo"]

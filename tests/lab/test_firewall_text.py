@@ -7,8 +7,8 @@ import pytest
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.unit.mesh_inventories import inventory, node, star
-from wgmesh.mesh import plan
 from wgmesh.mesh.firewall import firewall_tags, from_chains
+from wgmesh.mesh.plan import plan
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.plan import Firewall
 from wgmesh.render import files

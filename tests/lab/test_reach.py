@@ -17,7 +17,8 @@ from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.mesh import Mesh as LabMesh
 from tests.lab.wait import wait_until
 from tests.lab.world import World
-from wgmesh.mesh import plan, ways
+from wgmesh.mesh import ways
+from wgmesh.mesh.plan import plan
 from wgmesh.mesh.reach import findings
 from wgmesh.model.inventory import Inventory, Mesh, Node
 from wgmesh.model.terms import Endpoint, HubSelection, Topology

@@ -36,9 +36,7 @@ PORTS = count(4001)
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     made.policy("alpha", most=3, silent=4, minority=5)
     return made
 

@@ -33,11 +33,6 @@ CHECKOUT = Path(__file__).parents[2]
 SECONDS = 300
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
     """Make a repository with one signed commit on main."""

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.mesh_inventories import inventory, key, node
 from wgmesh.desired import desired
 from wgmesh.diff import diff
-from wgmesh.mesh import find_node, plan
 from wgmesh.mesh.compat import Obstacle, compat, outlook
 from wgmesh.mesh.order import breaks
+from wgmesh.mesh.plan import find_node, plan
 from wgmesh.mesh.topology import layout
 from wgmesh.model.change import PeerRemove, PeerSet
 from wgmesh.model.inventory import Inventory

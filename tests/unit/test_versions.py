@@ -8,10 +8,11 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import Keys, Workshop, run
-from wgmesh import inventory, mesh, records, settings
+from wgmesh import inventory, records, settings
 from wgmesh.agent import versions
 from wgmesh.agent.node import Node
 from wgmesh.agent.versions import MOST_SEEN, Versions
+from wgmesh.mesh.plan import plan
 from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.plan import NodePlan
@@ -116,11 +117,11 @@ def change(repository: Repository, tip: str, *others: str, previous: str | None 
 
     def version(commit: str) -> tuple[Inventory, NodePlan]:
         model = inventory.load(repository.inventory_files(commit, "."))
-        return model, mesh.plan(model, "node1")
+        return model, plan(model, "node1")
 
-    model, plan = version(tip)
+    model, new = version(tip)
     runs, before = version(previous) if previous is not None else (None, None)
-    return Versions(me, runs, before, model, plan, tuple(Seen(each, NOW) for each in others))
+    return Versions(me, runs, before, model, new, tuple(Seen(each, NOW) for each in others))
 
 
 def nodes(*entries: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from wgmesh import inventory, linux, mesh, process, records, settings
+from wgmesh import inventory, linux, process, records, settings
 from wgmesh.agent import access, direct, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
@@ -17,6 +17,7 @@ from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageE
 from wgmesh.files import locked, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
+from wgmesh.mesh.plan import find_node
 from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.inventory import Inventory
 from wgmesh.remembered import Tips, Verdict
@@ -107,7 +108,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
     )
     _ensure_key(enrolment.key_path, interface)
     public_key = node.own_public_key(enrolment)
-    entry = mesh.find_node(model, public_key)
+    entry = find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
     records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))

@@ -10,7 +10,7 @@ from wgmesh import records
 from wgmesh.agent import remote
 from wgmesh.agent.node import PLACES, Node, running
 from wgmesh.agent.remote import News, Source
-from wgmesh.errors import RefusedError
+from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.model.commit import VerifiedCommit
@@ -19,7 +19,7 @@ from wgmesh.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:
     from wgmesh.repository.bare import Repository
-    from wgmesh.trust.chain import Judged
+    from wgmesh.trust.verdict import Judged
 
 log = logging.getLogger(__name__)
 
@@ -188,11 +188,11 @@ def verify(node: Node, repository: "Repository", trusted: str, tip: str) -> Veri
 def judge(
     node: Node, repository: "Repository", trusted: str, tip: str, now: float | None
 ) -> "Iterator[Judged]":
-    """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
+    """Yield a verdict on each commit between the two, oldest first; see verdict.judge."""
     from wgmesh.gpgv import Gpgv
-    from wgmesh.trust import chain
+    from wgmesh.trust import verdict
 
-    return chain.judge(
+    return verdict.judge(
         repository,
         trusted,
         tip,
@@ -238,3 +238,9 @@ def _repository() -> "Repository":
     from wgmesh.repository.bare import Repository
 
     return Repository(REPOSITORY_DIR)
+
+
+def require_fetched(repository: "Repository") -> None:
+    """Raise WgmeshError when there is nothing to look at yet."""
+    if not repository.valid():
+        raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")

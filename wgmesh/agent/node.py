@@ -190,9 +190,9 @@ def own_public_key(enrolment: Enrolment) -> str:
 
 def own_entry(enrolment: Enrolment, model: Inventory) -> Entry | None:
     """Return this node's entry, None when it has none: known by its key, or by one kept for it."""
-    from wgmesh import mesh
+    from wgmesh.mesh.plan import find_node
 
-    found = mesh.find_node(model, own_public_key(enrolment))
+    found = find_node(model, own_public_key(enrolment))
     held = keys.held(PLACES.wireguard) if found is None else frozenset()
     for entry in model.nodes if held else ():
         for key in (entry.public_key, entry.next_public_key):
@@ -228,9 +228,9 @@ def key_file(enrolment: Enrolment, public_key: str | None) -> Path:
 
 def share(me: Node, model: Inventory, entry: Entry, public_key: str | None) -> NodePlan:
     """Return the share of this node, which is `entry` and runs `public_key`."""
-    from wgmesh import mesh
+    from wgmesh.mesh.plan import plan
 
-    return mesh.plan(
+    return plan(
         model,
         entry.name,
         allow_hooks=me.settings.allow_hooks,

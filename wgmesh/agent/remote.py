@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wgmesh import handover, linux, process, settings
+from wgmesh import handover, linux, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import make_directory
@@ -250,9 +250,11 @@ def _run(seconds: float) -> str:
     """Run the fetch to its end; return what it complained of, which its answer says better."""
     if way() is Way.UNIT:
         return linux.systemd.start_to_end(handover.UNIT, timeout_seconds=seconds)
+    from wgmesh.process import distrusted
+
     command = [sys.executable, "-P", "-m", "wgmesh", "fetch"]
     make_fetch_directory()
-    said = process.run_distrusted(
+    said = distrusted.hear(
         as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
     first = plain(said.strip().partition(b"\n")[0], 200)

@@ -8,12 +8,12 @@ from collections.abc import Collection
 
 from wgmesh.errors import RefusedError
 from wgmesh.frozen import frozen
-from wgmesh.trust.chain import Judged, judged
 from wgmesh.trust.objects import Objects
 from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Role, SideCommits
 from wgmesh.trust.side import MOST_SIDE_COMMITS, Base
 from wgmesh.trust.step import Kind
+from wgmesh.trust.verdict import Judged, judged
 from wgmesh.trust.walk import Walk
 
 _HINT = "sign the branch's commits (git rebase --force-rebase -S main), or merge it by hand"

@@ -1,27 +1,34 @@
-"""`python -m tests.bench.gen [WG-MESHCONF]`: what `gen` costs, and a node's own share of a mesh.
+"""`python -m tests.bench.gen`: what `gen` of a large mesh costs, beside others.
 
-`WG-MESHCONF` is the program of that name, version 2.5.1 of PyPI: then both take turns on one mesh.
-Both write the same full mesh: two addresses and an endpoint each, private keys in every file.
+wg-meshconf writes the same full mesh: two addresses and an endpoint each, private keys in every
+file. The floor is to read the files that wgmesh made, and to write them elsewhere.
 """
 
 import csv
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
-from tests.bench.cpu import table
+from tests.bench import peers
+from tests.bench.peers import NotHere, Taken
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
 from tests.bench.validate import write_inventory
 from wgmesh import inventory
 from wgmesh.agent import keypairs
 
 NODES = 1000
-SHARES = (1000, 10000)
-RUNS = 3
+RUNS = 5
+OTHERS_RUNS = 1
+OURS, COPY, CAT = "`wgmesh gen`", "the same files, read and written by Python", "`cat` of them"
+THEIRS = f"`wg-meshconf genconfig`, {peers.MESHCONF.partition('==')[2]}"
+COPY_CODE = """
+import sys
+from pathlib import Path
+source, target = map(Path, sys.argv[1:])
+target.mkdir(exist_ok=True)
+for path in source.glob("*.conf"):
+    (target / path.name).write_bytes(path.read_bytes())
+"""
 
 
 def prepare(directory: Path) -> tuple[Path, Path]:
@@ -58,83 +65,67 @@ def prepare(directory: Path) -> tuple[Path, Path]:
     return mesh, database
 
 
-def run(argv: Sequence[str | Path]) -> tuple[float, float, int]:
-    """Run a program; returns its wall and CPU seconds, and the most memory that it had, in KiB."""
-    start = time.monotonic()
-    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, f"{argv!r} exited {child.returncode}"
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-
-
-def whole_mesh(directory: Path, other: str | None) -> list[tuple[str, ...]]:
-    """Return rows of the table: `gen`, and wg-meshconf where it is given, taking turns."""
-    mesh, database = prepare(directory)
-    ours: list[str | Path] = [sys.executable, "-m", "wgmesh", "gen", "-c", mesh]
-    programs: dict[str, list[str | Path]] = {"`wgmesh gen`": [*ours, "-o", directory / "out"]}
-    if other is not None:
-        theirs: list[str | Path] = [other, "-d", database, "genconfig", "-o", directory / "theirs"]
-        programs["`wg-meshconf genconfig`, 2.5.1"] = theirs
-    taken: dict[str, list[tuple[float, float, int]]] = {name: [] for name in programs}
-    for _ in range(RUNS):
-        for name, argv in programs.items():
-            taken[name].append(run(argv))
-    written = sum(path.stat().st_size for path in (directory / "out").glob("*.conf"))
-    print(f"{NODES:,} nodes, full mesh; wgmesh writes {written / 1e6:.0f} MB.\n")
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure them in turns; wg-meshconf, which takes long, once, and not when it is quick."""
+    runs, notes = effort.of(RUNS), []
+    with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
+        top = Path(temporary)
+        mesh, database = prepare(top)
+        out = top / "out"
+        programs: dict[str, list[str | Path]] = {
+            OURS: [sys.executable, "-m", "wgmesh", "gen", "-c", mesh, "-o", out],
+            COPY: [sys.executable, "-c", COPY_CODE, out, top / "copy"],
+            CAT: ["sh", "-c", 'cat "$1"/*.conf >"$2"', "sh", out, top / "all"],
+        }
+        taken: dict[str, list[Taken]] = {name: [] for name in programs}
+        for _ in range(runs):
+            for name, argv in programs.items():
+                taken[name].append(peers.run(argv))
+        written = sum(path.stat().st_size for path in out.glob("*.conf"))
+        if not effort.quick:
+            try:
+                theirs: list[str | Path] = [
+                    peers.meshconf(),
+                    "-d",
+                    database,
+                    "genconfig",
+                    "-o",
+                    top / "theirs",
+                ]
+                taken[THEIRS] = [peers.run(theirs) for _ in range(OTHERS_RUNS)]
+            except NotHere as reason:
+                notes.append(str(reason))
+    found = {name: peers.middle(each) for name, each in taken.items()}
+    base, floor = found[OURS].wall_seconds, found[COPY].wall_seconds
+    ratios = {"floor": base / floor}
+    if THEIRS in found:
+        ratios["meshconf"] = found[THEIRS].wall_seconds / base
+    columns = (Column("wall s", 1), Column("CPU s", 1), Column("peak MiB"))
+    others = f", of wg-meshconf {OTHERS_RUNS}" if THEIRS in found else ""
     return [
-        (
-            name,
-            f"{median(wall for wall, _, _ in runs):.1f}",
-            f"{median(cpu for _, cpu, _ in runs):.1f}",
-            f"{max(memory for _, _, memory in runs) / 1024:.0f}",
+        Result(
+            "gen",
+            f"{median_of(runs)}{others}; full mesh of {NODES:,} nodes, {written / 1e6:,.0f} MB",
+            "program",
+            (*columns, Column("÷ floor", 1), Column("÷ wgmesh", 1)),
+            tuple(
+                Row(
+                    name,
+                    (
+                        one.wall_seconds,
+                        one.cpu_seconds,
+                        one.peak_mib,
+                        one.wall_seconds / floor,
+                        one.wall_seconds / base,
+                    ),
+                )
+                for name, one in found.items()
+            ),
+            ratios,
+            tuple(notes),
         )
-        for name, runs in taken.items()
     ]
 
 
-SHARE = """
-import resource, sys, time
-from pathlib import Path
-from wgmesh import inventory
-from wgmesh.mesh import plan
-from wgmesh.render import write
-top = Path(sys.argv[1])
-files = {"mesh.toml": (top / "mesh.toml").read_bytes()}
-files |= {f"nodes/{path.name}": path.read_bytes() for path in (top / "nodes").iterdir()}
-found = inventory.load(files)
-write.environment()
-start = time.process_time()
-write.files(plan(found, "node-00007"))
-print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def share(directory: Path, nodes: int) -> tuple[str, ...]:
-    """Return the row of one node's plan and its files, the inventory having been read."""
-    write_inventory(directory, nodes, split=True)
-    seconds, memory = [], []
-    for _ in range(RUNS):
-        argv = [sys.executable, "-c", SHARE, str(directory)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=True)
-        cpu, peak = done.stdout.split()
-        seconds.append(float(cpu))
-        memory.append(int(peak))
-    name = f"plan and files of one node of {nodes:,}"
-    return name, f"{median(seconds):.2f}", f"{max(memory) / 1024:.0f}"
-
-
-def main() -> int:
-    """Measure and print the tables."""
-    other = sys.argv[1] if len(sys.argv) > 1 else None
-    with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
-        top = Path(temporary)
-        rows = whole_mesh(top, other)
-        print(table(("program", "wall s", "CPU s", "peak MiB"), rows))
-        shares = [share(top / str(nodes), nodes) for nodes in SHARES]
-        sys.stdout.write(table(("part", "CPU s", "peak MiB"), shares))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.gen", benchmark))

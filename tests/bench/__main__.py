@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tests.bench import bounds, page, suite
 from tests.bench.bounds import Bound
-from tests.bench.peers import BUILD, CHECKOUT
+from tests.bench.peers import BUILD
 from tests.bench.result import Effort, markdown, options
 from tests.bench.suite import SUITE, Measured
+from tests.bench.taken import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "benchmarks.md"
 JSON = BUILD / "benchmarks.json"

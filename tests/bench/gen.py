@@ -9,16 +9,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import peers
-from tests.bench.peers import NotHere, Taken
+from tests.bench import peers, taken
+from tests.bench.peers import NotHere
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.bench.taken import Taken
 from tests.bench.validate import write_inventory
 from wgmesh import inventory
 from wgmesh.agent import keypairs
 
 NODES = 1000
 RUNS = 5
-OTHERS_RUNS = 1
+DATABASE = "database.csv"
 OURS, COPY, CAT = "`wgmesh gen`", "the same files, read and written by Python", "`cat` of them"
 THEIRS = f"`wg-meshconf genconfig`, {peers.MESHCONF.partition('==')[2]}"
 COPY_CODE = """
@@ -31,9 +32,9 @@ for path in source.glob("*.conf"):
 """
 
 
-def prepare(directory: Path) -> tuple[Path, Path]:
-    """Make the mesh as an inventory with its keys, and as a database of wg-meshconf."""
-    mesh, database = directory / "mesh", directory / "database.csv"
+def prepare(directory: Path) -> Path:
+    """Make the mesh as an inventory, which is returned, its keys, and a database of wg-meshconf."""
+    mesh, database = directory / "mesh", directory / DATABASE
     write_inventory(mesh, NODES, split=True)
     out = directory / "out"
     out.mkdir()
@@ -62,65 +63,62 @@ def prepare(directory: Path) -> tuple[Path, Path]:
                     "MTU": found.mesh.mtu,
                 }
             )
-    return mesh, database
+    return mesh
+
+
+def measure(top: Path, runs: int) -> dict[str, Taken]:
+    """Return what each program took; all but wg-meshconf, which takes long, in turns."""
+    mesh, out = prepare(top), top / "out"
+    programs: dict[str, list[str | Path]] = {
+        OURS: [sys.executable, "-m", "wgmesh", "gen", "-c", mesh, "-o", out],
+        COPY: [sys.executable, "-c", COPY_CODE, out, top / "copy"],
+        CAT: ["sh", "-c", 'cat "$1"/*.conf >"$2"', "sh", out, top / "all"],
+    }
+    found: dict[str, list[Taken]] = {name: [] for name in programs}
+    for _ in range(runs):
+        for name, argv in programs.items():
+            found[name].append(taken.run(argv))
+    return {name: taken.middle(each) for name, each in found.items()}
+
+
+def beside(top: Path) -> Taken:
+    """Return what wg-meshconf takes for the mesh that lies in `top`. Raises NotHere."""
+    program = peers.meshconf()
+    return taken.run([program, "-d", top / DATABASE, "genconfig", "-o", top / "theirs"])
 
 
 def benchmark(effort: Effort) -> list[Result]:
-    """Measure them in turns; wg-meshconf, which takes long, once, and not when it is quick."""
+    """Measure; wg-meshconf once, and not when it is quick."""
     runs, notes = effort.of(RUNS), []
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
-        top = Path(temporary)
-        mesh, database = prepare(top)
-        out = top / "out"
-        programs: dict[str, list[str | Path]] = {
-            OURS: [sys.executable, "-m", "wgmesh", "gen", "-c", mesh, "-o", out],
-            COPY: [sys.executable, "-c", COPY_CODE, out, top / "copy"],
-            CAT: ["sh", "-c", 'cat "$1"/*.conf >"$2"', "sh", out, top / "all"],
-        }
-        taken: dict[str, list[Taken]] = {name: [] for name in programs}
-        for _ in range(runs):
-            for name, argv in programs.items():
-                taken[name].append(peers.run(argv))
-        written = sum(path.stat().st_size for path in out.glob("*.conf"))
-        if not effort.quick:
-            try:
-                theirs: list[str | Path] = [
-                    peers.meshconf(),
-                    "-d",
-                    database,
-                    "genconfig",
-                    "-o",
-                    top / "theirs",
-                ]
-                taken[THEIRS] = [peers.run(theirs) for _ in range(OTHERS_RUNS)]
-            except NotHere as reason:
-                notes.append(str(reason))
-    found = {name: peers.middle(each) for name, each in taken.items()}
+        found = measure(Path(temporary), runs)
+        mb = sum(path.stat().st_size for path in Path(temporary, "out").glob("*.conf")) / 1e6
+        try:
+            if not effort.quick:
+                found[THEIRS] = beside(Path(temporary))
+        except NotHere as reason:
+            notes.append(str(reason))
     base, floor = found[OURS].wall_seconds, found[COPY].wall_seconds
-    ratios = {"floor": base / floor}
+    rows = []
+    for name, one in found.items():
+        by = (one.wall_seconds / floor, one.wall_seconds / base)
+        peak = None if name == CAT else one.peak_mib
+        rows.append(Row(name, (one.wall_seconds, one.cpu_seconds, peak, *by)))
+    ratios = {
+        "floor": base / floor,
+        "floor_cpu": found[OURS].cpu_seconds / found[COPY].cpu_seconds,
+    }
     if THEIRS in found:
         ratios["meshconf"] = found[THEIRS].wall_seconds / base
-    columns = (Column("wall s", 1), Column("CPU s", 1), Column("peak MiB"))
-    others = f", of wg-meshconf {OTHERS_RUNS}" if THEIRS in found else ""
+    times = f"{median_of(runs)}{', of wg-meshconf one' if THEIRS in found else ''}"
+    columns = (Column("wall s", 2), Column("CPU s", 2), Column("peak MiB"))
     return [
         Result(
             "gen",
-            f"{median_of(runs)}{others}; full mesh of {NODES:,} nodes, {written / 1e6:,.0f} MB",
+            f"{times}; full mesh of {NODES:,} nodes, {mb:,.0f} MB",
             "program",
             (*columns, Column("÷ floor", 1), Column("÷ wgmesh", 1)),
-            tuple(
-                Row(
-                    name,
-                    (
-                        one.wall_seconds,
-                        one.cpu_seconds,
-                        one.peak_mib,
-                        one.wall_seconds / floor,
-                        one.wall_seconds / base,
-                    ),
-                )
-                for name, one in found.items()
-            ),
+            tuple(rows),
             ratios,
             tuple(notes),
         )

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from tests.bench.peers import CHECKOUT
 from tests.bench.result import Column, Effort, Result, Row, exponent, median_of, show
+from tests.bench.taken import CHECKOUT
 from tests.bench.validate import write_inventory
 
 SIZES = (10, 100, 1000, 10000)

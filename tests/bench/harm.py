@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tests.bench.peers import CHECKOUT
 from tests.bench.result import Column, Effort, Result, Row, Value, show
+from tests.bench.taken import CHECKOUT
 from tests.soak import labs
 from tests.soak.labs import Record
 

@@ -6,17 +6,15 @@ nodes: with 1,000, `--nodes 1000`, wg-quick takes so long that it is a soak.
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from statistics import median
 
+from tests.bench import taken
 from tests.bench.result import Column, Effort, Result, Row, markdown, median_of, options
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
@@ -26,6 +24,7 @@ from tests.lab.world import World
 
 NODES = 100
 RUNS = 3
+LIMIT_SECONDS = 1800
 HOME = "192.168.60.0/24"
 PLAIN = "/etc/wireguard/plain"
 TRACE = (
@@ -104,15 +103,9 @@ def large(world: World, nodes: int = NODES) -> Large:
 
 def cost(of: Large, *argv: str) -> Cost:
     """Return what `argv` takes on alpha, while bravo pings it each 20 ms."""
-    quiet = subprocess.DEVNULL
     with Pings(of.mesh.world["bravo"], "10.40.0.1", 0.02) as pings:
-        begun = time.monotonic()
-        child = of.alpha.popen(argv, stdout=quiet, stderr=quiet)
-        _, status, usage = os.wait4(child.pid, 0)
-        took = time.monotonic() - begun
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, f"{argv} exited {child.returncode}"
-    return Cost(took, usage.ru_maxrss / 1024, pings.stop().lost)
+        took = taken.read(of.alpha.run(taken.timed(argv), timeout=LIMIT_SECONDS).stdout)
+    return Cost(took.wall_seconds, took.peak_mib, pings.stop().lost)
 
 
 def touched(of: Large, *argv: str) -> tuple[int, int]:
@@ -168,11 +161,11 @@ def by_restart(of: Large) -> list[str]:
 
 def row(name: str, of: Large, make: Callable[[Large], list[str]], runs: int) -> Row:
     """Return what a way to make the change costs, as a row of the table."""
-    taken = [cost(of, *make(of)) for _ in range(runs)]
+    costs = [cost(of, *make(of)) for _ in range(runs)]
     peers, routes = touched(of, *make(of))
-    seconds = median(each.seconds for each in taken)
-    peak = max(each.peak_mib for each in taken)
-    return Row(name, (peers, routes, seconds, peak, median(each.lost for each in taken)))
+    seconds = median(each.seconds for each in costs)
+    peak = max(each.peak_mib for each in costs)
+    return Row(name, (peers, routes, seconds, peak, median(each.lost for each in costs)))
 
 
 WAYS: Mapping[str, Callable[[Large], list[str]]] = {
@@ -190,6 +183,7 @@ def measure(nodes: int, runs: int) -> list[Result]:
         for name, make in WAYS.items():
             rows.append(row(name, of, make, runs))
             print(name, *rows[-1].values, file=sys.stderr, flush=True)
+    seconds = {each.name: float(each.values[2] or 0) for each in rows}
     columns = (Column("peers written"), Column("routes written"), Column("seconds", 1))
     return [
         Result(
@@ -198,6 +192,10 @@ def measure(nodes: int, runs: int) -> list[Result]:
             "program",
             (*columns, Column("peak MiB"), Column("pings lost")),
             tuple(rows),
+            {
+                "syncconf": seconds[SYNC] / seconds[SYNCCONF],
+                "restart": seconds[SYNC] / seconds[RESTART],
+            },
         )
     ]
 

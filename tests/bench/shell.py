@@ -8,9 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import peers
-from tests.bench.peers import NotHere, Taken
+from tests.bench import peers, taken
+from tests.bench.peers import NotHere
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.bench.taken import Taken
 from wgmesh.agent import keypairs
 
 NODES = 100
@@ -53,15 +54,15 @@ def benchmark(effort: Effort) -> list[Result]:
             programs[THEIRS] = ["bash", peers.shell_tool(), "gen", "-c", file, "-o", theirs]
         except NotHere as reason:
             notes.append(str(reason))
-        taken: dict[str, list[Taken]] = {name: [] for name in programs}
+        found: dict[str, list[Taken]] = {name: [] for name in programs}
         for _ in range(runs):
             for name, argv in programs.items():
-                taken[name].append(peers.run(argv, SHELL_SECONDS))
+                found[name].append(taken.run(argv, SHELL_SECONDS))
         for place in (ours, theirs) if THEIRS in programs else (ours,):
             written = {path.stem for path in place.glob("node-*.conf")}
             assert len(written) == NODES, f"{len(written)} files were written"
-    found = {name: peers.middle(each) for name, each in taken.items()}
-    base = found[OURS].wall_seconds
+    middle = {name: taken.middle(each) for name, each in found.items()}
+    base = middle[OURS].wall_seconds
     return [
         Result(
             "shell",
@@ -72,9 +73,9 @@ def benchmark(effort: Effort) -> list[Result]:
                 Row(
                     name, (one.wall_seconds, one.cpu_seconds, one.peak_mib, one.wall_seconds / base)
                 )
-                for name, one in found.items()
+                for name, one in middle.items()
             ),
-            {"shell": found[THEIRS].wall_seconds / base} if THEIRS in found else {},
+            {"shell": middle[THEIRS].wall_seconds / base} if THEIRS in middle else {},
             tuple(notes),
         )
     ]

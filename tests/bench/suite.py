@@ -25,8 +25,8 @@ from tests.bench import (
     validate,
     verify,
 )
-from tests.bench.peers import CHECKOUT
 from tests.bench.result import Effort, Measure, Result, as_json, markdown
+from tests.bench.taken import CHECKOUT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """What the benchmarks do with what they have measured: ratios, bounds, the tables of a page."""
 
 import json
+import sys
+import time
 from math import inf, nan
 from pathlib import Path
 
 import pytest
 
-from tests.bench import bounds, page, shell
+from tests.bench import bounds, page, shell, taken
 from tests.bench.__main__ import PAGE
 from tests.bench.bounds import Bound
 from tests.bench.result import Column, Effort, Result, Row, as_json, exponent, markdown
@@ -187,6 +189,30 @@ def test_what_was_measured_where() -> None:
     assert ratios(found) == {"sample.floor": 2.25}
     assert list(blocks(found)) == ["sample"]
     assert "load 0.2 before and 1.8 after:\n\n| program" in blocks(found)["sample"]
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_a_run_has_the_memory_and_the_time_of_the_program_alone() -> None:
+    ours = bytearray(80 << 20)  # what starts a program is no part of it
+    small = taken.run([sys.executable, "-c", "pass"])
+    large = taken.run([sys.executable, "-c", "bytearray(50 << 20)"])
+    slow = taken.run(["sh", "-c", "sleep 0.3"])
+    assert small.peak_mib < 40 < 50 < large.peak_mib < 100 and len(ours)
+    assert slow.wall_seconds >= 0.3 > slow.cpu_seconds
+
+
+def test_a_run_that_fails_is_none() -> None:
+    with pytest.raises(AssertionError, match="exit code 3"):
+        taken.run(["sh", "-c", "exit 3"])
+
+
+def test_a_run_that_does_not_end_is_ended() -> None:
+    begun = time.monotonic()
+    with pytest.raises(AssertionError, match=r"not ended after 0\.5 s"):
+        taken.run(["sh", "-c", "sleep 20; :"], 0.5)
+    assert time.monotonic() - begun < 10
 
 
 # ---------------------------------------------------------------- what they are given

@@ -12,15 +12,15 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.result import Column, Effort, Result, Row, exponent, median_of, show
-from tests.bench.taken import CHECKOUT
+from tests.bench.taken import CHECKOUT, OWN_PEAK_KIB
 from tests.bench.validate import write_inventory
 
 SIZES = (10, 100, 1000, 10000)
 RUNS = 5
 WARM = 2
 PARTS = ("read and check", "plan", "files")
-WORK = """
-import json, resource, sys, time
+WORK = f"""
+import json, sys, time
 from pathlib import Path
 from wgmesh import inventory
 from wgmesh.mesh import plan
@@ -28,7 +28,7 @@ from wgmesh.render import write
 
 def work(top):
     paths = [top / "mesh.toml", *(top / "nodes").iterdir()]
-    files = {str(path.relative_to(top)): path.read_bytes() for path in paths}
+    files = {{str(path.relative_to(top)): path.read_bytes() for path in paths}}
     marks = [time.process_time()]
     found = inventory.load(files)
     marks.append(time.process_time())
@@ -39,16 +39,16 @@ def work(top):
     return [1000 * (end - start) for start, end in zip(marks, marks[1:])]
 
 work(Path(sys.argv[1]))  # what is imported or compiled once is not the mesh's
-print(json.dumps([*work(Path(sys.argv[2])), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
-"""
+print(json.dumps(work(Path(sys.argv[2]))))
+{OWN_PEAK_KIB}"""
 
 
 def once(warm: Path, directory: Path) -> list[float]:
     """Return the CPU ms of each part in a new process, and the most memory in KiB."""
     argv = [sys.executable, "-c", WORK, str(warm), str(directory)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=CHECKOUT)
-    found: list[float] = json.loads(done.stdout)
-    return found
+    parts, peak = done.stdout.splitlines()
+    return [*json.loads(parts), float(peak)]
 
 
 def measure(top: Path, runs: int = RUNS) -> dict[int, list[float]]:

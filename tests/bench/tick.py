@@ -15,6 +15,7 @@ from tests.bench.cpu import RUNS, medians
 from tests.bench.noop_sync import starter
 from tests.bench.one_peer import large
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.bench.taken import OWN_PEAK_KIB
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
 from wgmesh import history, select
@@ -43,11 +44,8 @@ def measure(world: World, runs: int = RUNS) -> dict[str, float]:
 
 def peak_kbytes(world: World, module: str) -> int:
     """Return the most memory that a tick has held."""
-    code = (
-        f"import resource, sys\nfrom wgmesh.cli.{module} import main\nmain()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    return int(world["alpha"].run([sys.executable, "-c", code]).stdout)
+    code = f"from wgmesh.cli.{module} import main\nmain()\n{OWN_PEAK_KIB}"
+    return int(world["alpha"].run([sys.executable, "-c", code]).stdout.split()[-1])
 
 
 def thousand(runs: int = RUNS) -> float:

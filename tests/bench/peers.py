@@ -34,11 +34,9 @@ def meshconf(directory: Path = BUILD) -> Path:
             subprocess.run(
                 argv, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS
             )
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or "").strip().splitlines() or [f"exit code {error.returncode}"]
-        raise NotHere(f"Not beside it: {MESHCONF}, which pip did not get ({said[-1]}).") from error
-    except subprocess.TimeoutExpired as error:
-        raise NotHere(f"Not beside it: {MESHCONF}, which pip did not get in time.") from error
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        print(error, error.stderr, file=sys.stderr)
+        raise NotHere(f"Not beside it: {MESHCONF}, which pip did not get from PyPI.") from error
     made.touch()
     return program
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from tests.bench.history import EPOCH, History, Key, linear
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 
 COMMITS = 10_000

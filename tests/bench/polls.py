@@ -153,8 +153,13 @@ def large(mesh: Mesh) -> None:
     """Let the inventory be a star of a thousand, each in a file of its own; alpha is a spoke."""
     text = mesh.text.replace("10.40.0.0/24", "10.40.0.0/16")
     text += 'topology = "star"\nhubs = ["bravo"]\n'
-    files = {f"nodes/peer-{number}.toml": peer(number, 0) for number in range(MORE)}
-    mesh.commit({"mesh.toml": text, **files}, "Many")
+    author = mesh.author
+    author.pull()
+    for number in range(MORE):
+        (author.tree / f"nodes/peer-{number}.toml").write_text(peer(number, 0))
+    author.git("add", "--all")
+    author.commit({"mesh.toml": text}, "Many")
+    author.push()
     mesh.world["alpha"].wgmesh("sync")
 
 

@@ -87,7 +87,16 @@ def test_syncs_leave_nothing_behind() -> None:
         alpha.run(["touch", "/run/wgmesh/some.tmp"])
         alpha.run(["mkdir", *(f"/etc/wireguard/wgmesh.d/gen-{n}" for n in range(90, 96))])
         left = alpha.popen(["sleep", "60"])
-        assert strangers(alpha) == syncs.left_behind(alpha) == ["sleep"]
+        assert syncs.left_behind(alpha) == strangers(alpha) == ["sleep"]
         said = more(before, holdings(alpha), syncs.KEEP)
         left.kill()
         assert [each.partition(":")[0] for each in said] == ["processes", "files", "generations"]
+
+        # and when a node is not what the inventory says
+        picture, head = syncs.picture(of, "alpha"), of.mesh.author.head
+        assert syncs.different(picture, syncs.picture(of, "alpha")) == []
+        alpha.run(["ip", "addr", "add", "10.98.0.1/32", "dev", "wg0"])
+        assert syncs.different(picture, syncs.picture(of, "alpha"))[0].startswith("addresses")
+        said = syncs.unequal(of, "alpha", head)
+        assert [each.partition(":")[0] for each in said] == ["status", "reconcile"]
+        assert syncs.unequal(of, "alpha", head) == [], "which reconcile has put back"

@@ -157,9 +157,9 @@ def policy(of: Fleet, dice: random.Random) -> None:
     of[dice.choice(of.names)].write("/etc/wgmesh/wgmesh.toml", own_policy(dice))
 
 
-def own_policy(dice: random.Random, keep: int | None = None) -> str:
+def own_policy(dice: random.Random) -> str:
     """Return a wgmesh.toml."""
-    keep = keep or dice.randrange(3, 7)
+    keep = dice.randrange(3, 7)
     drift, lag = dice.choice(("report", "repair")), dice.choice((3600, 86400))
     exempt = dice.choice(("[]", '["192.0.2.0/24"]'))
     return (

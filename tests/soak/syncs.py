@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import inf
 from typing import Any
 
 from tests.bench.cpu import table
@@ -29,10 +30,13 @@ from tests.soak import labs
 from tests.soak.converge import GUEST, NAMES, Fleet
 from tests.soak.labs import Record
 from tests.soak.leaks import holdings, more, strangers
-from tests.soak.random_changes import draw, own_policy, share_secrets, undo
+from tests.soak.random_changes import draw, share_secrets, undo
 from tests.soak.syncs_table import headline, rows, verdicts
 
 KEEP = 5
+POLICY = f"keep_generations = {KEEP}\n"
+"""At the start and at the end: drift is told, and not put back."""
+
 AT_ONCE = 4
 FAILOVER = [*EXITS[:2], EXITS[2].replace("exits", "failover")]
 LAUNCHER = """
@@ -58,11 +62,13 @@ def laboratory(names: Sequence[str]) -> Iterator[Fleet]:
             made[name].run(["mkdir", "-p", "/var/lib/prometheus/node-exporter"])
             made.keys[name] = made.mesh.join(name)
             made.mesh.entry(name, made.keys[name])  # numbers them in order
-            made[name].write("/etc/wgmesh/wgmesh.toml", own_policy(random.Random(0), KEEP))
+            made[name].write("/etc/wgmesh/wgmesh.toml", POLICY)
         share_secrets(made)
         for made.guest in (True, False):
             made.commit("The guest comes" if made.guest else "and goes")
-            made.settle()
+            for _ in range(2):
+                turns(made, random.Random(0))
+            made.reach(60)
         yield made
 
 
@@ -135,25 +141,30 @@ def unequal(of: Fleet, name: str, commit: str) -> list[str]:
     return found
 
 
-def runs(of: Fleet, seed: int, commits: int) -> Iterator[Record]:
-    """Make that many random commits, each taken by every node; yield each sync and the end."""
+def runs(of: Fleet, seed: int, commits: int, seconds: float = inf) -> Iterator[Record]:
+    """Make so many random commits, each taken by every node; yield each sync, and the end.
+
+    After `seconds` there are no more.
+    """
     dice, begun = random.Random(seed), time.monotonic()
     every = [*of.names, GUEST]
     turns(of, dice)
     before = {name: holdings(of[name]) for name in every}
     pictures = {name: picture(of, name) for name in of.names}
     for number in range(1, commits + 1):
+        if time.monotonic() - begun > seconds:
+            break
         kinds = draw(of, dice)
         of.commit(f"{number}: {', '.join(kinds)}")
         for found in turns(of, dice):
             yield {"commit": number, "kinds": kinds} | found
     undo(of)
     for name in every:
-        of[name].write("/etc/wgmesh/wgmesh.toml", own_policy(random.Random(0), KEEP))
+        of[name].write("/etc/wgmesh/wgmesh.toml", POLICY)
     commit = of.commit("As it was at first")
     for _ in range(2):
         for found in turns(of, dice):
-            yield {"commit": commits + 1, "kinds": ["as at first"]} | found
+            yield {"commit": number + 1, "kinds": ["as at first"]} | found
     of.reach(60)
     yield {"took": round(time.monotonic() - begun)}
     for name in every:
@@ -173,13 +184,14 @@ def main() -> int:
     parser = labs.parser("tests.soak.syncs", labs=1)
     parser.add_argument("--nodes", type=int, default=len(NAMES))
     parser.add_argument("--commits", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=inf, help="then no more commits are made")
     parser.add_argument("--seed", type=int, default=8)
     options = parser.parse_args()
 
     def work(seeds: Sequence[int]) -> Iterator[Record]:
         for seed in seeds:
             with laboratory(NAMES[: options.nodes]) as of:
-                yield from runs(of, seed, options.commits)
+                yield from runs(of, seed, options.commits, options.minutes * 60)
 
     found = labs.records(options, [options.seed], work)
     print(f"{headline(found)}\n")

@@ -13,7 +13,7 @@ from tests.bench.validate import starter, write_inventory
 from wgmesh import inventory
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 SIZES = (100, 1000)
 RUNS = 7

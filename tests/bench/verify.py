@@ -16,7 +16,7 @@ from tests.bench.history import EPOCH, History, Key, linear
 from tests.lab.installed import add_user
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 
 COMMITS = 10_000

@@ -22,7 +22,7 @@ COMES_BACK = """
 from wgmesh import proof
 from wgmesh.agent import node
 from wgmesh.judge import StrictPeer
-from wgmesh.model import Proof
+from wgmesh.model.health import Proof
 
 plan = node.running().plan
 lost = [StrictPeer(p.name, p.public_key, Proof.ECHO) for p in plan.peers if p.name == "bravo"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 
 from .gpg import GpgHome

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.repository import MissingBaseError, Repository
-from wgmesh.repository.bundle import MAGIC
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.bundle import MAGIC, MissingBaseError
 from wgmesh.trust import chain
 
 from .packs import BLOB, COMMIT, TREE, commit_of, object_id, pack

@@ -5,7 +5,9 @@ from wgmesh.desired import desired
 from wgmesh.linux.iptables import needed, ours
 from wgmesh.mesh import plan
 from wgmesh.mesh.firewall import ways
-from wgmesh.model import Accept, KernelState, NodePlan, Secret
+from wgmesh.model.kernel import KernelState
+from wgmesh.model.plan import Accept, NodePlan
+from wgmesh.model.terms import Secret
 
 DOCKER = """\
 *filter

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
-from wgmesh.repository import Repository, transfer
+from wgmesh.repository import transfer
+from wgmesh.repository.bare import Repository
 
 from . import packs
 from .hostile_git import HostileServer, line
@@ -369,7 +370,7 @@ def test_a_limit_of_the_admins_own_that_is_lower_holds(
 ) -> None:
     """As of LimitFSIZE= in a drop-in: nobody without rights can raise it, so nobody tries to."""
     code = (
-        "import sys; from pathlib import Path; from wgmesh.repository import Repository\n"
+        "import sys; from pathlib import Path; from wgmesh.repository.bare import Repository\n"
         "path, remote = sys.argv[1:]\n"
         "node = Repository(Path(path))\n"
         "tip = node.ls_remote(remote, 'main', timeout_seconds=60)\n"

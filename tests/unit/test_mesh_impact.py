@@ -10,7 +10,9 @@ from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node
 from tests.unit.test_mesh_plan import big
 from wgmesh.mesh import plan
 from wgmesh.mesh.impact import impact
-from wgmesh.model import Endpoint, Inventory, NodePlan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Endpoint
 
 
 @given(inventories(), inventories(), st.integers(0, 2), st.booleans(), st.booleans())

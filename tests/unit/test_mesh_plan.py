@@ -13,17 +13,9 @@ from wgmesh.errors import WgmeshError
 from wgmesh.mesh import find_node, plan
 from wgmesh.mesh.compat import compat
 from wgmesh.mesh.topology import layout
-from wgmesh.model import (
-    Endpoint,
-    ExitCandidate,
-    ExitPlan,
-    ExitPolicy,
-    Inventory,
-    NodePlan,
-    OnNoExit,
-    Peer,
-    Prefix,
-)
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import ExitCandidate, ExitPlan, NodePlan, Peer
+from wgmesh.model.terms import Endpoint, ExitPolicy, OnNoExit, Prefix
 from wgmesh.render import files
 
 

@@ -10,7 +10,7 @@ from tests.unit.mesh_inventories import NAMES, inventories, inventory, node, sta
 from tests.unit.mesh_packets import all_plans, path
 from wgmesh.mesh import plan
 from wgmesh.mesh.topology import outside, sort
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 LAN = {name: (ip_network(f"192.168.{n}.0/24"),) for n, name in enumerate(NAMES)}
 

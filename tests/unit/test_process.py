@@ -13,7 +13,7 @@ import pytest
 from tests.lab.wait import wait_until
 from wgmesh import process
 from wgmesh.errors import WgmeshError
-from wgmesh.model import Endpoint
+from wgmesh.model.terms import Endpoint
 from wgmesh.process import CommandError
 from wgmesh.resolve import resolve
 

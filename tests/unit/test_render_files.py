@@ -14,17 +14,9 @@ from hypothesis import strategies as st
 from tests.unit.mesh_inventories import inventories, inventory, key, node, plans
 from wgmesh.errors import WgmeshError
 from wgmesh.mesh import plan
-from wgmesh.model import (
-    Endpoint,
-    Firewall,
-    Inventory,
-    NodePlan,
-    Peer,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-)
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import Firewall, NodePlan, Peer, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint
 from wgmesh.render import digest, files, parse
 
 NAMES = {"wg0.conf", "wg-failover.conf", "wg-exit-selector.conf", "wgmesh.nft"}

@@ -15,7 +15,10 @@ from wgmesh.errors import (
     UsageError,
     WgmeshError,
 )
-from wgmesh.repository import Repository, check_branch, check_remote, files_at, inventory_files
+from wgmesh.repository import inventory_files
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.checkout import files_at
+from wgmesh.repository.remote import check_branch, check_remote
 from wgmesh.trust import chain
 
 from .signing import EPOCH, Keys, Workshop, run

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, side
 
 from .signing import EPOCH, Keys, Workshop, environment

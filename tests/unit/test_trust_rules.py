@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from wgmesh.errors import RefusedError
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, line, refusal, side, walk
 from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import parse

@@ -14,8 +14,7 @@ from wgmesh import process, settings
 from wgmesh.agent import remote
 from wgmesh.errors import UnreachableError, WgmeshError
 from wgmesh.files import make_directory, sync_directory, write_atomic
-from wgmesh.repository import ssh_host
-from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY, SshHost
+from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY, SshHost, ssh_host
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, mesh, process, records, settings
@@ -15,10 +15,13 @@ from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageError
 from wgmesh.files import locked, write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Inventory, VerifiedCommit
-from wgmesh.records import Tips, Verdict
-from wgmesh.repository import Repository, check_remote
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.remembered import Tips, Verdict
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.remote import check_remote
 from wgmesh.settings import Anchor, Enrolment
 
 log = logging.getLogger(__name__)
@@ -29,7 +32,7 @@ _NEWER_LINE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JoinRequest:
     """What `join` was asked for; `introduction` or `signers` says where trust starts.
 
@@ -47,7 +50,7 @@ class JoinRequest:
     deploy_key: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joined:
     """The entry for nodes/NAME.toml, and how things stand."""
 

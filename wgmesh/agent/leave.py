@@ -5,8 +5,8 @@ from wgmesh.agent import adopt, direct, look, node, second, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
-from wgmesh.model import KernelState
-from wgmesh.transaction import converge, undisturbed
+from wgmesh.model.kernel import KernelState
+from wgmesh.transaction.converge import converge, undisturbed
 
 _RECORDS = (
     "awaited.toml",

@@ -2,13 +2,13 @@
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.agent import pipelines
 from wgmesh.errors import RefusedError, UsageError
 from wgmesh.files import write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.trust import sshkey
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ RULES = b"""\
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """A new repository: its signer, and its first commit (None: it could not be signed here)."""
 

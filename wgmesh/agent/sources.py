@@ -6,19 +6,20 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
-from wgmesh.repository import LARGEST_FILE_BYTES, files_at
+from wgmesh.frozen import frozen
+from wgmesh.repository.checkout import files_at
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES
 
 log = logging.getLogger(__name__)
 
 NAMES = ("mesh.toml", "mesh.conf")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """An inventory's files by the names that problems are reported under.
 

@@ -12,7 +12,7 @@ from wgmesh import records
 from wgmesh.agent.node import PLACES
 from wgmesh.errors import WgmeshError, of_system
 from wgmesh.files import tolerant
-from wgmesh.records import LastSync
+from wgmesh.remembered import LastSync
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from wgmesh import records, settings
 from wgmesh.agent import fetch, node
+from wgmesh.agent.contract import commit_table, timestamp
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import commit_table, timestamp
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
-from wgmesh.trust.commit import parents, parse, plain
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
+from wgmesh.trust.commit import parents, parse
+from wgmesh.trust.plain import plain
 
 if TYPE_CHECKING:
     from wgmesh.trust.chain import Judged

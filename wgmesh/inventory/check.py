@@ -6,7 +6,8 @@ from ipaddress import ip_address
 from wgmesh.inventory.build import ALL, Parsed
 from wgmesh.inventory.draft import Report, Table
 from wgmesh.inventory.overlap import check_overlaps
-from wgmesh.model import ExitPolicy, Mesh, Node, Rollout, Topology
+from wgmesh.model.inventory import Mesh, Node, Rollout
+from wgmesh.model.terms import ExitPolicy, Topology
 
 _IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 _MAX_NAMED = 3

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 from wgmesh.errors import InventoryError
 from wgmesh.inventory.values import BadValue, endpoint, public_key
-from wgmesh.model import Address, Endpoint, Interface
+from wgmesh.model.terms import Address, Endpoint, Interface
 
 _NAMED = re.compile(
     r"#+\s*(?:(?:name|node|peer)\s*[:=]\s*([\w. -]{1,63}?)|([A-Za-z0-9][\w.-]{0,62}))\s*",

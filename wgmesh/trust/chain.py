@@ -5,10 +5,10 @@ signs a step answers for everything that it brings. The rules for one step are i
 """
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
-from wgmesh.model import VerifiedCommit
+from wgmesh.frozen import frozen
+from wgmesh.model.commit import VerifiedCommit
 from wgmesh.trust import line, openpgp
 from wgmesh.trust import signers as signers_file
 from wgmesh.trust.above import Above
@@ -38,7 +38,7 @@ _ANOTHER = (
 _SIGNERS_FILE = "give a signers file that has the signer of the branch's last commit"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judged:
     """What the chain rule says of one commit; `problem` None: it is as it has to be.
 

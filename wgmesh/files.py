@@ -3,9 +3,10 @@
 import fcntl
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wgmesh.errors import LockedError, of_system
@@ -13,6 +14,8 @@ from wgmesh.errors import LockedError, of_system
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.05
+_MOST_DIGITS = 7
+"""Of a process number: proc(5) has them below 4,194,304."""
 
 
 def sync_directory(path: Path) -> None:
@@ -61,6 +64,8 @@ def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(fd, "wb") as file:
+            with suppress(OSError):  # for sweep(); some network filesystems know no locks
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.fchmod(fd, mode)
             file.write(data)
             file.flush()
@@ -85,6 +90,51 @@ def link_atomic(path: Path, target: str) -> None:
         aside.unlink()
         raise
     sync_directory(path.parent)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the files that writers who were killed have left in `directory`, whole or in part.
+
+    Only plain files by the name that write_atomic() gives them, whose process is no more; its lock
+    tells of one that is not seen from here, in another container or on another machine.
+    """
+    try:
+        left = [path for path in directory.iterdir() if _is_aside(path.name)]
+    except OSError:
+        return  # there is none, or nothing to be removed by this user
+    for path in left:
+        if not _is_alive(int(path.name.split(".")[-2])):
+            with suppress(OSError):  # it has just gone, or is another user's
+                _remove_left(path)
+
+
+def _is_aside(name: str) -> bool:
+    head, _, number = name.removesuffix(".tmp").rpartition(".")
+    known = name.startswith(".") and name.endswith(".tmp") and len(head) > 1
+    return known and number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _remove_left(path: Path) -> None:
+    """Remove `path` unless it is no plain file, or somebody holds its lock."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+        log.debug("removed %s, which a process that is no more had left", path)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -180,6 +180,63 @@ def test_a_pipe_is_not_waited_for(mesh: Path, wgmesh: Run) -> None:
     assert code == 3 and "nodes/charlie.toml is no plain file" in err
 
 
+@pytest.fixture
+def gone() -> int:
+    """Return the number of a process that has ended."""
+    with subprocess.Popen(["true"]) as child:
+        child.wait()
+    return child.pid
+
+
+def test_edits_remove_what_one_that_was_killed_has_left(
+    mesh: Path, wgmesh: Run, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    left = [
+        f".mesh.toml.{gone}.tmp",
+        f"nodes/.alpha.toml.{gone}.tmp",
+        f"out/.alpha.conf.{gone}.tmp",
+    ]
+    left.append(f"out/keys/.alpha.key.{gone}.tmp")
+    (mesh / "out/keys").mkdir(parents=True)
+    (mesh / "out/.gitignore").write_text("*\n")
+    for name in left:
+        (mesh / name).write_text("half of it")
+    assert wgmesh("validate")[0] == 0 and all((mesh / name).exists() for name in left)
+    assert wgmesh("node", "rename", "alpha", "zulu")[0] == 0
+    assert [(mesh / name).exists() for name in left] == [False, False, True, True]
+    assert wgmesh("gen")[0] == 0
+    assert not any((mesh / name).exists() for name in left)
+
+
+def test_the_files_of_editors_are_not_nodes(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    whole = wgmesh("validate")
+    (mesh / "nodes/.#alpha.toml").symlink_to("author@laptop.4711:1")  # Emacs locks a file by this
+    for name in ("#alpha.toml#", "alpha.toml~", ".alpha.toml.swp", ".alpha.toml.123.tmp"):
+        (mesh / "nodes" / name).write_text("half of")
+    assert wgmesh("validate") == whole
+    commit(mesh, "all that is there")
+    assert wgmesh("validate", "-c", "HEAD:.") == whole
+    assert wgmesh("plan", "--base", "HEAD") == (0, "no node changes\n", "")
+    assert wgmesh("node", "rename", "alpha", "zulu")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["._alpha.toml", "#charlie.toml"])
+def test_a_file_that_might_be_meant_for_a_node_is_told(
+    mesh: Path, wgmesh: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    whole = wgmesh("validate")
+    (mesh / "nodes" / name).write_text("anything")
+    code, out, err = wgmesh("validate")
+    assert (code, out) == whole[:2] and f"nodes/{name} is left out" in err
+    commit(mesh, "all that is there")
+    assert wgmesh("validate", "-c", "HEAD:.") == whole
+
+
 def test_a_link_that_is_named_is_read_but_never_replaced(mesh: Path, wgmesh: Run) -> None:
     text = f"{MESH}\n[node.alpha]\n{entry(1)}"
     (mesh / "real.toml").write_text(text)
@@ -371,14 +428,52 @@ def test_plan_for_a_pull_request(mesh: Path, wgmesh: Run) -> None:
     assert code == 0 and out.startswith("### Safe in every order\n")
 
 
-def test_plan_after_an_invalid_base(mesh: Path, wgmesh: Run) -> None:
-    """No node runs it, and the repair must be let through."""
+@pytest.fixture
+def broken(mesh: Path) -> Path:
+    """Commit an invalid inventory, and repair it in the work tree."""
     (mesh / "nodes/bravo.toml").write_text(entry(1))
     commit(mesh, "two alphas")
     (mesh / "nodes/bravo.toml").write_text(entry(2))
+    return mesh
+
+
+def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
+    """What nodes run is not known, so a reviewer must say that the repair goes through."""
+    base = run(["git", "rev-parse", "HEAD"], broken).decode().strip()
+    words = ("plan", "-c", broken, "--base", base)
+    code, out, err = wgmesh(*words)
+    assert (code, err, out.splitlines()[0]) == (3, "", "alpha: planned")
+    told = f"what changes is not known: the inventory of {base[:12]} is invalid ("
+    assert told in out and "Wgmesh-Allow-Break: *" in out and "every pair" not in out
+    code, out, _ = wgmesh(*words, "--format", "markdown")
+    assert code == 3 and out.startswith(f"### What changes is not known\n\n```text\n{told}")
+    code, out, _ = wgmesh(*words, "--format", "json")
+    found = json.loads(out)
+    assert code == 3 and found["ok"] is False and found["unknown"] is not None
+    assert base[:12] in found["unknown"]
+    assert wgmesh("plan", "-c", broken, "--base", "HEAD~1")[0] == 0, "what nodes run"
+
+
+@pytest.mark.parametrize(("names", "want"), [("*", 0), ("bravo", 3)])
+def test_a_repair_of_an_invalid_base_can_be_allowed(
+    broken: Path, wgmesh: Run, names: str, want: int
+) -> None:
+    commit(broken, f"one alpha\n\nWgmesh-Allow-Break: {names}")
+    code, out, _ = wgmesh("plan", "-c", broken, "--base", "HEAD~1")
+    assert code == want and ("allowed by Wgmesh-Allow-Break" in out) == (want == 0)
+    code, out, _ = wgmesh("plan", "-c", broken, "--base", "HEAD~1", "--format", "markdown")
+    assert code == want and out.startswith("### What changes is not known")
+
+
+def test_plan_after_a_base_without_an_inventory(mesh: Path, wgmesh: Run) -> None:
+    for name in ("mesh.toml", "nodes"):
+        (mesh / name).rename(mesh.parent / name)
+    commit(mesh, "nothing yet")
+    for name in ("mesh.toml", "nodes"):
+        (mesh.parent / name).rename(mesh / name)
     code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD")
     assert (code, out.splitlines()[0]) == (0, "alpha: planned")
-    assert "no change to plan" in err
+    assert "HEAD has no inventory" in err
 
 
 def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:
@@ -509,17 +604,26 @@ def signer(tmp_path: Path) -> Path:
     return tmp_path / "id.pub"
 
 
-def in_a_process(home: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run wgmesh in a process that knows nobody's git configuration."""
+def in_a_process(
+    home: Path, *words: str | Path, config: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run wgmesh in a process that knows nobody's git configuration, or that in `config`."""
+    env = environment(home) | {"PYTHONPATH": str(TOP)}
+    if config is not None:
+        env["GIT_CONFIG_GLOBAL"] = str(config)
     return subprocess.run(
         [sys.executable, "-m", "wgmesh", *map(str, words)],
-        env=environment(home) | {"PYTHONPATH": str(TOP)},
+        env=env,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         timeout=60,
         check=False,
     )
+
+
+def _fingerprint(public: Path) -> str:
+    return run(["ssh-keygen", "-l", "-f", str(public)], public.parent).decode().split()[1]
 
 
 def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
@@ -540,6 +644,58 @@ def test_init_starts_a_mesh(tmp_path: Path, signer: Path) -> None:
     assert parse(hints.encode()).admin == frozenset({"ada@example.com"})
     assert parse(hints.encode()).approvals == 2
     assert in_a_process(tmp_path, "validate", "-c", made).returncode == 0
+
+
+def follow(told: str, home: Path) -> None:
+    """Run the git command that a warning ends with."""
+    command = told.strip().partition("then run ")[2]
+    env = environment(home)
+    subprocess.run(["sh", "-c", command], env=env, cwd=home, check=True, stdin=subprocess.DEVNULL)
+
+
+def test_init_says_what_to_do_where_the_private_key_is_elsewhere(
+    tmp_path: Path, signer: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    public = signer.rename(tmp_path / "alone/id.pub")
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", public)
+    assert done.returncode == 0 and done.stdout.endswith(f"{_fingerprint(public)}\n")
+    [told] = done.stderr.splitlines()
+    assert told.startswith(
+        f"warning: the first commit is not made, since the private half of {public} is neither"
+        " beside it nor in ssh-agent: put it into the agent with ssh-add, or to"
+        f" {tmp_path}/alone/id, then run git -C"
+    )
+    assert os.access(tmp_path / "new/.git/hooks/pre-commit", os.X_OK)
+    (tmp_path / "id").rename(tmp_path / "alone/id")
+    follow(told, tmp_path)
+    run(["git", "verify-commit", "HEAD"], tmp_path / "new")
+
+
+def test_init_says_what_to_do_where_there_is_a_passphrase(tmp_path: Path, signer: Path) -> None:
+    words = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", str(tmp_path / "id")]
+    run(words, tmp_path)
+    done = in_a_process(tmp_path, "init", tmp_path / "new", "--signer", signer)
+    [told] = done.stderr.splitlines()
+    assert done.returncode == 0 and told.startswith(
+        f"warning: the first commit is not made, since {tmp_path}/id has a passphrase, and is not"
+        f" in ssh-agent: put it there with ssh-add {tmp_path}/id, then run git -C"
+    )
+
+
+def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Path) -> None:
+    (tmp_path / "hooks").mkdir()
+    hook = tmp_path / "hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    hook.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[core]\nhooksPath = {hook.parent}\n")
+    words = ("init", tmp_path / "it's new", "--signer", signer)
+    done = in_a_process(tmp_path, *words, config=config)
+    [told] = done.stderr.splitlines()
+    assert "git could not sign it (not on a Friday): mend that, then run" in told
+    hook.unlink()
+    follow(told, tmp_path)
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

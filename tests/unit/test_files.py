@@ -14,7 +14,7 @@ import pytest
 
 from wgmesh import process
 from wgmesh.errors import LockedError
-from wgmesh.files import link_atomic, locked, sync_directory, write_atomic
+from wgmesh.files import link_atomic, locked, sweep, sync_directory, write_atomic
 
 
 def mode(path: Path) -> int:
@@ -122,6 +122,82 @@ def test_a_reader_sees_old_or_new(tmp_path: Path) -> None:
         reader.join()
     assert seen
     assert seen <= set(whole)
+
+
+WRITER = """\
+import os
+import signal
+import sys
+from pathlib import Path
+from wgmesh import files
+
+
+def stop(fd):
+    print("written", flush=True)
+    signal.pause()
+
+
+os.fsync = stop
+files.write_atomic(Path(sys.argv[1]), b"half", 0o600)
+"""
+
+
+@contextmanager
+def writer(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that has written what becomes `path`, and goes no further."""
+    argv = [sys.executable, "-c", WRITER, os.fspath(path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"written\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def test_what_a_killed_writer_leaves_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "alpha.key"
+    with writer(path) as child:
+        aside = f".alpha.key.{child.pid}.tmp"
+        sweep(tmp_path)
+        assert entries(tmp_path) == [aside], "it is at work"
+        child.kill()
+        child.wait()
+        assert entries(tmp_path) == [aside]
+        sweep(tmp_path)
+        assert entries(tmp_path) == []
+
+
+def test_a_writer_that_is_not_seen_from_here_has_a_lock(tmp_path: Path) -> None:
+    with writer(tmp_path / "alpha.key") as child, subprocess.Popen(["true"]) as gone:
+        gone.wait()
+        moved = tmp_path / f".alpha.key.{gone.pid}.tmp"
+        (tmp_path / f".alpha.key.{child.pid}.tmp").rename(moved)
+        sweep(tmp_path)
+        assert moved.exists()
+        child.kill()
+        child.wait()
+        sweep(tmp_path)
+        assert not moved.exists()
+
+
+def test_nothing_else_is_removed(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    number = gone.pid
+    target = tmp_path / "target"
+    target.write_text("precious")
+    kept = ["target", f".link.{number}.tmp", f".pipe.{number}.tmp", f".directory.{number}.tmp"]
+    (tmp_path / kept[1]).symlink_to(target)
+    os.mkfifo(tmp_path / kept[2])
+    (tmp_path / kept[3]).mkdir()
+    names = f"alpha.{number}.tmp .{number}.tmp .alpha.{number}.tmp~ .alpha.x{number}.tmp .alpha.tmp"
+    kept += [*names.split(), ".alpha..tmp", f".alpha.{os.getpid()}.tmp", ".alpha.99999999999.tmp"]
+    for name in kept[4:]:
+        (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert entries(tmp_path) == sorted(kept) and target.read_text() == "precious"
+    sweep(tmp_path / "nowhere")
 
 
 def test_link(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
-from wgmesh.agent import keypairs
+from wgmesh import inventory
+from wgmesh.agent import keypairs, sources
 from wgmesh.agent.sources import Source
 from wgmesh.cli.main import main
+from wgmesh.errors import WgmeshError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -145,6 +147,91 @@ def test_a_key_at_its_path_counts_if_it_is_the_nodes(mesh: Path, wgmesh: Run) ->
     assert f"PrivateKey = {private}" in (mesh / "out/alpha.conf").read_text()
     other = (mesh / "out/bravo.conf").read_text()
     assert private.strip() not in other and f"private-key {mesh.parent}/own.key" in other
+
+
+@pytest.fixture
+def own(mesh: Path) -> Path:
+    """Make a private key outside of the inventory, and alpha's private_key_path its file."""
+    file = mesh.parent / "own.key"
+    file.write_bytes(subprocess.run(["wg", "genkey"], capture_output=True, check=True).stdout)
+    (mesh / "nodes/alpha.toml").write_text(f'{ALPHA}private_key_path = "{file}"\n')
+    return file
+
+
+@pytest.mark.parametrize("words", [("gen-keys",), ("gen", "--gen-keys")])
+def test_a_key_at_its_path_is_the_nodes_key(
+    mesh: Path, wgmesh: Run, own: Path, words: tuple[str, ...]
+) -> None:
+    private = own.read_text()
+    code, out, _ = wgmesh(*words)
+    assert code == 0 and "alpha.key" not in out and not list(mesh.rglob("*.key"))
+    assert own.read_text() == private
+    if words[0] == "gen":
+        assert f"PrivateKey = {private}" in (mesh / "out/alpha.conf").read_text()
+        assert f"PublicKey = {wg_pubkey(private)}\n" in (mesh / "out/bravo.conf").read_text()
+    else:
+        assert f'public_key = "{wg_pubkey(private)}"' in (mesh / "nodes/alpha.toml").read_text()
+
+
+def test_node_add_takes_the_key_at_its_path(mesh: Path, wgmesh: Run, own: Path) -> None:
+    entry = mesh.parent / "entry.toml"
+    entry.write_text((mesh / "nodes/alpha.toml").read_text())
+    (mesh / "nodes/alpha.toml").unlink()
+    words = ("node", "add", "alpha", "--gen-keys", "--from", entry)
+    dry = wgmesh(*words, "--dry-run")
+    assert wgmesh(*words) == dry == (0, "nodes/alpha.toml\n", "")
+    assert wg_pubkey(own.read_text()) in (mesh / "nodes/alpha.toml").read_text()
+    assert not list(mesh.rglob("*.key"))
+
+
+def test_a_key_that_was_made_before_counts_and_the_other_stays(
+    mesh: Path, wgmesh: Run, own: Path
+) -> None:
+    keypairs.make_room(mesh / "out", Source(mesh, {}))
+    made, private = keypairs.make(mesh / "out", "alpha"), own.read_text()
+    code, _, err = wgmesh("gen-keys")
+    assert code == 0 and "and not the other key at alpha's private_key_path" in err
+    assert f'public_key = "{made}"' in (mesh / "nodes/alpha.toml").read_text()
+    assert own.read_text() == private
+
+
+@pytest.mark.parametrize("whose", ["of both", "of another"])
+def test_a_path_on_each_nodes_own_machine_says_nothing_here(
+    mesh: Path, wgmesh: Run, own: Path, whose: str
+) -> None:
+    public = wg_pubkey(own.read_text())
+    bravo = BRAVO.replace(key(2), public)
+    if whose == "of both":
+        bravo = f'{BRAVO}private_key_path = "{own}"\n'
+    (mesh / "nodes/bravo.toml").write_text(bravo)
+    assert wgmesh("gen-keys")[0] == 0
+    made = (mesh / "out/keys/alpha.key").read_text()
+    assert made != own.read_text()
+    assert f'public_key = "{wg_pubkey(made)}"' in (mesh / "nodes/alpha.toml").read_text()
+
+
+def test_a_file_at_its_path_that_holds_no_key_is_no_reason_for_another(
+    mesh: Path, wgmesh: Run, own: Path
+) -> None:
+    before = (mesh / "nodes/alpha.toml").read_text()
+    own.write_text("no key\n")
+    code, out, err = wgmesh("gen-keys")
+    assert (code, out) == (1, "") and f"{own} holds no key" in err
+    assert (mesh / "nodes/alpha.toml").read_text() == before and not list(mesh.rglob("*.key"))
+
+
+def test_a_path_that_may_not_be_looked_at_is_no_reason_for_another(mesh: Path, own: Path) -> None:
+    own.parent.chmod(0)
+    nodes = inventory.load(sources.load(str(mesh)).files, require_keys=False).nodes
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(WgmeshError, match="the private_key_path of alpha, cannot be looked at"):
+            keypairs.at_paths(nodes)
+    finally:
+        os.seteuid(user)
+        own.parent.chmod(0o700)
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/dev/null/none"])

@@ -1,6 +1,7 @@
 """Forms of an inventory: there and back is the same model, the comments come along."""
 
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,22 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "charlie.toml",
     }
     assert main(["validate", "-c", str(tree)]) == 0
+
+
+def test_what_is_made_is_for_those_who_may_read_what_it_is_made_of(tmp_path: Path) -> None:
+    seed = tmp_path / "mesh.conf"
+    seed.write_bytes((DATA / "seed/mesh.conf").read_bytes())
+    toml, tree, back = (tmp_path / name for name in ("mesh.toml", "tree", "back.conf"))
+    seed.chmod(0o600)
+    assert main(["convert", str(seed), str(tree)]) == 0
+    assert main(["convert", str(seed), str(toml)]) == 0
+    made = [toml, tree / "mesh.toml", tree / "nodes/alpha.toml"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600] * 3
+    for path in tree.rglob("*.toml"):
+        path.chmod(0o644)
+    (tree / "nodes/alpha.toml").chmod(0o640)
+    assert main(["convert", str(tree), str(back)]) == 0
+    assert stat.S_IMODE(back.stat().st_mode) == 0o640
 
 
 def test_the_command_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -594,6 +594,60 @@ def test_warnings() -> None:
     ]
 
 
+STAR = 'topology = "star"\nhubs = ["alpha"]\n'
+
+
+@pytest.mark.parametrize(
+    ("head", "nat", "who", "what"),
+    [
+        (f'{STAR}enable_exit_for_nodes = "all"', "", "none is a hub", "charlie, delta"),
+        (f'{STAR}enable_exit_for_nodes = ["alpha", "delta"]', "", "none is a hub", "delta"),
+        ('enable_exit_for_nodes = "all"', "bravo, delta", "none has an endpoint", "delta"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("on_no_exit", "fate"), [("", "blocked"), ("direct", "let out by the uplink")]
+)
+def test_nodes_that_meet_no_exit(
+    head: str, nat: str, who: str, what: str, on_no_exit: str, fate: str
+) -> None:
+    more = f'\non_no_exit = "{on_no_exit}"' if on_no_exit else ""
+    tables = [
+        node(
+            name,
+            number,
+            {"bravo": EXIT, "alpha": "forwarding = true"}.get(name, ""),
+            nat=name in nat,
+        )
+        for number, name in enumerate(("alpha", "bravo", "charlie", "delta"), 1)
+    ]
+    given = mesh(f'{head}\nexit_nodes = ["bravo"]{more}', *tables)
+    assert read(given).inventory is not None
+    problem = only(given)
+    assert (problem.severity, problem.file, problem.field) == (WARNING, "mesh.toml", "exit_nodes")
+    assert problem.line == place(given, "mesh.toml", "exit_nodes =")
+    assert problem.message.startswith(f"{who}, so {what} can use no exit")
+    assert problem.message.endswith(f"internet traffic is {fate}")
+
+
+@pytest.mark.parametrize(
+    ("head", "nat"),
+    [
+        (f'{STAR}enable_exit_for_nodes = "alpha"\nexit_nodes = "bravo"', ""),
+        (f'{STAR}enable_exit_for_nodes = "all"\nexit_nodes = ["bravo", "alpha"]', ""),
+        (f'{STAR}exit_nodes = "bravo"', ""),
+        ('enable_exit_for_nodes = "all"\nexit_nodes = ["bravo", "alpha"]', "bravo, delta"),
+        ('enable_exit_for_nodes = "alpha"\nexit_nodes = ["bravo"]', "bravo, delta"),
+    ],
+)
+def test_nodes_that_meet_an_exit(head: str, nat: str) -> None:
+    tables = [
+        node(name, number, f"forwarding = true\n{EXIT}" if number < 3 else "", nat=name in nat)
+        for number, name in enumerate(("alpha", "bravo", "charlie", "delta"), 1)
+    ]
+    assert read(mesh(head, *tables)).problems == ()
+
+
 def test_a_problem_hides_no_other_and_makes_none_up() -> None:
     """A wrong endpoint is no node behind NAT, a wrong list of hubs no star without hubs."""
     given = mesh(

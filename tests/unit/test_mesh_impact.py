@@ -1,6 +1,7 @@
 """What a change does to each node: the quick way and the long way say the same."""
 
 import time
+import tracemalloc
 from dataclasses import replace
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node, star
 from tests.unit.test_mesh_plan import big
-from wgmesh.mesh.impact import impact
+from wgmesh.mesh.impact import NodeImpact, bounded, impact
 from wgmesh.mesh.plan import plan
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.plan import NodePlan
@@ -26,7 +27,7 @@ def test_the_quick_way_says_the_same(
     if dropped and len(nodes) > 1:
         nodes.pop(max(nodes))
     new = replace(old, nodes=tuple(nodes[name] for name in sorted(nodes)))
-    assert impact(old, new) == impact(old, new, narrow=False)
+    assert [*impact(old, new)] == [*impact(old, new, narrow=False)]
 
 
 def test_a_change_of_one_node_is_told_on_all_others() -> None:
@@ -44,10 +45,28 @@ def test_cost_of_a_small_change_of_a_large_mesh() -> None:
     old = big(1000)
     moved = [replace(own, public_key=key("zulu")) if own.name == "n5" else own for own in old.nodes]
     new = replace(old, nodes=tuple(moved))
-    impact(old, replace(old, nodes=old.nodes[:2]))
+    list(impact(old, replace(old, nodes=old.nodes[:2])))
     start = time.process_time()
-    assert len(impact(old, new)) == 1000
+    assert len([*impact(old, new)]) == 1000
     assert time.process_time() - start < 4
+
+
+def test_many_nodes_with_many_peers_need_little_room() -> None:
+    def each(number: int) -> NodeImpact:
+        peers = [f"+ peer n{number}-{peer}, at {'x' * 80}" for peer in range(1000)]
+        return NodeImpact(f"n{number}", "planned", ("port 1", *peers, "+ route r", "~ peer p: q"))
+
+    tracemalloc.start()
+    try:
+        found = bounded(map(each, range(200)), 5000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000, "all of it has 28,000,000"
+    assert {node.lines for node in found} == {("port 1", "+ 1000 peers", "+ 1 route", "~ 1 peer")}
+    assert len(found) == 200 and all(node.brief for node in found)
+    [whole] = bounded(map(each, range(1)), 5000)
+    assert whole == each(0)
 
 
 def kernel(of: NodePlan) -> NodePlan:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,11 +127,59 @@ def test_another_name(mesh: Path, wgmesh: Run) -> None:
     code, out, err = wgmesh("node", "rename", "bravo", "delta")
     assert (code, out, err) == dry == (0, dry[1], "")
     assert set(out.split()) == {
-        "mesh.toml", "nodes/bravo.toml", "nodes/delta.toml", "out/keys/delta.key"
+        "mesh.toml", "nodes/bravo.toml", "nodes/delta.toml",
+        "out/keys/delta.key", "out/delta.conf", "out/delta.png",
     }  # fmt: skip
+    assert not [path for path in tree(mesh) if "bravo" in path]
     assert (mesh / "nodes/delta.toml").read_text() == text
     assert 'local_node = "delta"  # here\n' in (mesh / "mesh.toml").read_text()
     assert (mesh / "out/keys/delta.key").read_text() == "bravo"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_another_name_changes_no_mode(mesh: Path, wgmesh: Run) -> None:
+    modes = {"nodes/bravo.toml": 0o600, "nodes/alpha.toml": 0o640, "out/bravo.conf": 0o600}
+    for name, value in modes.items():
+        (mesh / name).chmod(value)
+    assert wgmesh("node", "rename", "bravo", "delta")[0] == 0
+    assert wgmesh("node", "rename", "alpha", "echo")[0] == 0
+    found = [mode(mesh / f"{name}") for name in ("nodes/delta.toml", "nodes/echo.toml")]
+    assert found == [0o600, 0o640] and mode(mesh / "out/delta.conf") == 0o600
+
+
+def test_a_new_node_is_for_those_who_may_read_the_others(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "entry").write_text(f'public_key = "{key(9)}"\nendpoint = "delta.example.com"\n')
+    assert wgmesh("node", "add", "delta", "--from", "entry")[0] == 0
+    assert mode(mesh / "nodes/delta.toml") == 0o644
+    (mesh / "mesh.toml").chmod(0o640)
+    (mesh / "entry").write_text(f'public_key = "{key(10)}"\nendpoint = "echo.example.com"\n')
+    assert wgmesh("node", "add", "echo", "--from", "entry")[0] == 0
+    assert mode(mesh / "nodes/echo.toml") == 0o640
+
+
+@pytest.mark.parametrize("name", ["keys/delta.key", "delta.conf", "delta.png"])
+def test_what_another_node_left_by_that_name_stays(mesh: Path, wgmesh: Run, name: str) -> None:
+    (mesh / "out" / name).write_text("of a delta that was")
+    old = name.replace("delta", "bravo")
+    code, out, err = wgmesh("node", "rename", "bravo", "delta")
+    assert code == 0 and f"out/{name}" not in out.split()
+    assert f"out/{old} stays, since there is a out/{name}" in err
+    assert (mesh / "out" / name).read_text() == "of a delta that was"
+    assert (mesh / "out" / old).read_text() == "bravo"
+
+
+def test_a_file_of_all_nodes_is_no_nodes_own(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "nodes/bravo.toml").rename(mesh / "nodes/wg-failover.toml")
+    (mesh / "mesh.toml").write_text((mesh / "mesh.toml").read_text().replace("bravo", "alpha"))
+    (mesh / "out/wg-failover.conf").write_text("endpoints of all")
+    assert wgmesh("node", "rename", "wg-failover", "delta")[0] == 0
+    assert (mesh / "out/wg-failover.conf").exists() and not (mesh / "out/delta.conf").exists()
+    assert wgmesh("node", "rename", "delta", "wg-failover")[0] == 0
+    assert wgmesh("node", "remove", "wg-failover", "--out-clean")[0] == 0
+    assert (mesh / "out/wg-failover.conf").read_text() == "endpoints of all"
 
 
 def test_another_name_is_written_before_the_old_one_goes(

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -35,7 +36,9 @@ class Comments(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Asked)
         self.token = ""
+        self.bot = ""
         self.bodies: dict[int, str] = {1: "a comment of somebody's"}
+        self.authors: dict[int, str] = {}
         self.asked: list[str] = []
 
     @property
@@ -57,17 +60,34 @@ class _Asked(BaseHTTPRequestHandler):
             self.send_response(401)
         else:
             self.send_response(200)
-            if self.command == "GET":
-                value = [{"id": each, "body": text} for each, text in bodies.items()]
-                if "/repos/" in self.path:
-                    here = f"{self.server.url}/repos/ops/fleet/issues/comments"
-                    value = [one | {"url": f"{here}/{one['id']}"} for one in value]
+            if self.path == "/user":  # GitHub does not tell it to a job
+                value = {"username": self.server.bot}
+            elif self.command == "GET":
+                value = self._page()
             else:
                 body = json.loads(data)["body"]
                 known = self.path.rpartition("/")[2]
-                bodies[int(known) if known.isdecimal() else len(bodies) + 1] = body
+                number = int(known) if known.isdecimal() else len(bodies) + 1
+                bodies[number] = body
+                self.server.authors.setdefault(number, self.server.bot)
         self.end_headers()
         self.wfile.write(json.dumps(value).encode())
+
+    def _page(self) -> list[dict[str, Any]]:
+        """Return the comments of a page, as the forge that is asked shows them."""
+        asked = parse_qs(urlsplit(self.path).query)
+        size, page = int(asked["per_page"][0]), int(asked["page"][0])
+        here = f"{self.server.url}/repos/ops/fleet/issues/comments"
+        found: list[dict[str, Any]] = []
+        for number, text in [*self.server.bodies.items()][(page - 1) * size : page * size]:
+            author = self.server.authors.get(number, "somebody")
+            one: dict[str, Any] = {"id": number, "body": text}
+            if "/repos/" in self.path:
+                one |= {"url": f"{here}/{number}", "user": {"login": author}}
+            else:
+                one |= {"author": {"username": author}}
+            found.append(one)
+        return found
 
     do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815
 
@@ -167,6 +187,8 @@ class Clone:
             request = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": self.base, "CI_MERGE_REQUEST_IID": "7"}
             env |= {"WGMESH_TOKEN": "secret"} | (request if event == "pull_request" else {})
         self.comments.token = "Bearer secret" if self.forge == "github" else "secret"
+        bots = {"github": "github-actions[bot]", "gitlab": "project_5_bot_2f1c"}
+        self.comments.bot = bots[self.forge]
         self.git("update-ref", "refs/remotes/origin/main", self.base)
         codes = []
         for line, extra in self.steps(event):
@@ -212,6 +234,23 @@ def test_a_pull_request_is_judged(tmp_path: Path, forge: str, comments: Comments
     assert set(clone.run("pull_request", tip)) == {0}
     assert "allowed by `Wgmesh-Allow-Break`" in comments.bodies[2].splitlines()[1]
     assert set(comments.bodies) == {1, 2} and comments.bodies[1] == "a comment of somebody's"
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_a_comment_of_somebody_else_is_never_replaced(
+    tmp_path: Path, forge: str, comments: Comments
+) -> None:
+    """Anybody may write one that looks like it, and it may be far down a long page."""
+    clone = Clone(tmp_path, forge, comments)
+    of_others = {number: f"<!-- wgmesh plan -->\nmine {number}" for number in range(1, 141)}
+    comments.bodies |= of_others
+    clone.write(bravo=entry(2, "intermittent = true\n"))
+    for message in ("a change", "and another one"):
+        assert set(clone.run("pull_request", clone.commit(message))) == {0}
+        assert {n: comments.bodies[n] for n in of_others} == of_others
+        assert set(comments.bodies) == {*of_others, 141}
+    assert comments.bodies[141].startswith("<!-- wgmesh plan -->\n### Safe in every order")
+    assert sum(asked.startswith("POST") for asked in comments.asked) == 1
 
 
 def test_an_annotation_has_its_line(tmp_path: Path, comments: Comments) -> None:

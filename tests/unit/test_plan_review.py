@@ -1,6 +1,7 @@
 """What a reviewer asks of a change, and `wgmesh plan` answers: real git, real inventories."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ class Review:
         words = ["plan", "-c", str(self.tree), *options]
         assert main([*words, "--base", base] if base else words) == code
         out, err = self._capsys.readouterr()
-        assert err == ""
+        assert all(re.fullmatch(r"\d+ of \d+ nodes", line) for line in err.splitlines()), err
         return out
 
 
@@ -265,12 +266,81 @@ def test_what_a_forge_takes(review: Review) -> None:
     for number, name in enumerate(names):
         address = f"10.40.{1 + number // 250}.{1 + number % 250}/32"
         entry_text = f'address = "{address}"\npublic_key = "{key(100 + number)}"\n'
+        entry_text += f'post_up = "true {number * 300}"\npost_down = "{"true; " * 40}"\n'
         review.write(f"nodes/{name}.toml", f'{entry_text}endpoint = "{name}.example.com"\n')
     comment = review.plan("--format", "markdown")
     assert 50_000 < len(comment) <= 60_000, "the CI of init cuts there"
     assert comment.splitlines()[-1] == "```" and comment.count("```") == 4
     assert comment.splitlines()[-2].endswith("lines more: `wgmesh plan` prints them")
-    assert len(review.plan()) > 100_000
+    assert len(review.plan()) > 60_000
+
+
+def grow(review: Review, nodes: int, mtu: int = 1420) -> None:
+    """Make a mesh of so many nodes, all alike."""
+    review.write("mesh.toml", f"{MESH}mtu = {mtu}\n")
+    for number in range(nodes):
+        address = f'["10.40.0.{20 + number}/32", "fd40::{20 + number}/128"]'
+        text = f'address = {address}\npublic_key = "{key(100 + number)}"\n'
+        review.write(f"nodes/n{number:02}.toml", f'{text}endpoint = "n{number}.example.com"\n')
+
+
+MANY = "peers and routes are counted, since they are many: --node NAME lists those of a node"
+
+
+def test_the_plan_of_a_large_mesh_is_a_line_for_each_node(review: Review) -> None:
+    grow(review, 50)
+    lines = review.plan(base=None).splitlines()
+    assert [line.split(":")[0] for line in lines[:53]] == [
+        *NAMES[:3],
+        *(f"n{n:02}" for n in range(50)),
+    ]
+    assert lines[0] == (
+        "alpha: planned: address 10.40.0.1/32, fd40::1/128, port 51820, mtu 1420;"
+        " + 52 peers; + 2 routes"
+    )
+    assert lines[53] == MANY
+    comment = review.plan("--format", "markdown", base=None)
+    assert lines[0] in comment and MANY in comment
+    found = json.loads(review.plan("--format", "json", base=None))["nodes"]
+    assert found[0]["lines"][1:] == ["+ 52 peers", "+ 2 routes"] and found[0]["counted"] is True
+
+
+def test_all_of_one_node_of_a_large_mesh(review: Review) -> None:
+    grow(review, 50)
+    lines = review.plan("--node", "n07", base=None).splitlines()
+    assert lines[0] == "n07: planned" and "+ peer" not in "".join(lines[54:])
+    assert sum(line.startswith("  + peer ") for line in lines) == 52
+    found = json.loads(review.plan("--node", "n07", "--format", "json", base=None))["nodes"]
+    assert [(each["node"], each["counted"]) for each in found] == [("n07", False)]
+
+
+def test_a_change_of_all_peers_of_a_large_mesh(review: Review) -> None:
+    grow(review, 50)
+    review.commit()
+    grow(review, 50, mtu=1400)
+    assert "alpha: changed\n  mtu: 1420 -> 1400\n" in review.plan(), "few lines"
+    review.write("mesh.toml", f"{MESH}port = 51821\n")
+    lines = review.plan(code=3).splitlines()
+    assert "alpha: changed: listen port: 51820 -> 51821; ~ 52 peers" in lines and MANY in lines
+    lines = review.plan("--node", "alpha", code=3).splitlines()
+    assert lines[0] == "alpha: changed" and MANY not in lines
+    assert sum(line.startswith("  ~ peer ") for line in lines) == 52
+    assert any(line.startswith("to do it all the same") for line in lines), "of the whole change"
+
+
+def test_a_node_that_does_not_change(review: Review) -> None:
+    review.nodes(charlie=entry("charlie", "managed = false\n"), delta=entry("delta"))
+    assert review.plan("--node", "delta").startswith("delta: added\n")
+    review.commit()
+    review.write("mesh.toml", f"{MESH}# a remark\n")
+    for form in ("text", "markdown"):
+        assert "alpha does not change\n" in review.plan("--node", "alpha", "--format", form)
+
+
+@pytest.mark.parametrize("base", [None, "HEAD"])
+def test_a_node_that_is_not_there(review: Review, base: str | None) -> None:
+    words = ["plan", "-c", str(review.tree), "--node", "nobody"]
+    assert main([*words, "--base", base] if base else words) == 2
 
 
 def test_what_a_forge_takes_of_many_ways_in_two_steps(review: Review) -> None:

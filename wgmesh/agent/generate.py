@@ -71,11 +71,19 @@ def generate(
         log.warning("no private key at hand for %s%s: %s", names, more, what)
 
 
+def files_of(out: Path, name: str) -> tuple[Path, ...]:
+    """Return the files that `generate` writes into `out` of the node `name` alone."""
+    if f"{name}.conf" in SHARED:
+        return ()
+    return out / f"{name}.conf", out / f"{name}.png"
+
+
 def gen_keys(source: Source, out: Path) -> list[Path]:
     """Give each node that lacks one a key; return the files that were written.
 
     The public halves go into the inventory, the private ones into `out`: these first, so that none
-    is lost. Raises InventoryError or UsageError before anything is written.
+    is lost. A key that lies at the node's private_key_path stays where it is. Raises InventoryError
+    or UsageError before anything is written.
     """
     found = inventory.load(source.files, require_keys=False)
     missing = [node.name for node in found.nodes if node.public_key is None]
@@ -85,13 +93,17 @@ def gen_keys(source: Source, out: Path) -> list[Path]:
     public = {n.name: n.public_key for n in _with_keys(found, out).nodes if n.public_key}
     changed = rework.set_keys(source.files, {name: public[name] for name in missing})
     written = sources.save(source, changed)
-    return written + [keypairs.path(out, name) for name in missing]
+    kept = [keypairs.path(out, name) for name in missing]
+    return written + [path for path in kept if path.exists()]
 
 
 def _with_keys(found: Inventory, out: Path) -> Inventory:
-    """Return the inventory with a key for each node; the private ones are in `out`."""
+    """Return the inventory with a key for each node; those that are made are in `out`."""
+    own = keypairs.at_paths(found.nodes)
     nodes = tuple(
-        replace(node, public_key=keypairs.make(out, node.name)) if not node.public_key else node
+        node
+        if node.public_key
+        else replace(node, public_key=keypairs.make(out, node.name, own.get(node.name)))
         for node in found.nodes
     )
     owners: dict[str | None, Node] = {}

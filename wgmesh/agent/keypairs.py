@@ -3,12 +3,15 @@
 import base64
 import logging
 import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from wgmesh import keys, process
 from wgmesh.agent.sources import Source
 from wgmesh.errors import UsageError, WgmeshError
-from wgmesh.files import write_atomic
+from wgmesh.files import sweep, write_atomic
 from wgmesh.model.inventory import Node
 from wgmesh.model.terms import Secret
 from wgmesh.process import CommandError
@@ -37,6 +40,8 @@ def make_room(out: Path, source: Source) -> None:
             f"{out} is tracked by git: secrets do not belong there",
             f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
+    for directory in (out, out / DIRECTORY):
+        sweep(directory)  # keys may be among it
 
 
 def _tracked(out: Path) -> bool:
@@ -74,15 +79,56 @@ def path(out: Path, name: str) -> Path:
     return out / DIRECTORY / f"{name}.key"
 
 
-def make(out: Path, name: str, *, dry_run: bool = False) -> str:
-    """Make a private key for the node `name` unless there is one; return its public half."""
+def make(out: Path, name: str, own: Secret | None = None, *, dry_run: bool = False) -> str:
+    """Make a private key for the node `name` unless there is one; return its public half.
+
+    The one in `out` counts, then `own`, which lies elsewhere and stays there.
+    """
     file = path(out, name)
-    if not file.exists():
-        if dry_run:
-            return public_half(_generate())
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(file, f"{_generate()}\n".encode(), 0o600)
+    elsewhere = None if own is None else public_half(own.reveal())
+    if file.exists():
+        kept = public_half(keys.read(file))
+        if elsewhere not in (None, kept) and not dry_run:
+            log.warning("%s counts, and not the other key at %s's private_key_path", file, name)
+        return kept
+    if elsewhere is not None:
+        return elsewhere
+    if dry_run:
+        return public_half(_generate())
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(file, f"{_generate()}\n".encode(), 0o600)
     return public_half(keys.read(file))
+
+
+def at_paths(nodes: Sequence[Node]) -> dict[str, Secret]:
+    """Return the keys, by node, that lie here at the private_key_path of nodes without public key.
+
+    Several nodes' path is one on their own machines, and so is one with the key of another node.
+    Raises WgmeshError where a file may be there, and cannot be read or holds no key.
+    """
+    named = Counter(node.private_key_path for node in nodes)
+    taken = {node.public_key for node in nodes}
+    found: dict[str, Secret] = {}
+    for node in nodes:
+        if node.public_key is None and node.private_key_path is not None:
+            file = Path(node.private_key_path)
+            if named[node.private_key_path] == 1 and _is_file(file, node.name):
+                private = keys.read(file)
+                if public_half(private) not in taken:
+                    found[node.name] = Secret(private)
+    return found
+
+
+def _is_file(file: Path, name: str) -> bool:
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except PermissionError as error:
+        raise WgmeshError(
+            f"{file}, the private_key_path of {name}, cannot be looked at: {error.strerror}",
+            "run this as who may read it, or write the node's public_key into the inventory",
+        ) from None
+    except (OSError, ValueError):
+        return False
 
 
 def at_hand(out: Path, node: Node) -> Secret | None:
@@ -96,7 +142,7 @@ def at_hand(out: Path, node: Node) -> Secret | None:
         if public_half(private) == node.public_key:
             return Secret(private)
         log.warning("%s is not the key that %s has in the inventory", kept, node.name)
-    if node.private_key_path is not None and Path(node.private_key_path).is_file():
+    if node.private_key_path is not None and os.path.isfile(node.private_key_path):  # noqa: PTH113
         try:
             private = keys.read(Path(node.private_key_path))
         except WgmeshError:

@@ -19,13 +19,24 @@ def ask(method, url, value=None):
         return json.load(answer)
 with open("plan.md", encoding="utf-8") as file:
     value = {"body": f"{mark}\\n{file.read()[:60000]}"}
-old = [each for each in ask("GET", f"{place}?per_page=100") if each["body"].startswith(mark)]
+def mine(each):
+    author = each.get("user") or each.get("author") or {}
+    return each["body"].startswith(mark) and me == (author.get("login") or author.get("username"))
+me = os.environ.get("ME") or ask("GET", os.environ["WHOAMI"])["username"]
+old, page, some = [], 0, [None] * 100
+while not old and len(some) == 100:
+    page += 1
+    some = ask("GET", f"{place}?per_page=100&page={page}")
+    old = [each for each in some if mine(each)]
 if old:
     ask(os.environ["METHOD"], old[0].get("url") or f"{place}/{old[0]['id']}", value)
 else:
     ask("POST", place, value)
 """
-"""Puts plan.md into a comment, the one from before if there is one; GitHub and GitLab alike."""
+"""Puts plan.md into a comment, its own from before if there is one; GitHub and GitLab alike.
+
+Anybody can write a comment that looks like it: only one of the token's own user is replaced.
+"""
 
 QUALITY = """\
 import hashlib, json
@@ -91,6 +102,7 @@ jobs:
           HEADER: Authorization
           TOKEN: Bearer ${{{{ github.token }}}}
           METHOD: PATCH
+          ME: "github-actions[bot]"
         run: |
           {_here(COMMENT, 10)}\
       - name: Who signed the branch
@@ -138,7 +150,7 @@ inventory:
       fi
       if [ -n "$CI_MERGE_REQUEST_DIFF_BASE_SHA" ] && [ -n "$WGMESH_TOKEN" ]; then
         requests="$CI_API_V4_URL/projects/$CI_PROJECT_ID/merge_requests"
-        export COMMENTS="$requests/$CI_MERGE_REQUEST_IID/notes"
+        export COMMENTS="$requests/$CI_MERGE_REQUEST_IID/notes" WHOAMI="$CI_API_V4_URL/user"
         export HEADER=PRIVATE-TOKEN TOKEN="$WGMESH_TOKEN" METHOD=PUT
         {_here(COMMENT, 6)}\
       fi

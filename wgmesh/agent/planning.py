@@ -1,20 +1,27 @@
 """What `wgmesh plan` finds: the change of each node, which tunnels drop, who reaches whom."""
 
 import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
 from wgmesh.agent.sources import Source
-from wgmesh.errors import InventoryError, WgmeshError
+from wgmesh.errors import InventoryError, UsageError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.mesh import impact, order, reach, stages
 from wgmesh.mesh.impact import NodeImpact
-from wgmesh.mesh.order import Break, Pause
+from wgmesh.mesh.order import EVERY_NODE, Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
-from wgmesh.model.inventory import Inventory, Rollout
+from wgmesh.model.inventory import Inventory, Node, Rollout
 from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
+
+_MOST_LINES = 2000
+"""About all nodes of a full mesh of thirty: more than anybody reads."""
+_PATIENCE_SECONDS = 1.0
 
 TRAILER = "Wgmesh-Allow-Break"
 WORK_TREE = "the work tree"
@@ -25,8 +32,10 @@ class Planned:
     """A plan; `base` and `head` name the two versions, `base` None: there is no change to speak of.
 
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
-    there are other commands to run as root than before. `rollout` says who applies this first,
-    `later` who does so with what comes after it.
+    there are other commands to run as root than before. `only` is the node that was asked for, when
+    `nodes` has no other. `rollout` says who applies this first,
+    `later` who does so with what comes after it. `unknown` says why it is not known what nodes run
+    now: then the plan is that of all of the new inventory.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -39,6 +48,13 @@ class Planned:
     allowed: frozenset[str] = frozenset()
     rollout: Rollout | None = None
     later: Rollout | None = None
+    unknown: str = ""
+    only: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Return whether nothing speaks against the change that is not allowed to."""
+        return not self.refused and (not self.unknown or EVERY_NODE in self.allowed)
 
     @property
     def refused(self) -> tuple[Break | Apart, ...]:
@@ -60,42 +76,74 @@ class Planned:
         return poll + (self.rollout.soak_seconds if staged else 0)
 
 
-def plan(text: str, base: str | None) -> Planned:
+def plan(text: str, base: str | None, only: str | None = None) -> Planned:
     """Return the plan of the inventory that `text` names, or of its change since `base`.
 
-    A base that is invalid was run by nobody: then the plan is that of the whole inventory. Raises
-    InventoryError, UsageError or another WgmeshError.
+    Of nodes it has `only` that one when it is named; else all, briefly where they are many.
+    A base that is invalid is run by nobody, and what is run instead is not known: then the plan is
+    that of the whole inventory. Raises InventoryError, UsageError or another WgmeshError.
     """
     source = sources.load(text)
     new = inventory.load(source.files)
     if base is None:
-        return _whole(new)
+        return _whole(new, only)
     files = sources.at(source, base).files
-    try:
-        old = inventory.load(files)
-    except InventoryError as error:
-        log.warning("no node runs %s, so there is no change to plan: %s", base, error.message)
-        return _whole(new)
+    if not files:
+        log.warning("%s has no inventory: the plan is that of a new mesh", base)
+        return _whole(new, only)
     root = sources.checkout(source)
     since = commit_id(root, base)
     head = commit_id(root, "HEAD")
+    allowed = trailer_words(root, since, head, TRAILER)
+    try:
+        old = inventory.load(files)
+    except InventoryError as error:
+        why = f"the inventory of {since[:12]} is invalid ({error.message})"
+        return replace(_whole(new, only), unknown=why, allowed=allowed)
+    names = _chosen((*old.nodes, *new.nodes), only)
     drops = order.drops(old, new)
     return Planned(
-        impact.impact(old, new),
+        _bounded(impact.impact_on(old, new, names), names),
         reach.findings(old, new),
         impact.hooks(old, new),
         base=since[:12],
         head=head[:12] if _is_at(source, head) else WORK_TREE,
         breaks=tuple(each for each in drops if isinstance(each, Break)),
         pauses=tuple(each for each in drops if isinstance(each, Pause)),
-        allowed=trailer_words(root, since, head, TRAILER),
+        allowed=allowed,
         rollout=stages.governing(old, new),
         later=new.rollout,
+        only=only,
     )
 
 
-def _whole(new: Inventory) -> Planned:
-    return Planned(impact.whole(new), reach.findings(None, new), impact.hooks(None, new))
+def _whole(new: Inventory, only: str | None) -> Planned:
+    names = _chosen(new.nodes, only)
+    nodes = _bounded(impact.whole(new, names), names)
+    return Planned(nodes, reach.findings(None, new), impact.hooks(None, new), only=only)
+
+
+def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:
+    names = sorted({node.name for node in nodes})
+    if only is not None and only not in names:
+        raise UsageError(f"there is no node {only} in the inventory", "check the name")
+    return names if only is None else [only]
+
+
+def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> tuple[NodeImpact, ...]:
+    """Return what happens on the nodes: of one all of it, however much that is."""
+    if len(names) == 1:
+        return tuple(impacts)
+    return impact.bounded(_progress(impacts, len(names)), _MOST_LINES)
+
+
+def _progress(impacts: Iterable[NodeImpact], nodes: int) -> Iterator[NodeImpact]:
+    told = time.monotonic()
+    for number, each in enumerate(impacts):
+        yield each
+        if time.monotonic() - told > _PATIENCE_SECONDS:
+            told = time.monotonic()
+            log.info("%d of %d nodes", number + 1, nodes)
 
 
 def _is_at(source: Source, commit: str) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from pathlib import Path
 
 from wgmesh import process
@@ -9,9 +10,16 @@ from wgmesh.agent import pipelines
 from wgmesh.errors import RefusedError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
+from wgmesh.process import CommandError
 from wgmesh.trust import sshkey
 
 log = logging.getLogger(__name__)
+
+_GIT_SECONDS = 30
+_SIGNING_SECONDS = 120
+"""An agent may ask its user, a security key wait for a touch."""
+_NOT_TELLING = ("fatal: failed to write commit object", "Signing file ")
+"""What git and ssh-keygen say beside the reason."""
 
 MESH = b"""\
 # The mesh. Every field: https://github.com/wgmesh/wgmesh, docs/inventory.md
@@ -95,18 +103,35 @@ def init(directory: Path, key: Path) -> Made:
         _git(directory, "config", "user.email", principal)
         _git(directory, "config", "user.name", principal.partition("@")[0])
     _git(directory, "add", "--all")
-    hook = directory / ".git" / "hooks" / "pre-commit"
-    done = process.run(
-        ["git", "-C", os.fspath(directory), "commit", "--quiet", "-S", "-m", "A new mesh"],
-        env=_environment(),
-        check=False,
-    )
-    write_atomic(hook, pipelines.HOOK.encode(), 0o755)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        log.warning("the first commit could not be signed here: %s", said[-1] if said else "")
+    try:
+        _git(directory, "commit", "--quiet", "-S", "-m", "A new mesh", seconds=_SIGNING_SECONDS)
+        said = None
+    except CommandError as error:
+        said = error.stderr if error.returncode is not None else error.message
+    write_atomic(directory / ".git" / "hooks" / "pre-commit", pipelines.HOOK.encode(), 0o755)
+    if said is not None:
+        why, remedy = _unsigned(key, said)
+        again = f"git -C {shlex.quote(os.fspath(directory))} commit -S -m 'A new mesh'"
+        log.warning("the first commit is not made, since %s: %s, then run %s", why, remedy, again)
         return Made(directory, None, fingerprint)
     return Made(directory, _git(directory, "rev-parse", "HEAD").strip(), fingerprint)
+
+
+def _unsigned(key: Path, said: str) -> tuple[str, str]:
+    """Return why git could not sign with the private half of `key`, and what to do about it."""
+    private = key.with_suffix("")
+    if "No private key found" in said:
+        why = f"the private half of {key} is neither beside it nor in ssh-agent"
+        return why, f"put it into the agent with ssh-add, or to {private}"
+    if "passphrase" in said:
+        why = f"{private} has a passphrase, and is not in ssh-agent"
+        return why, f"put it there with ssh-add {shlex.quote(os.fspath(private))}"
+    lines = [line.removeprefix("error: ") for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOT_TELLING)]
+    return (
+        f"git could not sign it ({(telling or lines or ['it does not say why'])[-1]})",
+        "mend that",
+    )
 
 
 def _environment() -> dict[str, str]:
@@ -127,9 +152,9 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _git(directory: Path, *words: str) -> str:
+def _git(directory: Path, *words: str, seconds: float = _GIT_SECONDS) -> str:
     argv = ["git", "-C", os.fspath(directory), *words]
-    return process.run(argv, env=_environment()).stdout.decode()
+    return process.run(argv, env=_environment(), timeout_seconds=seconds).stdout.decode()
 
 
 def _has_identity(directory: Path) -> bool:

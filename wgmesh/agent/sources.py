@@ -4,15 +4,17 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
-from wgmesh.files import write_atomic
+from wgmesh.files import sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
-from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ def editable(source: Source) -> Path:
 def editing(text: str) -> Iterator[Source]:
     """Load the inventory that `text` names for an edit; no other edit begins before this one ends.
 
+    What an edit that was killed has left beside the files is removed.
     Raises what `load` and `editable` do. Where a directory cannot be locked, edits are not told
     apart.
     """
@@ -93,6 +96,8 @@ def editing(text: str) -> Iterator[Source]:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError as error:  # NFS locks nothing that is open for reading only
             log.debug("%s is not locked: %s", root, error.strerror)
+        for directory in (root, root / "nodes"):
+            sweep(directory)
         yield load(text)
     finally:
         os.close(fd)
@@ -101,46 +106,64 @@ def editing(text: str) -> Iterator[Source]:
 def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:
     """Write the files that differ from `source`, remove those that are None; return their paths.
 
-    All are written before the first is removed: an entry that moves is never nowhere.
+    All are written before the first is removed: an entry that moves is never nowhere. A file keeps
+    its mode, also when it moves; a new one is for those who may read all the others.
     """
     root = editable(source)
     changed = {name: data for name, data in files.items() if source.files.get(name) != data}
     for name in changed:
         if (root / name).is_symlink():
             raise UsageError(f"{root / name} is a symbolic link", "edit the file that it leads to")
+    gone = [root / name for name, data in changed.items() if data is None]
     if not dry_run:
         for name, data in changed.items():
             if data is not None:
-                _replace(root / name, data)
+                like = [root / name] if (root / name).exists() else gone
+                write_atomic(root / name, data, _mode(like) if like else mode(source))
         for name, data in changed.items():
             if data is None:
                 (root / name).unlink()
     return [root / name for name in changed]
 
 
-def _replace(path: Path, data: bytes) -> None:
-    write_atomic(path, data, stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
+def mode(source: Source) -> int:
+    """Return the mode of what is made of `source`: for those who may read each of its files."""
+    if source.misnamed is not None:
+        return _mode([source.misnamed])
+    return _mode([] if source.root is None else [source.root / name for name in source.files])
 
 
-def create(files: Mapping[Path, bytes]) -> list[Path]:
-    """Write new files and return their paths. Raises UsageError when one of them is there."""
+def _mode(files: Sequence[Path]) -> int:
+    modes = [stat.S_IMODE(file.stat().st_mode) for file in files]
+    return reduce(and_, modes) if modes else 0o644
+
+
+def create(source: Source, files: Mapping[Path, bytes]) -> list[Path]:
+    """Write new files, made of `source`, and return their paths.
+
+    Raises UsageError when one of them is there.
+    """
     for path in files:
         if path.exists():
             raise UsageError(f"{path} is there already", "name another, or remove it first")
     for path, data in files.items():
-        write_atomic(path, data)
+        write_atomic(path, data, mode(source))
     return list(files)
 
 
 def _directory(path: Path) -> dict[str, bytes]:
     tops = [path / name for name in NAMES if os.path.lexists(path / name)]
     below = path / "nodes"
-    nodes = sorted(below.glob("*.toml")) if below.is_dir() else []
+    every = sorted(below.glob("*.toml")) if below.is_dir() else []
+    nodes = [file for file in every if is_entry(file.name)]
     for file in (*tops, *nodes, *([below] if nodes else [])):
         if file.is_symlink() or not (file.is_file() or file == below):
             raise InventoryError(
                 f"{file} is no plain file", "put the file itself there: nodes take nothing else"
             )
+    for file in every:
+        if not is_entry(file.name) and file.is_file():  # else it is a lock
+            log.warning("%s is left out: no node's name begins with . or #", file)
     found = {file.name: _read(file) for file in tops}
     found |= {f"nodes/{file.name}": _read(file) for file in nodes}
     for name, data in found.items():

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 def _declare_inventory(parser: ArgumentParser) -> None:
     inventory_option(parser)
     parser.add_argument(
-        "-o", dest="out", type=Path, metavar="OUT", help="where `gen-keys` put private keys"
+        "-o", "--out", type=Path, metavar="OUT", help="where `gen-keys` put private keys"
     )
 
 
 def _declare_apply(parser: ArgumentParser) -> None:
     _declare_inventory(parser)
-    parser.add_argument("--node", metavar="N", help="which one this is; default: local_node")
+    parser.add_argument("-n", "--node", metavar="N", help="which one this is; default: local_node")
     parser.add_argument("--dry-run", action="store_true", help="say what would change")
     parser.add_argument("--received", action="store_true", help=SUPPRESS)  # of apply-remote
 
@@ -43,7 +43,7 @@ def _apply(arguments: Namespace) -> int:
 def _declare_apply_remote(parser: ArgumentParser) -> None:
     _declare_inventory(parser)
     hosts = parser.add_mutually_exclusive_group(required=True)
-    hosts.add_argument("--node", metavar="N", help="one host")
+    hosts.add_argument("-n", "--node", metavar="N", help="one host")
     hosts.add_argument("--all", action="store_true", help="every managed node")
     parser.add_argument("--ssh-tty", action="store_true", help="a terminal for sudo; one by one")
     parser.add_argument("--dry-run", action="store_true", help="say what would change")

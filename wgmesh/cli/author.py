@@ -70,6 +70,7 @@ def _declare_plan(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--base", metavar="REV", help="what the change since REV does; 3 if it parts nodes"
     )
+    parser.add_argument("--node", metavar="NAME", help="of the nodes this one only, with all peers")
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
 
 
@@ -77,7 +78,7 @@ def _plan(arguments: Namespace) -> int:
     from wgmesh.agent import planning
     from wgmesh.cli import plan
 
-    found = planning.plan(arguments.inventory, arguments.base)
+    found = planning.plan(arguments.inventory, arguments.base, arguments.node)
     match arguments.format:
         case "json":
             text = plan.as_json(found)
@@ -86,7 +87,7 @@ def _plan(arguments: Namespace) -> int:
         case _:
             text = plan.as_text(found)
     sys.stdout.write(text)
-    return 3 if found.refused else 0
+    return 0 if found.ok else 3
 
 
 COMMANDS = (

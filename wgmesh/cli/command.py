@@ -47,9 +47,10 @@ def nothing(_: ArgumentParser) -> None:
 
 
 def inventory_option(parser: ArgumentParser) -> None:
-    """Declare `-c`, which names an inventory."""
+    """Declare `-c`, which names an inventory; the long name is that of the shell tool."""
     parser.add_argument(
         "-c",
+        "--config",
         dest="inventory",
         default=".",
         metavar="PATH",
@@ -61,6 +62,7 @@ def out_option(parser: ArgumentParser) -> None:
     """Declare `-o`, where secrets and what is made of them go."""
     parser.add_argument(
         "-o",
+        "--out",
         dest="out",
         type=Path,
         default=Path("out"),

@@ -1,6 +1,7 @@
 """The commands that edit an inventory's nodes."""
 
 import logging
+import os
 import re
 import sys
 from argparse import ArgumentParser, Namespace
@@ -92,7 +93,7 @@ def _node(arguments: Namespace) -> int:
 
 def _add(arguments: Namespace) -> int:
     from wgmesh.agent import keypairs, sources
-    from wgmesh.inventory import edit
+    from wgmesh.inventory import edit, load
 
     entry = _entry(arguments.entry)
     if arguments.gen_keys and _HAS_KEY.search(entry):
@@ -108,25 +109,37 @@ def _add(arguments: Namespace) -> int:
         def with_key(key: str) -> dict[str, bytes]:
             return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
 
+        without = edit.add_node(source.files, name, entry, require_keys=False)
+        found = load({**source.files, **without}, require_keys=False)
+        own = keypairs.at_paths(found.nodes).get(name)
         # with any key first, so that none is left of a node that cannot be
-        changed = with_key(keypairs.make(out, name, dry_run=True))
+        changed = with_key(keypairs.make(out, name, own, dry_run=True))
         if not arguments.dry_run:
             keypairs.make_room(out, source)
-            changed = with_key(keypairs.make(out, name))
+            changed = with_key(keypairs.make(out, name, own))
         _save(source, changed, arguments)
-        print(keypairs.path(out, name))
+        kept = keypairs.path(out, name)
+        if own is None or kept.exists():
+            print(kept)
         return 0
 
 
 def _rename(arguments: Namespace) -> int:
-    from wgmesh.agent import keypairs, sources
+    from wgmesh.agent import generate, keypairs, sources
     from wgmesh.inventory import load, rework
 
     with sources.editing(arguments.inventory) as source:
         changed = rework.rename(source.files, arguments.name, arguments.new)
         _save(source, changed, arguments)
-        old, new = (keypairs.path(arguments.out, name) for name in (arguments.name, arguments.new))
-        if old.exists() and not new.exists():
+        names, out = (arguments.name, arguments.new), arguments.out
+        pairs = [tuple(keypairs.path(out, name) for name in names)]
+        pairs += zip(*(generate.files_of(out, name) for name in names), strict=False)
+        for old, new in pairs:
+            if not os.path.lexists(old):
+                continue
+            if os.path.lexists(new):
+                log.warning("%s stays, since there is a %s", old, new)
+                continue
             if not arguments.dry_run:
                 old.rename(new)
             print(new)
@@ -154,7 +167,7 @@ def _readdress(arguments: Namespace) -> int:
 
 
 def _remove(arguments: Namespace) -> int:
-    from wgmesh.agent import keypairs, sources
+    from wgmesh.agent import generate, keypairs, sources
     from wgmesh.inventory import rework
 
     if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
@@ -165,7 +178,7 @@ def _remove(arguments: Namespace) -> int:
         gone: list[Path] = []
         for name in dict.fromkeys(arguments.names):
             if arguments.out_clean:
-                gone += [out / f"{name}.conf", out / f"{name}.png"]
+                gone += generate.files_of(out, name)
             if arguments.delete_keys:
                 gone.append(keypairs.path(out, name))
         for path in gone:

@@ -231,7 +231,11 @@ def _install_failover(_: Namespace) -> int:
 
 def _declare_install_exit_selector(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "-c", dest="inventory", metavar="PATH", help="an inventory to look at first: is it valid?"
+        "-c",
+        "--config",
+        dest="inventory",
+        metavar="PATH",
+        help="an inventory to look at first: is it valid?",
     )
 
 

@@ -19,9 +19,9 @@ SAFE = "every tunnel that stays works on, in whatever order the nodes apply this
 
 def as_text(plan: Planned) -> str:
     """Return the plan for a terminal."""
-    lines = [*_nodes(plan.nodes)]
-    if plan.nodes:
-        lines += [*_hooks(plan), *_reach(plan)]
+    lines = [*_nodes(plan)]
+    if plan.nodes or plan.only:
+        lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
             lines += [*_stages(plan), *_pauses(plan), *_order(plan)]
     return "".join(f"{line}\n" for line in lines)
@@ -33,7 +33,7 @@ def as_markdown(plan: Planned) -> str:
     Nodes on which the same happens are told once, and what a forge would not take is left out.
     """
     lines = []
-    if plan.base is not None and plan.nodes:
+    if plan.base is not None and (plan.nodes or plan.only):
         bad = plan.breaks or plan.reach.lost
         verdict = "Not safe in every order" if plan.breaks else "Safe in every order"
         if plan.reach.lost:
@@ -41,11 +41,13 @@ def as_markdown(plan: Planned) -> str:
         allowed = "" if plan.refused or not bad else f", allowed by `{TRAILER}`"
         told = [*_hooks(plan), *_reach(plan), *_stages(plan), *_pauses(plan), *_order(plan)]
         lines += [f"### {verdict}{allowed}", "", "```text", *told, "```", ""]
-    elif told := [*_hooks(plan), *_reach(plan)]:
-        lines += ["### The mesh as a whole", "", "```text", *told, "```", ""]
+    elif told := [*_unknown(plan), *_hooks(plan), *_reach(plan)]:
+        allowed = f", allowed by `{TRAILER}`" if plan.ok else ""
+        heading = f"What changes is not known{allowed}" if plan.unknown else "The mesh as a whole"
+        lines += [f"### {heading}", "", "```text", *told, "```", ""]
     lines += ["### What each node does", "", "```text"]
     room = _MOST_CHARACTERS - sum(len(line) + 1 for line in lines)
-    told = [*_nodes(plan.nodes, together=True)]
+    told = [*_nodes(plan, together=True)]
     for position, line in enumerate(told):
         room -= len(line) + 1
         if room < 0:
@@ -66,12 +68,14 @@ def as_json(plan: Planned) -> str:
         "base": plan.base,
         "head": plan.head or None,
         "safe": not plan.breaks,
-        "ok": not plan.refused,
+        "ok": plan.ok,
+        "unknown": plan.unknown or None,
         "nodes": [
             {
                 "node": node.node,
                 "kind": node.kind,
                 "lines": list(node.lines),
+                "counted": node.brief,
                 "breaks": sorted(ends.get(node.node, [])),
             }
             for node in plan.nodes
@@ -130,17 +134,33 @@ def _reach_table(plan: Planned) -> dict[str, object]:
     }
 
 
-def _nodes(nodes: Sequence[NodeImpact], *, together: bool = False) -> Iterator[str]:
+def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:
     """Yield what happens on each node; `together`: once for all on which it is the same."""
-    if not nodes:
-        yield "no node changes"
+    if not plan.nodes:
+        yield "no node changes" if plan.only is None else f"{plan.only} does not change"
     same: dict[object, list[NodeImpact]] = {}
-    for node in nodes:
+    for node in plan.nodes:
         same.setdefault((node.kind, node.lines) if together else node.node, []).append(node)
     for group in same.values():
-        yield f"{_some([node.node for node in group])}: {group[0].kind}"
-        for line in group[0].lines:
-            yield f"  {line}"
+        head, lines = f"{_some([node.node for node in group])}: {group[0].kind}", group[0].lines
+        if group[0].brief:
+            yield f"{head}: {'; '.join(lines)}"
+        else:
+            yield head
+            yield from (f"  {line}" for line in lines)
+    if any(node.brief for node in plan.nodes):
+        yield "peers and routes are counted, since they are many: --node NAME lists those of a node"
+
+
+def _unknown(plan: Planned) -> Iterator[str]:
+    """Yield that nothing can be compared, and what a reviewer can do about it."""
+    if plan.unknown:
+        yield f"what changes is not known: {plan.unknown}"
+        yield "nodes run the last valid inventory before it: name that commit with --base"
+        if not plan.ok:
+            yield f"to do it all the same, say so in a commit message: {TRAILER}: {EVERY_NODE}"
+        else:
+            yield f"allowed by {TRAILER}"
 
 
 def _hooks(plan: Planned) -> Iterator[str]:

@@ -86,7 +86,7 @@ def _convert(arguments: Namespace) -> int:
         case _:
             made = convert.to_directory(source.files)
             files = {target / name: data for name, data in made.items()}
-    for path in sources.create(files):
+    for path in sources.create(source, files):
         print(path)
     return 0
 

@@ -1,16 +1,16 @@
 """What must hold between the fields of an inventory; each function notes one kind of problem."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from wgmesh.inventory.build import ALL, Parsed
-from wgmesh.inventory.draft import Report, Table
+from wgmesh.inventory.draft import Report, Table, some
+from wgmesh.inventory.meeting import check_meetings
 from wgmesh.inventory.overlap import check_overlaps
 from wgmesh.model.inventory import Mesh, Node, Rollout
-from wgmesh.model.terms import ExitPolicy, Topology
+from wgmesh.model.terms import ExitPolicy
 
 _IPV6_MIN_MTU = 1280  # RFC 8200, section 5
-_MAX_NAMED = 3
 
 
 def check(parsed: Parsed, report: Report) -> None:
@@ -28,7 +28,7 @@ def check(parsed: Parsed, report: Report) -> None:
     _check_mesh(parsed, report, parsed.mesh, parsed.draft.mesh)
     _check_addresses(parsed, report, parsed.mesh)
     _check_exits(parsed, report, parsed.mesh, parsed.draft.mesh)
-    _check_reach(parsed, report, parsed.mesh, parsed.draft.mesh)
+    check_meetings(parsed, report, parsed.mesh, parsed.draft.mesh)
 
 
 def _check_node(parsed: Parsed, report: Report, node: Node) -> None:
@@ -110,7 +110,7 @@ def _check_preshared(parsed: Parsed, report: Report) -> None:
     if named and others:
         report.warning(
             parsed.table(named[0]), "preshared_key_path",
-            f"is not set on {_some(n.name for n in others)}",
+            f"is not set on {some(n.name for n in others)}",
             "a tunnel uses a preshared key only when both ends name a path",
         )  # fmt: skip
 
@@ -226,66 +226,3 @@ def _check_exits(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> No
                     own, "allowed_ips", f"{network} is not for an exit to list",
                     "the exit selector gives it to one exit at a time",
                 )  # fmt: skip
-
-
-def _check_reach(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> None:
-    """Every pair must be able to meet, directly or at a node that forwards."""
-    if mesh.topology is Topology.STAR and not mesh.hubs and (None, "hubs") not in parsed.bad:
-        report.error(table, "hubs", "a star needs hubs", "name at least one node")
-    if parsed.draft.broken or {(None, "topology"), (None, "hubs")} & parsed.bad:
-        return
-    behind_nat = [n for n in parsed.nodes if not _reachable(parsed, n)]
-    if mesh.topology is Topology.FULLMESH:
-        _check_pairs(parsed, report, behind_nat, lambda n: _forwards(parsed, n), _MESH_HINT)
-        return
-    if not set(mesh.hubs) & parsed.names():
-        return
-    hubs = frozenset(mesh.hubs)
-    spokes = [n for n in behind_nat if n.name not in hubs]
-    stuck = [n for n in behind_nat if n.name in hubs] if spokes else []
-    for hub in stuck:
-        report.error(
-            parsed.table(hub), "endpoint",
-            f"is missing: the node is a hub, and {_some(n.name for n in spokes)} behind NAT",
-            "a hub needs an endpoint when a spoke has none",
-        )  # fmt: skip
-    if not stuck:
-        _check_pairs(parsed, report, behind_nat, lambda n: n.name in hubs, _STAR_HINT)
-
-
-_MESH_HINT = "give one of them an endpoint, or a node with an endpoint forwarding = true"
-_STAR_HINT = "give one of the hubs an endpoint"
-
-
-def _check_pairs(
-    parsed: Parsed,
-    report: Report,
-    behind_nat: Sequence[Node],
-    forwards: Callable[[Node], bool],
-    hint: str,
-) -> None:
-    if len(behind_nat) < 2 or any(_reachable(parsed, n) and forwards(n) for n in parsed.nodes):
-        return
-    first, second = sorted(behind_nat, key=lambda node: node.name)[:2]
-    report.error(
-        parsed.table(second), "endpoint",
-        f"is missing, as on node {first.name}: both are behind NAT, and no node between them"
-        " forwards",
-        hint,
-    )  # fmt: skip
-
-
-def _reachable(parsed: Parsed, node: Node) -> bool:
-    # An endpoint with a problem of its own is an endpoint once that is mended.
-    return "endpoint" in parsed.table(node).values
-
-
-def _forwards(parsed: Parsed, node: Node) -> bool:
-    return node.forwarding or parsed.is_bad(node, "forwarding")
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    listed = sorted(names)
-    more = len(listed) - _MAX_NAMED
-    return ", ".join(listed[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

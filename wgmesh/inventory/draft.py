@@ -12,6 +12,7 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_LINE_CHARS = 16 * 1024
 """tomllib's cost is quadratic in the length of one key, so a line has a limit."""
 
+_MAX_NAMED = 3
 _MAX_SUGGESTIONS = 20
 """Looking for a similar word costs up to a millisecond, and hostile text may ask for many."""
 
@@ -144,3 +145,10 @@ def decode(file: str, data: bytes, report: Report, node: str | None = None) -> s
                 report.file_error(file, number, message, "a list may span several lines", node)
                 return None
     return text
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
+    listed = sorted(names)
+    more = len(listed) - _MAX_NAMED
+    return ", ".join(listed[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

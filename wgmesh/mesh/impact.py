@@ -1,5 +1,6 @@
 """What a change of the inventory does to each node: pure, for `wgmesh plan`."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -11,33 +12,45 @@ from wgmesh.model.numbers import MAIN_TABLE
 from wgmesh.model.plan import NodePlan, Peer, Route, RouteKind
 from wgmesh.model.terms import OnNoExit
 
+_COUNTABLE = frozenset(f"{sign} {what}" for sign in "+-~" for what in ("peer", "route"))
+
 _WITHOUT = {OnNoExit.BLOCK: "blocked", OnNoExit.DIRECT: "let out by the uplink"}
 
 
 @frozen
 class NodeImpact:
-    """What happens on one node: `kind` is planned, added, removed or changed; `lines` say what."""
+    """What happens on one node: `kind` is planned, added, removed or changed; `lines` say what.
+
+    When `brief`, peers and routes are only counted in them.
+    """
 
     node: str
     kind: str
     lines: tuple[str, ...]
+    brief: bool = False
 
 
-def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> tuple[NodeImpact, ...]:
-    """Return the nodes that a change from `old` to `new` concerns, by name.
+def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> Iterator[NodeImpact]:
+    """Yield what a change from `old` to `new` does to each node that it concerns, by name.
 
     Costs O(nodes x changed nodes) where the change has few of them, else (or when not to `narrow`
     it so) O(nodes x nodes); the answer is the same.
     """
+    return impact_on(old, new, sorted({node.name for node in (*old.nodes, *new.nodes)}), narrow)
+
+
+def impact_on(
+    old: Inventory, new: Inventory, names: Iterable[str], narrow: bool = True
+) -> Iterator[NodeImpact]:
+    """Yield what a change from `old` to `new` does to those of the nodes `names` it concerns."""
     before = {node.name: node for node in old.nodes}
     after = {node.name: node for node in new.nodes}
     few = _few(old, new) if narrow else None
-    found = []
-    for name in sorted(before.keys() | after.keys()):
+    for name in names:
         if name not in before:
-            found.append(NodeImpact(name, "added", tuple(_whole(_share(new, name)))))
+            yield NodeImpact(name, "added", tuple(_whole(_share(new, name))))
         elif name not in after:
-            found.append(NodeImpact(name, "removed", ("keeps its last state until it leaves",)))
+            yield NodeImpact(name, "removed", ("keeps its last state until it leaves",))
         else:
             one, other = old, new
             if few is not None and name not in few:
@@ -45,8 +58,44 @@ def impact(old: Inventory, new: Inventory, *, narrow: bool = True) -> tuple[Node
                 other = _part(new, after, (name, *few))
             lines = tuple(_changed(_share(one, name), _share(other, name)))
             if lines:
-                found.append(NodeImpact(name, "changed", lines))
+                yield NodeImpact(name, "changed", lines)
+
+
+def bounded(impacts: Iterable[NodeImpact], most_lines: int) -> tuple[NodeImpact, ...]:
+    """Return what happens on each node; all briefly where that has more than `most_lines`.
+
+    So a thousand nodes that each get a thousand peers need no more room than they have names.
+    """
+    found: list[NodeImpact] = []
+    told = 0
+    brief = False
+    for each in impacts:
+        told += len(each.lines)
+        if told > most_lines and not brief:
+            brief, found = True, [_briefly(earlier) for earlier in found]
+        found.append(_briefly(each) if brief else each)
     return tuple(found)
+
+
+def _briefly(of: NodeImpact) -> NodeImpact:
+    """Return the same with peers and routes counted, in the place of the first of their kind."""
+    counts = Counter(map(_countable, of.lines))
+    lines = []
+    for line in of.lines:
+        kind = _countable(line)
+        number = counts.pop(kind, 0) if kind else 0
+        if not kind:
+            lines.append(line)
+        elif number:
+            sign, _, what = kind.partition(" ")
+            lines.append(f"{sign} {number} {what}{'s' if number > 1 else ''}")
+    return replace(of, lines=tuple(lines), brief=True)
+
+
+def _countable(line: str) -> str:
+    """Return the sign and the first word of a line about a peer or a route, else nothing."""
+    kind = " ".join(line.split(" ", 2)[:2])
+    return kind if kind in _COUNTABLE else ""
 
 
 def hooks(old: Inventory | None, new: Inventory) -> tuple[str, ...]:
@@ -98,12 +147,10 @@ def _part(inventory: Inventory, nodes: Mapping[str, Node], names: Iterable[str])
     return replace(inventory, nodes=tuple(nodes[name] for name in kept))
 
 
-def whole(inventory: Inventory) -> tuple[NodeImpact, ...]:
-    """Return the plan of every node of `inventory`, as if each were added."""
-    return tuple(
-        NodeImpact(node.name, "planned", tuple(_whole(_share(inventory, node.name))))
-        for node in inventory.nodes
-    )
+def whole(inventory: Inventory, names: Iterable[str]) -> Iterator[NodeImpact]:
+    """Yield the plan of each of the nodes `names`, as if it were added."""
+    for name in names:
+        yield NodeImpact(name, "planned", tuple(_whole(_share(inventory, name))))
 
 
 def _listed(values: object) -> str:

@@ -13,6 +13,14 @@ LARGEST_TOTAL_BYTES = 16 << 20
 MOST_FILES = 20_000
 
 
+def is_entry(name: str) -> bool:
+    """Return whether a file by this name in nodes/ counts: those that editors put beside it do not.
+
+    Such as Emacs' locks, .#NAME.toml; a node's name begins with a letter or a digit.
+    """
+    return name.endswith(".toml") and not name.startswith((".", "#"))
+
+
 def inventory_files(reader: Reader, commit: str, path: str) -> dict[str, bytes]:
     """Return the inventory under `path` (slashes, "." is the root) of `commit`, by name.
 
@@ -48,7 +56,7 @@ def _nodes(reader: Reader, entry: Entry, commit: str) -> dict[str, Entry]:
         raise _refused(commit, f"nodes is {entry.kind}, not a directory")
     found = {}
     for name, below in reader.tree(entry.id).items():
-        if name.endswith(".toml"):
+        if is_entry(name):
             if not name.isprintable():  # surrogates, too: names that are not UTF-8
                 raise InventoryError(
                     f"a file in nodes/ of {commit[:12]} has an unprintable name",

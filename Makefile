@@ -17,6 +17,12 @@ test: venv ## all tests (PYTEST="-k name -x" for some); first those that have th
 unit: venv ## the tests that need neither root nor namespaces
 	$(PYTHON) -m pytest tests/unit $(PYTEST)
 
+bench: venv ## docs/benchmarks.md's tables and build/bench/benchmarks.json; root, 15 minutes (BENCH="--only gen")
+	$(PYTHON) -m tests.bench $(BENCH)
+
+bench-check: venv ## are the ratios of a quick part of it within tests/bench/bounds.toml?
+	$(PYTHON) -m tests.bench --check $(BENCH)
+
 soak: venv ## hours: the tests of signatures many times over, then what prints tables for docs/benchmarks.md
 	WGMESH_SOAK=1 $(PYTHON) -m pytest --numprocesses auto --timeout 7200 tests/unit/test_trust_*.py $(PYTEST)
 	$(PYTHON) -m tests.soak.converge
@@ -24,7 +30,8 @@ soak: venv ## hours: the tests of signatures many times over, then what prints t
 	$(PYTHON) -m tests.soak.restore
 	$(PYTHON) -m tests.soak.rotate
 	$(PYTHON) -m tests.soak.kill
-	$(PYTHON) -m tests.bench.one_peer
+	$(PYTHON) -m tests.soak.syncs
+	$(PYTHON) -m tests.bench.one_peer --nodes 1000
 
 mutants: venv ## which changes of wgmesh/trust/ no test notices; hours (FILES="sshkey.py" for some)
 	$(PYTHON) -m pip --disable-pip-version-check install -q mutmut==3.8.1
@@ -73,4 +80,4 @@ clean: ## remove what make made
 	rm -rf wgmesh.egg-info
 	find wgmesh tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help demo test unit soak mutants fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean
+.PHONY: help demo test unit bench bench-check soak mutants fleet lint docs deb apt-repo package-check stdeb-check packager checker system venv clean

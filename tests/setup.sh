@@ -16,7 +16,7 @@ PACKAGES="ca-certificates dropbear-bin git gpg gpg-agent gpgv iproute2 iptables 
     wireguard-go wireguard-tools python3-segno $LIBRARIES"
 BUILDING="apt-utils bash-completion build-essential debhelper dh-python git gnupg
     pybuild-plugin-pyproject python3 python3-setuptools python3-wheel"
-CHECKING="$BUILDING autopkgtest debian-archive-keyring iproute2 lintian mmdebstrap piuparts python3-all
+CHECKING="$BUILDING autopkgtest debian-archive-keyring dnsmasq-base iproute2 lintian mmdebstrap piuparts python3-all
     python3-pip python3-stdeb systemd-container"
 
 say() {

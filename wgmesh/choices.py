@@ -4,13 +4,15 @@ What `mesh.plan` makes is where a boot begins; `applied` makes of it what shall 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import exits, firewall, topology
-from wgmesh.model import Endpoint, NodePlan, Peer, Prefix, Uplinks
+from wgmesh.model.plan import NodePlan, Peer, Uplinks
+from wgmesh.model.terms import Endpoint, Prefix
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choices:
     """What is in force by choice; peers are named by public key, "" is as the plan has it.
 

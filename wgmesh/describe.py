@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from wgmesh.model import (
+from wgmesh.model.change import (
     AcceptAdd,
     AcceptRemove,
     AddressAdd,
@@ -16,13 +16,13 @@ from wgmesh.model import (
     LinkSet,
     PeerRemove,
     PeerSet,
-    Route,
     RouteRemove,
     RouteReplace,
     RuleAdd,
     RuleRemove,
     SysctlSet,
 )
+from wgmesh.model.plan import Route
 
 
 def _device(change: DeviceSet) -> str:

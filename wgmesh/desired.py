@@ -4,16 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from wgmesh.mesh.firewall import ways
-from wgmesh.model import (
-    Accept,
-    Endpoint,
-    KernelState,
-    LinkState,
-    NodePlan,
-    Peer,
-    PeerState,
-    Secret,
-)
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Accept, NodePlan, Peer
+from wgmesh.model.terms import Endpoint, Secret
 from wgmesh.rotation import in_force
 
 Resolved = Mapping[Endpoint, Endpoint]

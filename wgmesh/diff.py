@@ -1,18 +1,15 @@
 """Desired and observed state to changes: what to do, in an order that never breaks what stays.
 
-Adds come before removals. AllowedIPs follow the device's own rules (`wg addconf` replaces a
-peer's AllowedIPs, and a prefix given to one peer is taken from any other without a word), so the
-changes are found by playing them through a model of the device, which `after` shows to others.
+Adds come before removals. A change may change what else there is to do, as when a prefix that one
+peer gets is taken from another: so each is played through the model of `wgmesh.after` at once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import assert_never
 
-from wgmesh.errors import WgmeshError
-from wgmesh.model import (
-    ROUTE_PROTOCOL,
+from wgmesh.after import Link, Machine
+from wgmesh.model.change import (
     AcceptAdd,
     AcceptRemove,
     AddressAdd,
@@ -21,27 +18,21 @@ from wgmesh.model import (
     DeviceSet,
     EndpointSet,
     FirewallSet,
-    Interface,
-    KernelState,
     LinkCreate,
     LinkDelete,
     LinkSet,
-    LinkState,
     PeerRemove,
     PeerSet,
-    PeerState,
-    Prefix,
-    Route,
-    RouteKind,
     RouteRemove,
     RouteReplace,
-    Rule,
-    RuleAction,
     RuleAdd,
     RuleRemove,
-    Secret,
     SysctlSet,
 )
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.numbers import ROUTE_PROTOCOL
+from wgmesh.model.plan import Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Interface, Prefix
 
 
 def diff(desired: KernelState, observed: KernelState, *, adopt: bool = False) -> tuple[Change, ...]:
@@ -52,7 +43,7 @@ def diff(desired: KernelState, observed: KernelState, *, adopt: bool = False) ->
     that it does not name, and routes whose protocol is not ours; the latter go with `adopt`, which
     takes over an interface that others had configured.
     """
-    machine = _Machine(observed)
+    machine = Machine(observed)
     changes: list[Change] = []
     for step in (_replace_link, _add, partial(_remove, adopt=adopt)):
         for change in step(desired, machine):
@@ -69,17 +60,6 @@ def split(changes: Sequence[Change]) -> tuple[tuple[Change, ...], tuple[Change, 
     return tuple(changes), ()
 
 
-def after(observed: KernelState, changes: Sequence[Change]) -> KernelState:
-    """Return the state that making `changes` on `observed` gives: a model of the executor.
-
-    Raises WgmeshError when a change is for an interface that is not there.
-    """
-    machine = _Machine(observed)
-    for change in changes:
-        machine.make(change)
-    return machine.state()
-
-
 def _takes_away(change: Change) -> bool:
     match change:
         case RuleRemove() | RouteRemove() | AddressRemove() | PeerRemove() | LinkDelete():
@@ -92,177 +72,18 @@ def _takes_away(change: Change) -> bool:
             return False
 
 
-# ---------------------------------------------------------------- the model
-
-
-@dataclass(slots=True)
-class _Link:
-    name: str
-    up: bool
-    mtu: int
-    private_key: Secret | None
-    listen_port: int
-    fwmark: int
-    addresses: set[Interface]
-    peers: dict[str, PeerState]
-    allowed: dict[str, set[Prefix]]
-    owner: dict[Prefix, str]
-
-
-class _Machine:
-    """The kernel as the executor changes it; guards that each prefix has one owner at most."""
-
-    def __init__(self, state: KernelState) -> None:
-        self.link = None if state.link is None else _thawed(state.link)
-        self.routes = set(state.routes)
-        self.rules = set(state.rules)
-        self.firewall = state.firewall
-        self.sysctls = dict(state.sysctls)
-        self.accepts = set(state.accepts)
-
-    def state(self) -> KernelState:
-        return KernelState(
-            link=None if self.link is None else _frozen(self.link),
-            routes=frozenset(self.routes),
-            rules=frozenset(self.rules),
-            firewall=self.firewall,
-            sysctls=dict(self.sysctls),
-            accepts=frozenset(self.accepts),
-        )
-
-    def make(self, change: Change) -> None:
-        match change:
-            case LinkCreate():
-                # The kernel chooses MTU and port of a new device: nothing that a plan could want.
-                fresh = LinkState(change.name, False, 0, None, 0, 0, frozenset(), {})
-                self.link = _thawed(fresh)
-            case LinkDelete():
-                self.link = None
-                self._drop_routes_over(change.name)
-            case LinkSet():
-                self._set_link(change)
-            case DeviceSet():
-                link = self._on(change.name)
-                if change.private_key is not None:
-                    link.private_key = change.private_key
-                if change.listen_port is not None:
-                    link.listen_port = change.listen_port
-                if change.fwmark is not None:
-                    link.fwmark = change.fwmark
-            case PeerSet():
-                self._set_peer(self._on(change.name), change)
-            case EndpointSet():
-                peers = self._on(change.name).peers
-                peers[change.public_key] = replace(
-                    peers[change.public_key], endpoint=change.endpoint
-                )
-            case PeerRemove():
-                link = self._on(change.name)
-                link.peers.pop(change.public_key, None)
-                for prefix in link.allowed.pop(change.public_key, ()):
-                    del link.owner[prefix]
-            case AddressAdd():
-                self._on(change.name).addresses.add(change.address)
-            case AddressRemove():
-                self._on(change.name).addresses.discard(change.address)
-            case RouteReplace():
-                key = _route_key(change.route)
-                self.routes = {route for route in self.routes if _route_key(route) != key}
-                self.routes.add(change.route)
-            case RouteRemove():
-                self.routes.discard(change.route)
-            case RuleAdd():
-                self.rules.add(change.rule)
-            case RuleRemove():
-                self.rules.discard(change.rule)
-            case FirewallSet():
-                self.firewall = change.firewall
-            case AcceptAdd():
-                self.accepts.add(change.accept)
-            case AcceptRemove():
-                self.accepts.discard(change.accept)
-            case SysctlSet():
-                self.sysctls[change.key] = change.value
-            case _:
-                assert_never(change)
-
-    def _on(self, name: str) -> _Link:
-        if self.link is None or self.link.name != name:
-            raise WgmeshError(f"there is no interface {name} to change")
-        return self.link
-
-    def _set_link(self, change: LinkSet) -> None:
-        link = self._on(change.name)
-        if change.mtu is not None:
-            link.mtu = change.mtu
-        if change.up is not None:
-            link.up = change.up
-        if change.up is False:  # the kernel forgets IPv6 addresses and all routes of such a link
-            link.addresses = {each for each in link.addresses if each.version == 4}
-            self._drop_routes_over(change.name)
-
-    def _drop_routes_over(self, device: str) -> None:
-        self.routes = {route for route in self.routes if route.device != device}
-
-    @staticmethod
-    def _set_peer(link: _Link, change: PeerSet) -> None:
-        peer = change.peer
-        key = peer.public_key
-        before = None if change.renew else link.peers.get(key)
-        endpoint = peer.endpoint or (before.endpoint if before else None)
-        link.peers[key] = replace(peer, endpoint=endpoint)
-        for prefix in link.allowed.get(key, ()):
-            del link.owner[prefix]
-        for prefix in peer.allowed_ips:
-            if prefix in link.owner:
-                link.allowed[link.owner[prefix]].discard(prefix)
-            link.owner[prefix] = key
-        link.allowed[key] = set(peer.allowed_ips)
-
-
-def _thawed(link: LinkState) -> _Link:
-    return _Link(
-        name=link.name,
-        up=link.up,
-        mtu=link.mtu,
-        private_key=link.private_key,
-        listen_port=link.listen_port,
-        fwmark=link.fwmark,
-        addresses=set(link.addresses),
-        peers=dict(link.peers),
-        allowed={key: set(peer.allowed_ips) for key, peer in link.peers.items()},
-        owner={prefix: key for key, peer in link.peers.items() for prefix in peer.allowed_ips},
-    )
-
-
-def _frozen(link: _Link) -> LinkState:
-    return LinkState(
-        name=link.name,
-        up=link.up,
-        mtu=link.mtu,
-        private_key=link.private_key,
-        listen_port=link.listen_port,
-        fwmark=link.fwmark,
-        addresses=frozenset(link.addresses),
-        peers={
-            key: replace(peer, allowed_ips=frozenset(link.allowed[key]))
-            for key, peer in link.peers.items()
-        },
-    )
-
-
 # ---------------------------------------------------------------- the steps
 # Each is a generator whose changes the caller makes on `machine` before it asks for the next.
 
 
-def _replace_link(desired: KernelState, machine: _Machine) -> Iterator[Change]:
+def _replace_link(desired: KernelState, machine: Machine) -> Iterator[Change]:
     """Yield the end of an interface of another name: the new one may want its port."""
     old, new = machine.link, desired.link
     if old is not None and new is not None and old.name != new.name:
         yield LinkDelete(old.name)
 
 
-def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
+def _add(desired: KernelState, machine: Machine) -> Iterator[Change]:
     want = desired.link
     if want is not None:
         if machine.link is None:
@@ -295,7 +116,7 @@ def _add(desired: KernelState, machine: _Machine) -> Iterator[Change]:
         yield RuleAdd(rule)
 
 
-def _remove(desired: KernelState, machine: _Machine, *, adopt: bool) -> Iterator[Change]:
+def _remove(desired: KernelState, machine: Machine, *, adopt: bool) -> Iterator[Change]:
     want = desired.link
     for rule in sorted(machine.rules - desired.rules, key=_rule_order, reverse=True):
         yield RuleRemove(rule)
@@ -320,7 +141,7 @@ def _remove(desired: KernelState, machine: _Machine, *, adopt: bool) -> Iterator
         yield LinkDelete(machine.link.name)
 
 
-def _device(want: LinkState, machine: _Machine) -> Iterator[Change]:
+def _device(want: LinkState, machine: Machine) -> Iterator[Change]:
     have = machine.link
     if have is None:
         return
@@ -332,7 +153,7 @@ def _device(want: LinkState, machine: _Machine) -> Iterator[Change]:
         yield DeviceSet(want.name, private_key, listen_port, fwmark)
 
 
-def _peers(want: LinkState, link: _Link) -> Iterator[Change]:
+def _peers(want: LinkState, link: Link) -> Iterator[Change]:
     """Yield PeerSets, gainers first, then EndpointSets.
 
     A gainer takes its prefix from the loser, so that a loser whose whole loss is somebody's gain
@@ -386,11 +207,6 @@ def _prefix_order(prefix: Prefix) -> tuple[int, int, int]:
 
 def _address_order(address: Interface) -> tuple[int, int, int]:
     return address.version, int(address.ip), address.network.prefixlen
-
-
-def _route_key(route: Route) -> tuple[Prefix, int, int]:
-    """Return what the kernel tells routes apart by; `replace` puts one in the place of another."""
-    return route.prefix, route.table, route.metric
 
 
 def _route_order(route: Route) -> tuple[object, ...]:

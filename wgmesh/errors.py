@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from wgmesh.model import Problem
+    from wgmesh.model.inventory import Problem
 
 
 class WgmeshError(Exception):

@@ -8,14 +8,14 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import link_atomic, sync_directory, write_atomic
-from wgmesh.model import VerifiedCommit
+from wgmesh.frozen import field_names, frozen
+from wgmesh.model.commit import VerifiedCommit
 
 BOOT = "boot"
 REJECTED = "rejected"
@@ -24,7 +24,7 @@ BEFORE = "live.json"
 """In generation 0 only: the live state from before wgmesh, 0600."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """What a generation is, and where it came from.
 
@@ -57,7 +57,7 @@ def to_table(manifest: Manifest) -> dict[str, Any]:
 
 def commit_table(commit: VerifiedCommit) -> dict[str, Any]:
     """Return a commit's fields as plain values."""
-    return {name: getattr(commit, name) for name in VerifiedCommit.__slots__}
+    return {name: getattr(commit, name) for name in field_names(VerifiedCommit)}
 
 
 def manifest_path(root: Path, number: int) -> Path:

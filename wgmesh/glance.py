@@ -5,16 +5,16 @@ Nothing is parsed that a tick does not read, and no model is loaded: it runs eve
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 
 _EXPIRES = re.compile(r" expires \d+sec")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Glance:
     """A peer at one moment: its endpoint as `wg` spells it ("" none), handshake, bytes received.
 

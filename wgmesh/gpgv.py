@@ -1,9 +1,9 @@
 """gpgv(1), which checks OpenPGP signatures: given one keyring, no home, no configuration."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
+from wgmesh.frozen import frozen
 from wgmesh.trust import openpgp
 from wgmesh.trust.openpgp import Keyring, OpenPgpSignature
 
@@ -11,7 +11,7 @@ _SECONDS = 20
 _WEAK = ("MD5", "SHA1", "RIPEMD160")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gpgv:
     """The openpgp.GpgVerifier that runs the program."""
 

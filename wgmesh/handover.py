@@ -12,15 +12,16 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from wgmesh import shape
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
-from wgmesh.model import MOST_REMOTES
-from wgmesh.trust.commit import plain
+from wgmesh.frozen import frozen
+from wgmesh.model.numbers import MOST_REMOTES
+from wgmesh.trust.plain import plain
 
 UNIT = "wgmesh-fetch.service"
 MOST_FAILURES = 1000
@@ -33,7 +34,7 @@ _TEXT_CHARACTERS = 400
 _REMOTE_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What root asks of the next fetch, beside what node.toml says.
 
@@ -48,7 +49,7 @@ class Request:
     only_ask: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """What one remote said: the tip that it has, or the reason why there is none ("" for it)."""
 
@@ -57,7 +58,7 @@ class Said:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """How a fetch ended; times are seconds since the epoch.
 

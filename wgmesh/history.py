@@ -6,11 +6,12 @@ anew from the device, as after a boot.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wgmesh.files import write_atomic
+from wgmesh.frozen import field_names, frozen
 from wgmesh.select import Life, Standing, Watch
 
 FAILOVER = "failover.json"
@@ -21,7 +22,7 @@ _KINDS = {each.name: _JSON.get(each.type, (list,)) for each in fields(Watch)}
 """What JSON has for each field of a watch."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watched:
     """A peer with a choice of endpoints: more than one, or a name, which may have many addresses.
 
@@ -33,7 +34,7 @@ class Watched:
     endpoints: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exit:
     """An exit, or a hub, to choose from; `address` is its first in the mesh.
 
@@ -64,7 +65,7 @@ def renamed(exits: Iterable[Exit], before: Iterable[Exit], holder: str) -> str:
     return next((each.public_key for each in exits if each.name == name), "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hubs:
     """What a spoke remembers of its hubs; empty where there is no choice.
 
@@ -82,7 +83,7 @@ class Hubs:
     muted: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failover:
     """The failover's memory; mappings are by public key, but `resolved`: by endpoint.
 
@@ -154,7 +155,7 @@ def write_failover(directory: Path, memory: Failover) -> None:
 
 def _told(watch: Watch, usual: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is not as in a new watch: most of most watches is."""
-    values = {name: getattr(watch, name) for name in Watch.__slots__}
+    values = {name: getattr(watch, name) for name in field_names(Watch)}
     return {name: each for name, each in values.items() if name == "alive" or each != usual[name]}
 
 
@@ -177,7 +178,7 @@ def followed(
 # ---------------------------------------------------------------- exits
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Steering:
     """The exit selector's memory. A node that uses no exits has none.
 
@@ -228,7 +229,7 @@ def write_exits(directory: Path, memory: Steering | None) -> None:
     if memory is None:
         (directory / EXITS).unlink(missing_ok=True)
         return
-    table = {name: getattr(memory, name) for name in Steering.__slots__}
+    table = {name: getattr(memory, name) for name in field_names(Steering)}
     table["exits"] = _exit_rows(memory.exits)
     table["standing"] = asdict(memory.standing)
     table["lives"] = {name: asdict(life) for name, life in memory.lives.items()}

@@ -4,12 +4,13 @@ import hashlib
 import os
 import time
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import Enum
 from pathlib import Path
 
 from wgmesh import shape
 from wgmesh.files import write_atomic
+from wgmesh.frozen import frozen
 
 
 class Phase(Enum):
@@ -22,7 +23,7 @@ class Phase(Enum):
     GARBLED = "garbled"  # the file is there and cannot be read: treated like APPLYING
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Journal:
     """One transaction: generation number, digest, who runs it, and until when.
 

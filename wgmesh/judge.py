@@ -5,11 +5,14 @@ up at baseline, and its tunnel works whichever plausible version of the inventor
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 
-from wgmesh.model import Address, Health, NodePlan, PeerCounters, Proof
+from wgmesh.frozen import frozen
+from wgmesh.model.health import Health, Proof
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Address
 
 _HANDSHAKE_BYTES = (148, 92, 64)
 """Initiation, response, cookie reply; WireGuard whitepaper, section 5.4."""
@@ -28,7 +31,7 @@ class Verdict(Enum):
     UNDO = "undo"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Windows:
     """When a loss is believed, in seconds after the apply."""
 
@@ -37,7 +40,7 @@ class Windows:
     minority_seconds: float = 45
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StrictPeer:
     """A peer that must show life; `echoed` are the addresses that answered before."""
 
@@ -47,7 +50,7 @@ class StrictPeer:
     echoed: frozenset[Address] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Roles:
     """Who can prove a change; whoever is in neither part is not looked at.
 
@@ -134,7 +137,7 @@ def proven(peer: StrictPeer, echoed: frozenset[Address], life: bool) -> bool:
             return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgement:
     """A verdict and the sentence that goes with it; `lost` and `remote_lost` are what is missed."""
 

@@ -3,9 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from wgmesh import linux, probe
+from wgmesh.frozen import frozen
 from wgmesh.judge import (
     Judgement,
     StrictPeer,
@@ -15,15 +15,10 @@ from wgmesh.judge import (
     proven,
     shows_life,
 )
-from wgmesh.model import (
-    Address,
-    Health,
-    NodePlan,
-    Observed,
-    PeerCounters,
-    PeerHealth,
-    Proof,
-)
+from wgmesh.model.health import Health, PeerHealth, Proof
+from wgmesh.model.kernel import Observed, PeerCounters
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Address
 
 BASELINE_SECONDS = 6
 SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
@@ -32,7 +27,7 @@ RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TI
 _SECONDS_AWAITED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """How a change is proved.
 

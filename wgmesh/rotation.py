@@ -8,7 +8,8 @@ memory of that.
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from wgmesh.model import LinkState, NodePlan, Observed, Peer, PeerCounters, PeerState
+from wgmesh.model.kernel import LinkState, Observed, PeerCounters, PeerState
+from wgmesh.model.plan import NodePlan, Peer
 
 SESSION_SECONDS = 180
 """No session is older; REJECT_AFTER_TIME, WireGuard whitepaper, section 6.2."""

@@ -5,7 +5,9 @@ imports nothing of ours: a tick that finds nothing to do is paid every few secon
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from wgmesh.frozen import frozen
 
 SILENT_SECONDS = 15.0
 LOST_PROBES = 3
@@ -39,7 +41,7 @@ LOSS_MS = 200.0
 is lost among fifty must not look like a longer way."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watch:
     """What is remembered of one peer's endpoint.
 
@@ -64,7 +66,7 @@ class Watch:
     switches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """One look at a peer: whether it showed life since the look before, and where it is now."""
 
@@ -72,7 +74,7 @@ class Look:
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """What follows from a look: `move` is the endpoint to set, "" none.
 
@@ -183,7 +185,7 @@ def _trial(watch: Watch, look: Look, now: float) -> Step:
 # ---------------------------------------------------------------- hubs and exits
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Life:
     """What is remembered of a hub or an exit: `alive` is when it last worked, 0 never.
 
@@ -223,7 +225,7 @@ def doubtful(life: Life, now: float) -> bool:
     return eligible(life, now) and life.lost > 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Standing:
     """The way in force: "" none. `rival` is better since `rival_since`. `switches` only grows."""
 
@@ -234,7 +236,7 @@ class Standing:
     switches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """One hub or exit to choose from; the order of several is their rank where that decides."""
 

@@ -1,12 +1,13 @@
 """What this machine's admin decided: paths, wgmesh.toml (policy) and node.toml (enrolment)."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
 from wgmesh.files import sync_directory, write_atomic
+from wgmesh.frozen import field_names, frozen
 
 POLICY_FILE = Path("/etc/wgmesh/wgmesh.toml")
 NODE_FILE = Path("/etc/wgmesh/node.toml")
@@ -21,9 +22,10 @@ REPOSITORY_DIR = STATE_DIR / "repository.git"
 FETCH_DIR = STATE_DIR / "fetch"  # the only thing that belongs to the user who fetches
 FETCH_USER = "wgmesh"
 REQUEST_FILE = RUN_DIR / "fetch.toml"
+NAMES_FILE = RUN_DIR / "names.toml"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """wgmesh.toml; the defaults here are the documented ones. All times in seconds."""
 
@@ -69,7 +71,7 @@ _MAXIMUM = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Anchor:
     """Where trust starts: a full commit id and the fingerprint of its signer.
 
@@ -82,7 +84,7 @@ class Anchor:
     after_generation: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enrolment:
     """node.toml, written last by `join`; its absence means that this machine is in no mesh.
 
@@ -136,7 +138,7 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
         table = _table(path)
     except FileNotFoundError:
         return Settings()
-    known = {name: type(getattr(Settings(), name)) for name in Settings.__slots__}
+    known = {name: type(getattr(Settings(), name)) for name in field_names(Settings)}
     for key, value in table.items():
         if key not in known:
             import difflib
@@ -224,7 +226,7 @@ def _check_command(path: Path, command: str) -> None:
 def load_enrolment(path: Path = NODE_FILE) -> Enrolment:
     """Return this machine's enrolment. Raises NotJoinedError when there is none."""
     from wgmesh import shape  # late, like the rest here: a tick reads neither file
-    from wgmesh.model import MOST_REMOTES
+    from wgmesh.model.numbers import MOST_REMOTES
     from wgmesh.trust.fingerprint import fingerprint
 
     try:

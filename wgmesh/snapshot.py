@@ -4,29 +4,20 @@ It lies in /run (0600) and dies with the state that it describes; generation 0 k
 """
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 from wgmesh.errors import WgmeshError
 from wgmesh.files import write_atomic
-from wgmesh.model import (
-    Accept,
-    Endpoint,
-    Firewall,
-    KernelState,
-    LinkState,
-    PeerState,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.frozen import field_names, frozen
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Accept, Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Snapshot:
     """A state to come back to.
 
@@ -118,7 +109,7 @@ def _rule_json(rule: Rule) -> dict[str, Any]:
             if name in ("source", "destination") and value is not None
             else value
         )
-        for name in Rule.__slots__
+        for name in field_names(Rule)
     }
 
 

@@ -1,32 +1,40 @@
-"""`python -m tests.bench.gen [WG-MESHCONF]`: what `gen` costs, and a node's own share of a mesh.
+"""`python -m tests.bench.gen`: what `gen` of a large mesh costs, beside others.
 
-`WG-MESHCONF` is the program of that name, version 2.5.1 of PyPI: then both take turns on one mesh.
-Both write the same full mesh: two addresses and an endpoint each, private keys in every file.
+wg-meshconf writes the same full mesh: two addresses and an endpoint each, private keys in every
+file. The floor is to read the files that wgmesh made, and to write them elsewhere.
 """
 
 import csv
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
-from tests.bench.cpu import table
+from tests.bench import peers, taken
+from tests.bench.peers import NotHere
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.bench.taken import Taken
 from tests.bench.validate import write_inventory
 from wgmesh import inventory
 from wgmesh.agent import keypairs
 
 NODES = 1000
-SHARES = (1000, 10000)
-RUNS = 3
+RUNS = 5
+DATABASE = "database.csv"
+OURS, COPY, CAT = "`wgmesh gen`", "the same files, read and written by Python", "`cat` of them"
+THEIRS = f"`wg-meshconf genconfig`, {peers.MESHCONF.partition('==')[2]}"
+COPY_CODE = """
+import sys
+from pathlib import Path
+source, target = map(Path, sys.argv[1:])
+target.mkdir(exist_ok=True)
+for path in source.glob("*.conf"):
+    (target / path.name).write_bytes(path.read_bytes())
+"""
 
 
-def prepare(directory: Path) -> tuple[Path, Path]:
-    """Make the mesh as an inventory with its keys, and as a database of wg-meshconf."""
-    mesh, database = directory / "mesh", directory / "database.csv"
+def prepare(directory: Path) -> Path:
+    """Make the mesh as an inventory, which is returned, its keys, and a database of wg-meshconf."""
+    mesh, database = directory / "mesh", directory / DATABASE
     write_inventory(mesh, NODES, split=True)
     out = directory / "out"
     out.mkdir()
@@ -55,86 +63,67 @@ def prepare(directory: Path) -> tuple[Path, Path]:
                     "MTU": found.mesh.mtu,
                 }
             )
-    return mesh, database
+    return mesh
 
 
-def run(argv: Sequence[str | Path]) -> tuple[float, float, int]:
-    """Run a program; returns its wall and CPU seconds, and the most memory that it had, in KiB."""
-    start = time.monotonic()
-    child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, f"{argv!r} exited {child.returncode}"
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-
-
-def whole_mesh(directory: Path, other: str | None) -> list[tuple[str, ...]]:
-    """Return rows of the table: `gen`, and wg-meshconf where it is given, taking turns."""
-    mesh, database = prepare(directory)
-    ours: list[str | Path] = [sys.executable, "-m", "wgmesh", "gen", "-c", mesh]
-    programs: dict[str, list[str | Path]] = {"`wgmesh gen`": [*ours, "-o", directory / "out"]}
-    if other is not None:
-        theirs: list[str | Path] = [other, "-d", database, "genconfig", "-o", directory / "theirs"]
-        programs["`wg-meshconf genconfig`, 2.5.1"] = theirs
-    taken: dict[str, list[tuple[float, float, int]]] = {name: [] for name in programs}
-    for _ in range(RUNS):
+def measure(top: Path, runs: int) -> dict[str, Taken]:
+    """Return what each program took; all but wg-meshconf, which takes long, in turns."""
+    mesh, out = prepare(top), top / "out"
+    programs: dict[str, list[str | Path]] = {
+        OURS: [sys.executable, "-m", "wgmesh", "gen", "-c", mesh, "-o", out],
+        COPY: [sys.executable, "-c", COPY_CODE, out, top / "copy"],
+        CAT: ["sh", "-c", 'cat "$1"/*.conf >"$2"', "sh", out, top / "all"],
+    }
+    found: dict[str, list[Taken]] = {name: [] for name in programs}
+    for _ in range(runs):
         for name, argv in programs.items():
-            taken[name].append(run(argv))
-    written = sum(path.stat().st_size for path in (directory / "out").glob("*.conf"))
-    print(f"{NODES:,} nodes, full mesh; wgmesh writes {written / 1e6:.0f} MB.\n")
+            found[name].append(taken.run(argv))
+    return {name: taken.middle(each) for name, each in found.items()}
+
+
+def beside(top: Path) -> Taken:
+    """Return what wg-meshconf takes for the mesh that lies in `top`. Raises NotHere."""
+    program = peers.meshconf()
+    return taken.run([program, "-d", top / DATABASE, "genconfig", "-o", top / "theirs"])
+
+
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure; wg-meshconf once, and not when it is quick."""
+    runs, notes = effort.of(RUNS), []
+    with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
+        found = measure(Path(temporary), runs)
+        mb = sum(path.stat().st_size for path in Path(temporary, "out").glob("*.conf")) / 1e6
+        try:
+            if not effort.quick:
+                found[THEIRS] = beside(Path(temporary))
+        except NotHere as reason:
+            notes.append(str(reason))
+    base, floor = found[OURS].wall_seconds, found[COPY].wall_seconds
+    rows = []
+    for name, one in found.items():
+        by = (one.wall_seconds / floor, one.wall_seconds / base)
+        peak = None if name == CAT else one.peak_mib
+        rows.append(Row(name, (one.wall_seconds, one.cpu_seconds, peak, *by)))
+    ratios = {
+        "floor": base / floor,
+        "floor_cpu": found[OURS].cpu_seconds / found[COPY].cpu_seconds,
+    }
+    if THEIRS in found:
+        ratios["meshconf"] = found[THEIRS].wall_seconds / base
+    times = f"{median_of(runs)}{', of wg-meshconf one' if THEIRS in found else ''}"
+    columns = (Column("wall s", 2), Column("CPU s", 2), Column("peak MiB"))
     return [
-        (
-            name,
-            f"{median(wall for wall, _, _ in runs):.1f}",
-            f"{median(cpu for _, cpu, _ in runs):.1f}",
-            f"{max(memory for _, _, memory in runs) / 1024:.0f}",
+        Result(
+            "gen",
+            f"{times}; full mesh of {NODES:,} nodes, {mb:,.0f} MB",
+            "program",
+            (*columns, Column("÷ floor", 1), Column("÷ wgmesh", 1)),
+            tuple(rows),
+            ratios,
+            tuple(notes),
         )
-        for name, runs in taken.items()
     ]
 
 
-SHARE = """
-import resource, sys, time
-from pathlib import Path
-from wgmesh import inventory
-from wgmesh.mesh import plan
-from wgmesh.render import write
-top = Path(sys.argv[1])
-files = {"mesh.toml": (top / "mesh.toml").read_bytes()}
-files |= {f"nodes/{path.name}": path.read_bytes() for path in (top / "nodes").iterdir()}
-found = inventory.load(files)
-write.environment()
-start = time.process_time()
-write.files(plan(found, "node-00007"))
-print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def share(directory: Path, nodes: int) -> tuple[str, ...]:
-    """Return the row of one node's plan and its files, the inventory having been read."""
-    write_inventory(directory, nodes, split=True)
-    seconds, memory = [], []
-    for _ in range(RUNS):
-        argv = [sys.executable, "-c", SHARE, str(directory)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=True)
-        cpu, peak = done.stdout.split()
-        seconds.append(float(cpu))
-        memory.append(int(peak))
-    name = f"plan and files of one node of {nodes:,}"
-    return name, f"{median(seconds):.2f}", f"{max(memory) / 1024:.0f}"
-
-
-def main() -> int:
-    """Measure and print the tables."""
-    other = sys.argv[1] if len(sys.argv) > 1 else None
-    with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
-        top = Path(temporary)
-        rows = whole_mesh(top, other)
-        print(table(("program", "wall s", "CPU s", "peak MiB"), rows))
-        shares = [share(top / str(nodes), nodes) for nodes in SHARES]
-        sys.stdout.write(table(("part", "CPU s", "peak MiB"), shares))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.gen", benchmark))

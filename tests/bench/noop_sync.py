@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from tests.bench.cpu import RUNS, Start, medians, table
+from tests.bench.cpu import RUNS, Start, medians
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
@@ -60,33 +61,34 @@ def processes(machine: Machine, *argv: str) -> int:
 def converged(world: World) -> Mesh:
     """Return a mesh of all machines of `world` in which there is nothing left to do."""
     mesh = Mesh(world)
-    mesh.enrol(*world.nodes)
-    mesh.sync()
-    mesh.wait_for_tunnels()
+    mesh.bring_up(*world.nodes)
     mesh.sync()
     return mesh
 
 
-def main() -> int:
-    """Measure on a mesh of three nodes and print the table."""
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure on a mesh of three nodes."""
+    runs = effort.of(RUNS)
     with World(NODES) as world:
         mesh = converged(world)
-        taken = measure(mesh, "alpha")
+        taken = measure(mesh, "alpha", runs)
         alpha = world["alpha"]
         counts = {
             name: processes(alpha, *alpha.wgmesh_argv, word)
             for name, word in ((SYNC, "sync"), (STATUS, "status"))
         }
     floor = taken[PYTHON] + taken[LS_REMOTE]
-    rows = [
-        (name, f"{ms:.0f}", f"{ms / floor:.1f}", str(counts.get(name, 1)))
-        for name, ms in taken.items()
+    return [
+        Result(
+            "noop_sync",
+            f"{median_of(runs)} on a node with two peers, user and system time, children too",
+            "program",
+            (Column("CPU ms"), Column("÷ (python3 + git ls-remote)", 1), Column("processes")),
+            tuple(Row(name, (ms, ms / floor, counts.get(name, 1))) for name, ms in taken.items()),
+            {"sync": taken[SYNC] / floor, "status": taken[STATUS] / floor},
+        )
     ]
-    print(f"Median of {RUNS} runs on a node with two peers: user and system time, children too.\n")
-    head = ("program", "CPU ms", "÷ (python3 + git ls-remote)", "processes")
-    sys.stdout.write(table(head, rows))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.noop_sync", benchmark))

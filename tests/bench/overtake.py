@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from statistics import median
 
+from tests.bench.result import Column, Effort, Result, Row, show
 from tests.lab.mesh import Mesh
 from tests.lab.pings import Pings
 from tests.lab.rotation import merge
 from tests.lab.world import World
 
-SECONDS = 30
+SECONDS = 30.0
+QUICK_SECONDS = 10.0
 INTERVAL_SECONDS = 0.005
 NODES = ("alpha", "bravo")
 DATA = "udp and udp[8:1] = 4"  # WireGuard whitepaper, section 5.4.6
@@ -53,13 +55,11 @@ def later(new: Session, old: Session) -> list[float]:
     return [when - new[n + ahead] for n, when in old.items() if n + ahead in new]
 
 
-def measure() -> list[float]:
-    """Let a node have two keys, and capture what its peer gets."""
+def measure(seconds: float = SECONDS) -> list[float]:
+    """Let a node have two keys, and capture what its peer gets; return as `later`."""
     with World(NODES) as world:
         mesh = Mesh(world)
-        mesh.enrol(*NODES)
-        mesh.sync()
-        mesh.wait_for_tunnels()
+        mesh.bring_up(*NODES)
         merge(mesh, "alpha")
         mesh.sync("alpha", "bravo", "alpha")
         alpha, bravo = world["alpha"], world["bravo"]
@@ -72,11 +72,11 @@ def measure() -> list[float]:
             assert capture.poll() is None, "tcpdump has ended"
         try:
             with Pings(alpha, mesh.address("bravo"), INTERVAL_SECONDS):
-                time.sleep(SECONDS)
+                time.sleep(seconds)
                 alpha.run(
                     ["ip", "link", "set", "wgmesh-2nd", "down"]
                 )  # what goes on is the new one
-                time.sleep(SECONDS / 10)
+                time.sleep(seconds / 10)
         finally:
             capture.terminate()
             capture.communicate()
@@ -84,20 +84,34 @@ def measure() -> list[float]:
     return later(by_length[-1], by_length[-2])
 
 
-def main() -> int:
-    """Measure and print."""
-    late = measure()
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure for half a minute."""
+    late = measure(QUICK_SECONDS if effort.quick else SECONDS)
     positive = [each for each in late if each > 0]
     mean = sum(positive) / len(late)
-    print(
-        f"{len(late)} packets, one each {INTERVAL_SECONDS * 1000:g} ms. The copies came"
-        f" {median(map(abs, late)) * 1000:.2f} ms apart (median).\n"
-        f"The old key's came later in {100 * len(positive) / len(late):.0f} %, by"
-        f" {mean * 1000:.2f} ms on average over all:"
-        f" {mean / INTERVAL_SECONDS:.3f} packets are lost at a hand-over."
+    values = (
+        1000 * median(map(abs, late)),
+        100 * len(positive) / len(late),
+        1000 * mean,
+        mean / INTERVAL_SECONDS,
     )
-    return 0
+    columns = (
+        Column("ms apart, median", 2),
+        Column("% in which the old key's came later"),
+        Column("ms later, mean over all", 2),
+        Column("packets lost at a hand-over", 3),
+    )
+    return [
+        Result(
+            "overtake",
+            f"One run, a packet each {1000 * INTERVAL_SECONDS:g} ms",
+            "copies",
+            columns,
+            (Row(f"{len(late):,} packets", values),),
+            {"lost": mean / INTERVAL_SECONDS},
+        )
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.overtake", benchmark))

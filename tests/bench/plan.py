@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from tests.bench.cpu import medians, table
+from tests.bench.cpu import medians
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
 from tests.bench.validate import starter, write_inventory
 from wgmesh import inventory
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 SIZES = (100, 1000)
 RUNS = 7
@@ -42,7 +43,7 @@ def repository(directory: Path, nodes: int, change: Callable[[str], str]) -> Non
     git(directory, "commit", "--quiet", "-m", "a change\n\nWgmesh-Allow-Break: node-00007")
 
 
-def roles_ms(directory: Path) -> float:
+def roles_ms(directory: Path, runs: int) -> float:
     """Return the CPU ms to read one other version and ask it about every tunnel of a node."""
     names = ["mesh.toml", *(f"nodes/{path.name}" for path in (directory / "nodes").iterdir())]
     files = {name: (directory / name).read_bytes() for name in names}
@@ -50,7 +51,7 @@ def roles_ms(directory: Path) -> float:
     after = topology.layout(new)
     key = str(new.nodes[0].public_key)
     taken = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         start = time.process_time()
         theirs = topology.layout(inventory.load(files))
         for peer in after.by_key:
@@ -60,25 +61,40 @@ def roles_ms(directory: Path) -> float:
     return median(taken)
 
 
-def main() -> int:
-    """Measure and print the table."""
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure two sizes; beside each, what it takes to read and check one version of it."""
+    runs = effort.of(RUNS)
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
-        programs, rows = {}, []
+        programs, base = {}, {}
         for nodes in SIZES:
-            for what, change in CHANGES.items():
-                place = Path(temporary) / f"{nodes}-{what[9:]}"
+            for number, (what, change) in enumerate(CHANGES.items()):
+                place = Path(temporary) / f"{nodes}-{number}"
                 repository(place, nodes, change)
                 words = ("-m", "wgmesh", "plan", "-c", str(place), "--base", "HEAD~1")
-                programs[f"`wgmesh plan --base`, {nodes:,} nodes, {what}"] = starter(*words)
-        rows += [(name, f"{ms:.0f}") for name, ms in medians(programs, RUNS).items()]
-        for nodes in SIZES:
-            place = Path(temporary) / f"{nodes}-{next(iter(CHANGES))[9:]}"
-            text = f"who is strict: one more version, {nodes:,} nodes"
-            rows.append((text, f"{roles_ms(place):.0f}"))
-    print(f"Median of {RUNS} runs, user and system time.\n")
-    sys.stdout.write(table(("program", "CPU ms"), rows))
-    return 0
+                name = f"`wgmesh plan --base`, {nodes:,} nodes, {what}"
+                programs[name] = starter(*words)
+                base[name] = f"`wgmesh validate`, {nodes:,} nodes"
+            one = Path(temporary) / f"{nodes}-0"
+            programs[f"`wgmesh validate`, {nodes:,} nodes"] = starter(
+                "-m", "wgmesh", "validate", "-c", str(one)
+            )
+        taken = medians(programs, runs)
+        roles = {nodes: roles_ms(Path(temporary) / f"{nodes}-0", runs) for nodes in SIZES}
+    rows = [Row(name, (ms, ms / taken[base.get(name, name)])) for name, ms in taken.items()]
+    for nodes, ms in roles.items():
+        rows.append(Row(f"who is strict: one more version, {nodes:,} nodes", (ms, None)))
+    last = list(base)[-1]
+    return [
+        Result(
+            "plan",
+            f"{median_of(runs)}, user and system time",
+            "program",
+            (Column("CPU ms"), Column("÷ validate", 1)),
+            tuple(rows),
+            {"base_1000": taken[last] / taken[base[last]]},
+        )
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.plan", benchmark))

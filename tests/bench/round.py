@@ -1,4 +1,4 @@
-"""`python -m tests.bench.round [SECONDS]`: whether packets to an exit go round.
+"""`python -m tests.bench.round`: whether packets to an exit go round.
 
 Bytes that cross the node's uplink by bytes that its tunnel carries, both ways, while as much is
 sent through the exit as goes. WireGuard adds 60 bytes or 80 to each packet; a loop adds many times
@@ -7,26 +7,37 @@ the whole.
 
 import sys
 
-from tests.bench.cpu import table
+from tests.bench.result import Column, Effort, Result, Row, show
 from tests.lab.exits import NODES, carry, user_of_exits
 from tests.lab.world import World
 
+SECONDS = 60.0
+QUICK_SECONDS = 10.0
 
-def main() -> int:
-    """Measure and print the table."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+
+def benchmark(effort: Effort) -> list[Result]:
+    """Send for a minute."""
+    seconds = QUICK_SECONDS if effort.quick else SECONDS
     with World(NODES) as world:
         carried = carry(user_of_exits(world), seconds)
-    row = (
-        f"{seconds:.0f}",
-        f"{carried.mbit_per_second:.0f}",
-        f"{carried.tunnel_bytes / 1e6:,.0f}",
-        f"{carried.uplink_bytes / 1e6:,.0f}",
-        f"{carried.ratio:.3f}",
+    values = (
+        carried.mbit_per_second,
+        carried.tunnel_bytes / 1e6,
+        carried.uplink_bytes / 1e6,
+        carried.ratio,
     )
-    sys.stdout.write(table(("s", "Mbit/s", "MB, tunnel", "MB, uplink", "uplink ÷ tunnel"), (row,)))
-    return 0
+    columns = (Column("Mbit/s"), Column("MB, tunnel"), Column("MB, uplink"))
+    return [
+        Result(
+            "round",
+            "One run, bytes of both directions",
+            "time",
+            (*columns, Column("uplink ÷ tunnel", 3)),
+            (Row(f"{seconds:.0f} s", values),),
+            {"uplink": carried.ratio},
+        )
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.round", benchmark))

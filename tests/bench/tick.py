@@ -11,9 +11,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.cpu import RUNS, medians, table
+from tests.bench.cpu import RUNS, medians
 from tests.bench.noop_sync import starter
 from tests.bench.one_peer import large
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.bench.taken import OWN_PEAK_KIB
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
 from wgmesh import history, select
@@ -32,24 +34,21 @@ def call(module: str) -> tuple[str, ...]:
     return (sys.executable, "-c", f"from wgmesh.cli.{module} import main; raise SystemExit(main())")
 
 
-def measure(world: World) -> dict[str, float]:
+def measure(world: World, runs: int = RUNS) -> dict[str, float]:
     """Return the median CPU milliseconds of each program on a node that has nothing to do."""
     alpha = world["alpha"]
     programs = {PYTHON: (sys.executable, "-c", "pass"), FAILOVER: call("failover")}
     programs[EXITS] = call("exits")
-    return medians({name: starter(alpha, *argv) for name, argv in programs.items()}, RUNS)
+    return medians({name: starter(alpha, *argv) for name, argv in programs.items()}, runs)
 
 
 def peak_kbytes(world: World, module: str) -> int:
     """Return the most memory that a tick has held."""
-    code = (
-        f"import resource, sys\nfrom wgmesh.cli.{module} import main\nmain()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    return int(world["alpha"].run([sys.executable, "-c", code]).stdout)
+    code = f"from wgmesh.cli.{module} import main\nmain()\n{OWN_PEAK_KIB}"
+    return int(world["alpha"].run([sys.executable, "-c", code]).stdout.split()[-1])
 
 
-def thousand() -> float:
+def thousand(runs: int = RUNS) -> float:
     """Return the CPU milliseconds of reading, deciding and writing for a thousand peers."""
     endpoints = ("192.0.2.1:51820", "192.0.2.2:51820")
     names = [f"key-{number:038}" for number in range(MANY)]
@@ -64,7 +63,7 @@ def thousand() -> float:
     with tempfile.TemporaryDirectory() as directory:
         place = Path(directory)
         history.write_failover(place, memory)
-        for _ in range(RUNS):
+        for _ in range(runs):
             start = time.process_time()
             known = history.read_failover(place)
             steps = {
@@ -113,30 +112,44 @@ def warm(world: World) -> None:
         world["alpha"].run(call(module), timeout=120)
 
 
-def rows(world: World, suffix: str = "") -> list[tuple[str, str, str]]:
-    """Return the rows of the table for what ticks cost in a world."""
-    taken = measure(world)
+def rows(world: World, runs: int, suffix: str = "") -> tuple[list[Row], dict[str, float]]:
+    """Return the rows of the table for what ticks cost in a world, and their CPU ms by program."""
+    taken = measure(world, runs)
     peaks = {FAILOVER: peak_kbytes(world, "failover"), EXITS: peak_kbytes(world, "exits")}
+    found = []
+    for name, ms in taken.items():
+        mib = peaks[name] / 1024 if name in peaks else None
+        label = f"{name}{suffix if name in peaks else ''}"
+        found.append(Row(label, (ms, ms / taken[PYTHON], mib)))
+    return found, taken
+
+
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure in a mesh of three, and in one of a thousand."""
+    runs = effort.of(RUNS)
+    with World(("alpha", "bravo", "charlie")) as world:
+        converged(world)
+        found, taken = rows(world, runs)
+    if not effort.quick:
+        with World(("alpha", "bravo")) as world:
+            crowded(world)
+            found += rows(world, runs, f", {MANY:,} peers")[0][1:]
+    alone = f"the failover's memory and choice, {MANY:,} peers with alternatives"
+    found.append(Row(alone, (thousand(runs), None, None)))
     return [
-        (f"{name}{suffix if name in peaks else ''}", f"{ms:.0f}", mib)
-        for name, ms in taken.items()
-        for mib in [f"{peaks[name] / 1024:.0f}" if name in peaks else ""]
+        Result(
+            "tick",
+            f"{median_of(runs)}, user and system time, children too",
+            "program",
+            (Column("CPU ms"), Column("÷ python3", 1), Column("MiB")),
+            tuple(found),
+            {
+                "failover": taken[FAILOVER] / taken[PYTHON],
+                "exits": taken[EXITS] / taken[PYTHON],
+            },
+        )
     ]
 
 
-def main() -> int:
-    """Measure and print the table."""
-    with World(("alpha", "bravo", "charlie")) as world:
-        converged(world)
-        found = rows(world)
-    with World(("alpha", "bravo")) as world:
-        crowded(world)
-        found += rows(world, f", {MANY:,} peers")[1:]
-    found.append((f"the failover's memory and choice, {MANY:,} peers", f"{thousand():.0f}", ""))
-    print(f"Median of {RUNS} runs: user and system time, children too.\n")
-    sys.stdout.write(table(("program", "CPU ms", "MiB"), found))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.tick", benchmark))

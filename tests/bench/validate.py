@@ -4,11 +4,15 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.cpu import Start, medians, table
+from tests.bench.cpu import Start, medians
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
 
-SIZES = (10, 100, 1000)
+SIZES = (10, 100, 1000, 10000)
+PYTHON = "`python3 -c pass`"
+FORMS = ("one file", "a file per node")
 RUNS = 7
 CHECKOUT = Path(__file__).parents[2]
 
@@ -50,26 +54,39 @@ def starter(*words: str) -> Start:
     return start
 
 
-def measure(directory: Path, sizes: tuple[int, ...] = SIZES, runs: int = RUNS) -> dict[str, float]:
+def measure(directory: Path, sizes: Sequence[int] = SIZES, runs: int = RUNS) -> dict[str, float]:
     """Return the median CPU milliseconds of `wgmesh validate` by size and form of the inventory."""
-    programs = {"`python3 -c pass`": starter("-c", "pass")}
+    programs = {PYTHON: starter("-c", "pass")}
     for nodes in sizes:
-        for form in ("one file", "a file per node"):
+        for form in FORMS:
             place = directory / f"{nodes}-{form[:3]}"
-            write_inventory(place, nodes, split=form != "one file")
-            words = ("-m", "wgmesh", "validate", "-c", str(place))
-            programs[f"`wgmesh validate`, {nodes:,} nodes, {form}"] = starter(*words)
+            write_inventory(place, nodes, split=form != FORMS[0])
+            programs[program(nodes, form)] = starter("-m", "wgmesh", "validate", "-c", str(place))
     return medians(programs, runs)
 
 
-def main() -> int:
-    """Measure and print the table."""
+def program(nodes: int, form: str) -> str:
+    """Return the name of a program that is measured."""
+    return f"`wgmesh validate`, {nodes:,} nodes, {form}"
+
+
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure four sizes, in one file and in many."""
+    runs, sizes = effort.of(RUNS), SIZES[:-1] if effort.quick else SIZES
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as directory:
-        taken = measure(Path(directory))
-    print(f"Median of {RUNS} runs, user and system time.\n")
-    sys.stdout.write(table(("program", "CPU ms"), [(n, f"{ms:.0f}") for n, ms in taken.items()]))
-    return 0
+        taken = measure(Path(directory), sizes, runs)
+    floor = taken[PYTHON]
+    return [
+        Result(
+            "validate",
+            f"{median_of(runs)}, user and system time",
+            "program",
+            (Column("CPU ms"), Column("÷ python3", 1)),
+            tuple(Row(name, (ms, ms / floor)) for name, ms in taken.items()),
+            {f"nodes_{nodes}": taken[program(nodes, FORMS[1])] / floor for nodes in sizes},
+        )
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.validate", benchmark))

@@ -11,20 +11,17 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from tests.bench.cpu import table
 from tests.bench.history import EPOCH, History, Key, linear
-from tests.lab.installed import add_user
-from tests.lab.mesh import Mesh
-from tests.lab.world import World
-from wgmesh.repository import Repository
+from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 
 COMMITS = 10_000
+QUICK_COMMITS = 2_000
 SAMPLE = 200
 RUNS = 5
 STEPS = (1, 10)
-NODES = ("alpha", "bravo")
-GIT = "`git verify-commit`, one by one"
+GIT, RULE = "`git verify-commit`, one by one", "the chain rule"
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,10 @@ def measure(bench: Bench, runs: int = RUNS, sample: int = SAMPLE) -> dict[str, t
 
     ways: dict[str, tuple[int, Callable[[], object]]] = {
         GIT: (len(picked), one_by_one),
-        "the chain rule": (len(line) - 1, partial(bench.verify, line[0])),
+        RULE: (len(line) - 1, partial(bench.verify, line[0])),
     }
     for steps in STEPS:
-        ways[f"the chain rule, {steps} new"] = (steps, partial(bench.verify, line[-1 - steps]))
+        ways[f"{RULE}, {steps} new"] = (steps, partial(bench.verify, line[-1 - steps]))
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
         for name, (_, work) in ways.items():
@@ -88,53 +85,28 @@ def measure(bench: Bench, runs: int = RUNS, sample: int = SAMPLE) -> dict[str, t
     return {name: (count, median(taken[name])) for name, (count, _) in ways.items()}
 
 
-def measure_syncs(world: World, runs: int = RUNS) -> dict[int, float]:
-    """Return the median of seconds of a `wgmesh sync` that finds so many new commits.
-
-    They change nothing for the node: what is left is to ask, fetch, hand over, verify and plan.
-    """
-    mesh = Mesh(world)
-    for machine in world.nodes.values():
-        add_user(machine)
-    mesh.enrol(*world.nodes)
-    mesh.sync()
-    alpha = world[NODES[0]]
-    taken = {steps: list[float]() for steps in (0, *STEPS)}
-    for run in range(runs):
-        for steps in taken:
-            for number in range(steps):
-                mesh.commit({"README": f"{run} {steps} {number}"})
-            taken[steps].append(seconds(partial(alpha.wgmesh, "sync")))
-    return {steps: median(values) for steps, values in taken.items()}
-
-
-def main() -> int:
-    """Measure and print the tables."""
+def benchmark(effort: Effort) -> list[Result]:
+    """Measure a long line, and git beside it."""
+    runs, commits = effort.of(RUNS), QUICK_COMMITS if effort.quick else COMMITS
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as directory:
-        found = measure(prepare(Path(directory)))
+        found = measure(prepare(Path(directory), commits), runs, SAMPLE)
     base = found[GIT][1] / found[GIT][0]
-    print(f"Median of {RUNS} runs, on the clock.\n")
-    rows = [
-        (
-            name,
-            f"{count:,}",
-            f"{1000 * took:,.0f}",
-            f"{count / took:,.0f}",
-            f"{count * base / took:.1f}",
+    times = {name: count * base / took for name, (count, took) in found.items()}
+    columns = (Column("commits"), Column("ms"), Column("commits/s"), Column("÷ git", 1))
+    return [
+        Result(
+            "verify",
+            f"{median_of(runs)}, on the clock",
+            "program",
+            columns,
+            tuple(
+                Row(name, (count, 1000 * took, count / took, times[name]))
+                for name, (count, took) in found.items()
+            ),
+            {"line": times[RULE], "one": times[f"{RULE}, 1 new"]},
         )
-        for name, (count, took) in found.items()
     ]
-    head = ("way", "commits", "ms", "commits/s", "times git")
-    sys.stdout.write(table(head, rows))
-    with World(NODES) as world:
-        syncs = measure_syncs(world)
-    print()
-    named = [(f"`wgmesh sync`, {steps or 'nothing'} new", took) for steps, took in syncs.items()]
-    sys.stdout.write(
-        table(("program", "ms"), [(name, f"{1000 * took:.0f}") for name, took in named])
-    )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(show("tests.bench.verify", benchmark))

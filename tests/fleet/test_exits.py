@@ -8,6 +8,7 @@ import pytest
 
 from tests.fleet.booted import BootedMachine
 from tests.fleet.mesh import TURN_SECONDS, TimedMesh
+from tests.lab.net import GATEWAY_IPV4
 from tests.lab.wait import wait_until
 
 FAR4, FAR6 = "203.0.113.1", "2001:db8:1::1"
@@ -96,23 +97,64 @@ def test_exits_from_a_boot_on(mesh: TimedMesh, alpha: BootedMachine) -> None:
             internet.restore(name)
 
 
-def test_the_fetch_asks_the_uplinks_own_servers(mesh: TimedMesh, alpha: BootedMachine) -> None:
-    """As systemd-resolved lays it out: a link to the stub's file, the real servers beside it."""
+@pytest.fixture
+def stub(alpha: BootedMachine) -> Iterator[None]:
+    """Have names as systemd-resolved does: a link to its stub's file, the real servers beside."""
     before = alpha.run(["cat", "/etc/resolv.conf"], check=False).stdout  # "": there is none
-    alpha.write("/run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n")
-    alpha.write("/run/systemd/resolve/resolv.conf", "nameserver 198.18.0.254\n")
+    # The stub is the resolver of somebody else: its questions go through the exit in use.
+    alpha.write("/run/systemd/resolve/stub-resolv.conf", f"nameserver {FAR4}\n")
+    alpha.write("/run/systemd/resolve/resolv.conf", f"nameserver {GATEWAY_IPV4}\n")
     alpha.run(["ln", "-sf", "../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf"])
+    yield
+    alpha.run(["rm", "-rf", "/run/systemd/resolve"])
+    alpha.run(["rm", "-f", "/etc/resolv.conf"])
+    if before:
+        alpha.write("/etc/resolv.conf", before)
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_fetch_asks_the_uplinks_own_servers(alpha: BootedMachine) -> None:
+    argv = ["systemctl", "show", "-p", "BindReadOnlyPaths", "wgmesh-fetch.service"]
+    assert "/run/systemd/resolve/resolv.conf:/etc/resolv.conf" in alpha.run(argv).stdout
+    drop_in = "/run/systemd/system/wgmesh-fetch.service.d/zz-show.conf"
+    alpha.write(drop_in, "[Service]\nExecStartPre=cat /etc/resolv.conf\n")
     try:
-        argv = ["systemctl", "show", "-p", "BindReadOnlyPaths", "wgmesh-fetch.service"]
-        assert "/run/systemd/resolve/resolv.conf:/etc/resolv.conf" in alpha.run(argv).stdout
-        drop_in = "/run/systemd/system/wgmesh-fetch.service.d/zz-show.conf"
-        alpha.write(drop_in, "[Service]\nExecStartPre=cat /etc/resolv.conf\n")
         alpha.run(["systemctl", "daemon-reload"])
         alpha.wgmesh("sync")
-        assert "nameserver 198.18.0.254" in alpha.journal("-u", "wgmesh-fetch.service", "-n", "30")
+        said = alpha.journal("-u", "wgmesh-fetch.service", "-n", "30")
+        assert f"nameserver {GATEWAY_IPV4}" in said
     finally:
-        alpha.run(["rm", "-rf", drop_in, "/run/systemd/resolve"])
-        alpha.run(["rm", "-f", "/etc/resolv.conf"])
-        if before:
-            alpha.write("/etc/resolv.conf", before)
+        alpha.run(["rm", "-f", drop_in])
         alpha.run(["systemctl", "daemon-reload"])
+
+
+@pytest.mark.usefixtures("stub")
+def test_names_are_found_while_no_exit_works(mesh: TimedMesh, alpha: BootedMachine) -> None:
+    """The name of an endpoint is what may bring an exit back."""
+    server = [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--user=root",
+        "--no-hosts",
+    ]
+    server += ["--no-resolv", "--pid-file", f"--listen-address={GATEWAY_IPV4}", "--bind-interfaces"]
+    server.append("--address=/sierra.mesh.test/198.51.100.7")
+    program = (
+        "from wgmesh.agent import naming\n"
+        "print(naming.addresses(['sierra.mesh.test', 'nobody.mesh.invalid'], seconds=2))"
+    )
+    internet = mesh.fleet.internet
+    child = internet.hub.popen(server)
+    try:
+        for name in ("bravo", "charlie"):
+            internet.cut(name)
+        wait_until(lambda: not reaches(alpha), SWITCH_SECONDS, "no exit works")
+        done = alpha.run(["python3", "-c", program])
+    finally:
+        for name in ("bravo", "charlie"):
+            internet.restore(name)
+        child.terminate()
+        child.wait(10)
+    assert done.stdout.strip() == "{'sierra.mesh.test': ('198.51.100.7',)}", done.stderr
+    assert not alpha.peek("/run/wgmesh/names.toml")

@@ -136,14 +136,29 @@ class Author:
 
     def git(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """Run git in the work tree and return its output. Raises CommandError."""
-        identity = {
+        argv = ["git", "-C", str(self.tree), *arguments]
+        return _run(argv, self.directory, self._identity() | dict(env or {}))
+
+    def paste(self, command: str) -> None:
+        """Run a command that was printed, as it is, in the work tree; it must succeed."""
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.tree,
+            env=git_environment(self.directory) | self._identity(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr)
+
+    def _identity(self) -> dict[str, str]:
+        """Return who git says that this is."""
+        return {
             f"GIT_{role}_{field}": value
             for role in ("AUTHOR", "COMMITTER")
             for field, value in (("NAME", self.name), ("EMAIL", self.email))
         }
-        return _run(
-            ["git", "-C", str(self.tree), *arguments], self.directory, identity | dict(env or {})
-        )
 
     def write(self, path: str, text: str | None) -> None:
         """Write a file of the work tree and stage it; None deletes it."""

@@ -75,6 +75,13 @@ class Mesh:
         }
         return self.commit(files, f"Add {', '.join(names)}")
 
+    def bring_up(self, *names: str, **fields: Mapping[str, Any]) -> str:
+        """Enrol machines and let each sync; returns once every tunnel between them works."""
+        commit = self.enrol(*names, **fields)
+        self.sync(*names)
+        self.wait_for_tunnels(*names)
+        return commit
+
     def commit(self, files: Mapping[str, str | None], message: str = "change") -> str:
         """Commit signed and push; returns the commit's id."""
         self.author.pull()

@@ -48,9 +48,7 @@ ENROLMENT = "/etc/wgmesh/node.toml"
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do, and charlie, who has not joined."""
     made = Mesh(module_world_factory(["alpha", "bravo", "charlie"]))
-    made.enrol("alpha", "bravo")
-    made.sync("alpha", "bravo")
-    made.wait_for_tunnels("alpha", "bravo")
+    made.bring_up("alpha", "bravo")
     made.sync("alpha", "bravo")
     return made
 

@@ -21,9 +21,7 @@ POLL = "poll_interval_seconds = 1\nrandom_delay_seconds = 0\n"
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     for name in THREE:
         machine = made.world[name]
         made.policy(name, most=3, silent=4, minority=5)

@@ -30,9 +30,7 @@ sys.stdin.read()
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do, and charlie, who has not joined."""
     made = Mesh(module_world_factory(["alpha", "bravo", "charlie"]))
-    made.enrol("alpha", "bravo")
-    made.sync("alpha", "bravo")
-    made.wait_for_tunnels("alpha", "bravo")
+    made.bring_up("alpha", "bravo")
     return made
 
 

@@ -14,9 +14,7 @@ POLICY = "/etc/wgmesh/wgmesh.toml"
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(["alpha", "bravo", "charlie"]))
-    made.enrol("alpha", "bravo", "charlie")
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up("alpha", "bravo", "charlie")
     return made
 
 

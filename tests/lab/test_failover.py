@@ -56,7 +56,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     nodes = ["alpha", "bravo", "charlie", "delta"]
     world = module_world_factory(nodes, second_uplink=["bravo", "charlie"])
     mesh = Mesh(world)
-    mesh.enrol(
+    mesh.bring_up(
         *nodes,
         **{
             name: {
@@ -66,8 +66,6 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
             for name in ("bravo", "charlie")
         },
     )
-    mesh.sync()
-    mesh.wait_for_tunnels()
     return mesh
 
 

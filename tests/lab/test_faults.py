@@ -34,9 +34,7 @@ exec /run/real "$@"
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     return made
 
 

@@ -7,9 +7,10 @@ import pytest
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.unit.mesh_inventories import inventory, node, star
-from wgmesh.mesh import plan
 from wgmesh.mesh.firewall import firewall_tags, from_chains
-from wgmesh.model import Firewall, Inventory
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import Firewall
 from wgmesh.render import files
 
 OUTWARD = {"exit_out_iface": "ens3", "enable_nat": True, "nat_iface": "eth0.100"}

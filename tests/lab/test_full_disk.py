@@ -33,9 +33,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do, and know one another by name."""
     made = Mesh(module_world_factory(["alpha", "bravo"]))
     names = {name: {"endpoint": f"{name}.example.net:51820"} for name in ("alpha", "bravo")}
-    made.enrol("alpha", "bravo", **names)
-    made.sync("alpha", "bravo")
-    made.wait_for_tunnels("alpha", "bravo")
+    made.bring_up("alpha", "bravo", **names)
     made.sync("alpha", "bravo")
     return made
 

@@ -25,9 +25,7 @@ TUNNELS = "1 of 2 tunnels that worked were lost: bravo"
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     made.policy("alpha", most=3, silent=4, minority=5)
     alpha = made.world["alpha"]
     alpha.write("/etc/wgmesh/wgmesh.toml", alpha.read("/etc/wgmesh/wgmesh.toml") + POLICY)

@@ -148,9 +148,7 @@ CASES = [
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do."""
     made = Mesh(module_world_factory(["alpha", "bravo"]))
-    made.enrol("alpha", "bravo")
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up("alpha", "bravo")
     made.sync()
     return made
 

@@ -21,25 +21,14 @@ import pytest
 
 from tests.lab import own_root
 from wgmesh import process
-from wgmesh.diff import after, diff
+from wgmesh.after import after
+from wgmesh.diff import diff
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import apply, nftables, observe, sysctl, wireguard
-from wgmesh.model import (
-    Change,
-    Endpoint,
-    EndpointSet,
-    Firewall,
-    KernelState,
-    LinkState,
-    PeerState,
-    Route,
-    RouteKind,
-    RouteRemove,
-    RouteReplace,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.model.change import Change, EndpointSet, RouteRemove, RouteReplace
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces: needs root")
 

@@ -38,9 +38,7 @@ def single_family(mesh: Mesh, cidr: str) -> None:
 
 def test_every_pair_of_a_full_mesh_of_four(world_factory: WorldFactory) -> None:
     mesh = Mesh(world_factory(FOUR))
-    mesh.enrol(*FOUR)
-    mesh.sync()
-    mesh.wait_for_tunnels()
+    mesh.bring_up(*FOUR)
     mesh.sync()
     keys = {name: key(mesh.world[name]) for name in FOUR}
     for name in FOUR:

@@ -20,9 +20,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(["alpha", "bravo"]))
     for name in ("alpha", "bravo"):
         made.world[name].run(["rm", "-rf", DIRECTORY])
-    made.enrol("alpha", "bravo")
-    made.sync("alpha", "bravo")
-    made.wait_for_tunnels("alpha", "bravo")
+    made.bring_up("alpha", "bravo")
     return made
 
 

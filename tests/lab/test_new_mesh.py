@@ -164,9 +164,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Make a mesh of alpha and bravo, converged; the other machines have joined nothing."""
     world = module_world_factory(["alpha", "bravo", "charlie", "delta"])
     mesh = Mesh(world)
-    mesh.enrol("alpha", "bravo")
-    mesh.sync()
-    mesh.wait_for_tunnels()
+    mesh.bring_up("alpha", "bravo")
     mesh.sync()
     return mesh
 

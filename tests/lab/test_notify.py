@@ -32,9 +32,7 @@ mv {told}/$n.new {told}/$n
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do; alpha tells."""
     made = Mesh(module_world_factory(["alpha", "bravo"]))
-    made.enrol("alpha", "bravo")
-    made.sync("alpha", "bravo")
-    made.wait_for_tunnels("alpha", "bravo")
+    made.bring_up("alpha", "bravo")
     made.sync("alpha", "bravo")
     policy(made.world["alpha"])
     return made

@@ -10,7 +10,7 @@ from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.lab.world import World
 from wgmesh.inventory import load
-from wgmesh.mesh import plan
+from wgmesh.mesh.plan import plan
 
 OUT = "/run/mesh/out"
 SHAPES = range(8)

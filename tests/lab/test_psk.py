@@ -19,9 +19,7 @@ OTHER = "/etc/wireguard/other/{}"
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     for name in THREE:
         made.policy(name, most=3, silent=4, minority=5)
     return made

@@ -17,9 +17,11 @@ from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.mesh import Mesh as LabMesh
 from tests.lab.wait import wait_until
 from tests.lab.world import World
-from wgmesh.mesh import plan, ways
+from wgmesh.mesh import ways
+from wgmesh.mesh.plan import plan
 from wgmesh.mesh.reach import findings
-from wgmesh.model import Endpoint, HubSelection, Inventory, Mesh, Node, Topology
+from wgmesh.model.inventory import Inventory, Mesh, Node
+from wgmesh.model.terms import Endpoint, HubSelection, Topology
 from wgmesh.render import files
 
 PUBLIC, HIDDEN = ("alpha", "bravo", "charlie"), ("delta", "echo", "foxtrot")

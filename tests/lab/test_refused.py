@@ -3,7 +3,6 @@
 test_refused_all.py has every push that must be refused.
 """
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.lab.bytewise import kernel, whole
 from tests.lab.conftest import WorldFactory
-from tests.lab.forge import Author, git_environment
+from tests.lab.forge import Author
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 
@@ -34,9 +33,7 @@ class Bad:
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Two nodes that have nothing left to do; ada and grace may sign."""
     made = Mesh(module_world_factory(["alpha", "bravo"]))
-    made.enrol("alpha", "bravo")
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up("alpha", "bravo")
     people = [made.author, grace(made)]
     made.commit({"allowed_signers": signers(*people)}, "Grace may sign")
     made.sync()
@@ -138,23 +135,6 @@ def refuses(machine: Machine, bad: Bad) -> str:
     return lines[-1].strip()
 
 
-def repair(author: Author, command: str) -> None:
-    """Run a printed command as it is, in the clone of `author`, who signs."""
-    identity = {"GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email}
-    identity |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in identity.items()}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=author.tree,
-        env=git_environment(author.directory) | identity,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, (command, done.stderr)
-    author.pull()
-
-
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__.replace("_", " "))
 def test_a_commit_is_refused_until_it_is_repaired(
     mesh: Mesh, alpha: Machine, make: Callable[[Mesh], Bad]
@@ -178,7 +158,8 @@ def test_a_commit_is_refused_until_it_is_repaired(
     assert (shown["commit"], shown["generation"]) == (good["commit"], good["generation"])
     assert mesh.pings("alpha", "bravo")
 
-    repair(mesh.author, command)
+    mesh.author.paste(command)
+    mesh.author.pull()
     done = alpha.wgmesh("sync")
     assert mesh.author.head[:12] in done.stdout
     healed = mesh.status("alpha")
@@ -222,7 +203,8 @@ def test_a_removed_signer_is_refused(mesh: Mesh, alpha: Machine) -> None:
     tip = second.commit({"allowed_signers": both}, "Back again")
     second.push()
     bad = Bad(tip, tip, second.name, "Back again", "does not name")
-    repair(mesh.author, refuses(alpha, bad))
+    mesh.author.paste(refuses(alpha, bad))
+    mesh.author.pull()
     alpha.wgmesh("sync")
     mesh.commit({"allowed_signers": both}, "Grace may again")
     alpha.wgmesh("sync")
@@ -255,7 +237,8 @@ def test_a_local_revocation_wins_over_everything(mesh: Mesh, alpha: Machine) -> 
     refuses(alpha, Bad(later, later, mesh.author.name, "Ada goes on", "revoked on this node"))
     mesh.author.git("reset", "--quiet", "--hard", tip)
     mesh.author.push(force=True)
-    repair(grace(mesh), command)
+    grace(mesh).paste(command)
+    grace(mesh).pull()
     alpha.wgmesh("sync")
     shown = mesh.status("alpha")
     assert shown["state"] == "in-sync" and shown["commit"]["signer"] == grace(mesh).email

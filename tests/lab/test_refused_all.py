@@ -18,7 +18,7 @@ from tests.lab.world import World
 from tests.unit.signing import Keys
 from tests.unit.team import Node, Team
 from tests.unit.test_trust_refused import SCENARIOS, Scenario
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 
 RULES = sorted({each.rules for each in SCENARIOS})
 INVENTORY = '[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\nport = 51820\n'

@@ -3,7 +3,6 @@
 alpha asks by the user wgmesh, as the package does; bravo asks by itself.
 """
 
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 
 from tests.lab.bytewise import RECORDS, whole
 from tests.lab.conftest import WorldFactory
-from tests.lab.forge import Author, git_environment
+from tests.lab.forge import Author
 from tests.lab.installed import add_user
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
@@ -225,7 +224,7 @@ def test_two_stories_are_refused_until_one_commit_ends_them(mesh: Mesh, signed: 
     (command,) = commands  # both trusted the same
     for name in ("mesh", MIRROR):  # ada has no address in this world, she uses paths
         command = command.replace(forge.url(name), str(forge.path(name)))
-    pasted(mesh.author, command)
+    mesh.author.paste(command)
     mesh.author.pull()
     for name in NODES:
         mesh.world[name].wgmesh("sync")
@@ -261,19 +260,3 @@ def test_join_again_with_either_remote(mesh: Mesh) -> None:
     done = machine.wgmesh("join", elsewhere, "--introduction", mesh.introduction, check=False)
     assert done.returncode == 2 and ENROLMENT in done.stderr
     assert rest(machine) == before
-
-
-def pasted(author: Author, command: str) -> None:
-    """Run a printed command as it is, in the clone of `author`, who signs."""
-    identity = {"GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email}
-    identity |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in identity.items()}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=author.tree,
-        env=git_environment(author.directory) | identity,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, (command, done.stderr)

@@ -9,8 +9,9 @@ import pytest
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.unit.mesh_inventories import inventory, key, node
-from wgmesh.mesh import plan
-from wgmesh.model import Endpoint, NodePlan, Rule, RuleAction
+from wgmesh.mesh.plan import plan
+from wgmesh.model.plan import NodePlan, Rule, RuleAction
+from wgmesh.model.terms import Endpoint
 from wgmesh.render import files
 from wgmesh.render.words import rule_words
 

@@ -22,9 +22,7 @@ intermittent = true
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(["alpha", "bravo"]))
-    made.enrol("alpha", "bravo")
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up("alpha", "bravo")
     made.commit({"mesh.toml": made.text + ROLLOUT}, "Alpha goes first")
     assert "changes nothing here" in made.world["alpha"].wgmesh("sync").stdout
     assert "waits until" in made.world["bravo"].wgmesh("sync").stdout, "it counts for itself"

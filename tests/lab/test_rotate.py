@@ -24,9 +24,7 @@ pytestmark = pytest.mark.alone  # each packet counts, and some 2,000 a second cr
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     for name in THREE:
         made.policy(name, most=6, silent=7, minority=8)
     return made

@@ -22,7 +22,7 @@ COMES_BACK = """
 from wgmesh import proof
 from wgmesh.agent import node
 from wgmesh.judge import StrictPeer
-from wgmesh.model import Proof
+from wgmesh.model.health import Proof
 
 plan = node.running().plan
 lost = [StrictPeer(p.name, p.public_key, Proof.ECHO) for p in plan.peers if p.name == "bravo"]
@@ -36,9 +36,7 @@ PORTS = count(4001)
 @pytest.fixture(scope="module")
 def mesh(module_world_factory: WorldFactory) -> Mesh:
     made = Mesh(module_world_factory(THREE))
-    made.enrol(*THREE)
-    made.sync()
-    made.wait_for_tunnels()
+    made.bring_up(*THREE)
     made.policy("alpha", most=3, silent=4, minority=5)
     return made
 

@@ -35,9 +35,7 @@ def mesh(module_world_factory: WorldFactory) -> Mesh:
     """Make four nodes, one of them behind NAT; alpha forwards, so it has a firewall of ours."""
     world = module_world_factory(["alpha", "bravo", "charlie"], nat=["delta"])
     mesh = Mesh(world)
-    mesh.enrol(*NODES, alpha={"forwarding": True})
-    mesh.sync(*NODES)
-    mesh.wait_for_tunnels(*NODES)
+    mesh.bring_up(*NODES, alpha={"forwarding": True})
     mesh.sync(*NODES)
     return mesh
 

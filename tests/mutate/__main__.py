@@ -42,6 +42,7 @@ TESTS = {
     "commit": ("trust_commit",),
     "signature": CHAIN,
     "chain": CHAIN,
+    "verdict": CHAIN,
     "side": CHAIN,
     "step": CHAIN,
     "forge": CHAIN,

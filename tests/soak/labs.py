@@ -48,7 +48,7 @@ def records(
         sys.exit(0)
     if options.logs:
         lines = (line for log in options.logs for line in log.read_text().splitlines())
-        return _sound(_read(lines), options)
+        return _sound(read(lines), options)
     argv = [sys.executable, "-m", options.module, *sys.argv[1:]]
     parts = range(min(options.labs, len(items)))
     children = [
@@ -61,7 +61,7 @@ def records(
         for line in child.stdout or ():
             sys.stderr.write(line)
             sys.stderr.flush()
-            into.extend(_read([line]))
+            into.extend(read([line]))
 
     threads = [
         threading.Thread(target=listen, args=each) for each in zip(children, found, strict=True)
@@ -110,5 +110,6 @@ def _stop(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _read(lines: Iterable[str]) -> Iterator[Record]:
+def read(lines: Iterable[str]) -> Iterator[Record]:
+    """Yield the records of a soak's log, its standard error."""
     return (json.loads(line) for line in lines if line.startswith("{"))

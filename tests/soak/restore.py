@@ -245,12 +245,13 @@ def main() -> int:
     parser = labs.parser("tests.soak.restore")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--others", type=int, default=2, help="runs of what it is compared with")
+    parser.add_argument("--harm", choices=HARMS, action="append", help="of the six only this one")
     options = parser.parse_args()
     turns = {tool: options.others if seconds else options.runs for tool, seconds in TOOLS.items()}
     items = [
-        (tool, harm)
+        (tool, HARMS.index(harm))
         for tool, most in turns.items()
-        for harm in range(len(HARMS))
+        for harm in options.harm or HARMS
         for _ in range(most)
     ]
     random.Random(0).shuffle(items)  # so that each laboratory has some of every kind

@@ -9,26 +9,19 @@ from typing import Any, Literal
 from hypothesis import strategies as st
 
 from wgmesh.mesh.firewall import from_chains
-from wgmesh.model import (
-    Endpoint,
+from wgmesh.model.inventory import Inventory, Mesh, Node
+from wgmesh.model.plan import (
     ExitCandidate,
     ExitPlan,
-    ExitPolicy,
     HubPlan,
-    HubSelection,
-    Inventory,
-    Mesh,
-    Node,
     NodePlan,
-    OnNoExit,
     Peer,
-    Prefix,
     Route,
     RouteKind,
     Rule,
     RuleAction,
-    Topology,
 )
+from wgmesh.model.terms import Endpoint, ExitPolicy, HubSelection, OnNoExit, Prefix, Topology
 
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot")
 MESH_CIDR = (ip_network("10.40.0.0/24"), ip_network("fd40::/64"))

@@ -4,8 +4,11 @@ A tunnel takes a packet out by the longest AllowedIPs that match its destination
 only when the longest that match its source belong to the peer that sent it.
 """
 
-from wgmesh.mesh import plan
-from wgmesh.model import MAIN_TABLE, Address, Inventory, NodePlan, Peer
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.numbers import MAIN_TABLE
+from wgmesh.model.plan import NodePlan, Peer
+from wgmesh.model.terms import Address
 
 MAX_HOPS = 4
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from tests.unit.mesh_inventories import inventory, key
 from wgmesh.mesh import drawing
 from wgmesh.mesh.graph import picture
-from wgmesh.model import Endpoint, Inventory, Node, Topology
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Endpoint, Topology
 
 DOCS = Path(__file__).parents[2] / "docs"
 CITIES = """

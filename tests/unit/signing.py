@@ -156,3 +156,13 @@ class Workshop:
         raw = change(self.raw(commit))
         args = ["git", "hash-object", "-t", "commit", "-w", "--literally", "--stdin"]
         return run(args, self.path, stdin=raw).decode().strip()
+
+
+def pushed(directory: Path, keys: Keys) -> Workshop:
+    """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""
+    run(["git", "init", "--quiet", "--bare", "--initial-branch=main", "hub.git"], directory)
+    work = Workshop(directory / "work", keys).start()
+    work.git("remote", "add", "origin", str(directory / "hub.git"))
+    work.commit("Begin", {"allowed_signers": keys.signers("ops", "ann"), "mesh.toml": "one"})
+    work.git("push", "--quiet", "-u", "origin", "main")
+    return work

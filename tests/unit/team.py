@@ -11,9 +11,9 @@ from pathlib import Path
 
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
-from wgmesh.trust import chain
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
+from wgmesh.trust import chain, verdict
 
 from .gpg import GpgHome
 from .signing import EPOCH, Keys, Workshop, environment, run
@@ -51,11 +51,11 @@ class Node:
         self.trusted = found.id
         return found
 
-    def verdicts(self) -> list[chain.Judged]:
+    def verdicts(self) -> list[verdict.Judged]:
         """Return a verdict on each commit that the server has and this node does not trust yet."""
         tip = self.fetch()
         return list(
-            chain.judge(
+            verdict.judge(
                 self.repository, self.trusted, tip, now=NOW, revoked=self.revoked, gpg=Gpgv()
             )
         )

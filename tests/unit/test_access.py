@@ -9,9 +9,8 @@ import pytest
 from wgmesh.agent import access, fetcher, timers
 from wgmesh.errors import UsageError
 from wgmesh.handover import Answer
-from wgmesh.repository import ssh_host
 from wgmesh.repository.command import Outcome
-from wgmesh.repository.remote import ACCESS, SshHost, unreachable
+from wgmesh.repository.remote import ACCESS, SshHost, ssh_host, unreachable
 from wgmesh.settings import Settings
 
 

@@ -11,8 +11,10 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "wgmesh"
 
 CORE = {
+    "after",
     "model",
     "errors",
+    "frozen",
     "inventory",
     "mesh",
     "render",
@@ -23,6 +25,8 @@ CORE = {
     "choices",
     "desired",
     "judge",
+    "quarantine",
+    "remembered",
     "shape",
     "select",
     "trust",
@@ -30,7 +34,7 @@ CORE = {
 DOORS = {"process", "files"}
 TRANSACTION = {"linux", "generation", "journal", "probe", "proof", "snapshot", "watchdog"}
 SHELL = TRANSACTION | DOORS | {"gpgv", "handover", "repository", "records", "resolve", "settings"}
-SHELL |= {"glance", "history", "keys"}
+SHELL |= {"glance", "history", "keys", "names"}
 SHELL |= {"survey", "transaction"}
 
 # What a room may import beside itself.
@@ -39,6 +43,7 @@ MAY_IMPORT = (
     | {room: CORE | DOORS for room in SHELL}
     | {
         "transaction": CORE | DOORS | TRANSACTION,
+        "names": CORE | DOORS | {"handover"},  # opens what the fetch has left
         "proof": CORE | DOORS | {"linux", "probe"},  # packets and counters
         "watchdog": CORE | DOORS | {"journal", "linux"},  # a unit that waits for the journal
         "agent": CORE | SHELL,

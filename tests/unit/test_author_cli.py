@@ -15,7 +15,7 @@ import pytest
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
 from wgmesh.cli.main import main
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 from wgmesh.trust.policy import Rules, parse
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.repository import MissingBaseError, Repository
-from wgmesh.repository.bundle import MAGIC
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.bundle import MAGIC, MissingBaseError
 from wgmesh.trust import chain
 
 from .packs import BLOB, COMMIT, TREE, commit_of, object_id, pack
-from .signing import EPOCH, Keys, Workshop, run
+from .signing import EPOCH, Keys, Workshop, pushed, run
 
 NOW = float(EPOCH)
 SECONDS = 30
@@ -21,20 +21,9 @@ LIMIT = 64 << 20
 REF = "refs/wgmesh/fetched"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
-    """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""
-    run(["git", "init", "--quiet", "--bare", "--initial-branch=main", "hub.git"], tmp_path)
-    work = Workshop(tmp_path / "work", keys).start()
-    work.git("remote", "add", "origin", str(tmp_path / "hub.git"))
-    work.commit("Begin", {"allowed_signers": keys.signers("ops", "ann"), "mesh.toml": "one"})
-    work.git("push", "--quiet", "-u", "origin", "main")
-    return work
+    return pushed(tmp_path, keys)
 
 
 @pytest.fixture

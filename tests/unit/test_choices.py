@@ -8,18 +8,12 @@ from hypothesis import given
 
 from tests.unit.mesh_inventories import inventories, inventory, key, node, star
 from wgmesh.choices import Choices, applied
-from wgmesh.mesh import exits, plan
+from wgmesh.mesh import exits
 from wgmesh.mesh.firewall import firewall_tags, ways
-from wgmesh.model import (
-    Exempt,
-    HubSelection,
-    Inventory,
-    NodePlan,
-    Prefix,
-    RouteKind,
-    RuleAction,
-    Uplinks,
-)
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import Exempt, NodePlan, RouteKind, RuleAction, Uplinks
+from wgmesh.model.terms import HubSelection, Prefix
 
 FOUR, SIX = ip_network("0.0.0.0/0"), ip_network("::/0")
 NONE = Uplinks()

@@ -65,12 +65,12 @@ def wgmesh(
 
 
 def test_every_promised_command_is_there() -> None:
-    names = [command.name for command in cli.COMMANDS]
+    names = [command.name for command in cli.commands()]
     assert set(names) >= PROMISED
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", cli.commands(), ids=lambda command: command.name)
 def test_help_has_a_summary_and_an_example(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +92,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["--help"])
     out = capsys.readouterr().out
     assert "example" in out
-    for command in cli.COMMANDS:
+    for command in cli.commands():
         listed = f"    {command.name}" in [
             line[: len(command.name) + 4] for line in out.splitlines()
         ]
@@ -226,7 +226,7 @@ def command(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Iterator[s
         raise error
 
     failing = Command("fail", "fails", "wgmesh fail", nothing, fail)
-    monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, failing))
+    monkeypatch.setattr(cli, "commands", lambda: (failing,))
     yield failing.name
 
 

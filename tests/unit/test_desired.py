@@ -9,36 +9,27 @@ import pytest
 
 from wgmesh.describe import describe
 from wgmesh.desired import another_psk, desired, literal, moved, names, restored, touched
-from wgmesh.model import (
+from wgmesh.model.change import (
     AddressAdd,
     AddressRemove,
     Change,
     DeviceSet,
-    Endpoint,
     EndpointSet,
-    Firewall,
     FirewallSet,
-    KernelState,
     LinkCreate,
     LinkDelete,
     LinkSet,
-    LinkState,
-    NodePlan,
-    Peer,
     PeerRemove,
     PeerSet,
-    PeerState,
-    Route,
-    RouteKind,
     RouteRemove,
     RouteReplace,
-    Rule,
-    RuleAction,
     RuleAdd,
     RuleRemove,
-    Secret,
     SysctlSet,
 )
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Firewall, NodePlan, Peer, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 KEY = Secret("6" * 43 + "=")
 PSK = Secret("p" * 43 + "=")

@@ -9,38 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wgmesh.diff import after, diff, split
+from wgmesh.after import after
+from wgmesh.diff import diff, split
 from wgmesh.errors import WgmeshError
-from wgmesh.model import (
-    Accept,
+from wgmesh.model.change import (
     AddressAdd,
     AddressRemove,
     Change,
     DeviceSet,
-    Endpoint,
     EndpointSet,
-    Firewall,
     FirewallSet,
-    KernelState,
     LinkCreate,
     LinkDelete,
     LinkSet,
-    LinkState,
     PeerRemove,
     PeerSet,
-    PeerState,
-    Prefix,
-    Route,
-    RouteKind,
     RouteRemove,
     RouteReplace,
-    Rule,
-    RuleAction,
     RuleAdd,
     RuleRemove,
-    Secret,
     SysctlSet,
 )
+from wgmesh.model.kernel import KernelState, LinkState, PeerState
+from wgmesh.model.plan import Accept, Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Prefix, Secret
 
 KEYS = [f"peer{number}" for number in range(6)]
 PREFIXES = [ip_network(f"10.0.0.{number}/32") for number in range(8)] + [

@@ -26,16 +26,8 @@ from wgmesh.doctor.facts import (
     Unit,
     Way,
 )
-from wgmesh.model import (
-    Endpoint,
-    ExitPlan,
-    ExitPolicy,
-    Firewall,
-    NodePlan,
-    OnNoExit,
-    Peer,
-    Route,
-)
+from wgmesh.model.plan import ExitPlan, Firewall, NodePlan, Peer, Route
+from wgmesh.model.terms import Endpoint, ExitPolicy, OnNoExit
 
 NOW = 1_790_000_000.0
 BRAVO = Peer(

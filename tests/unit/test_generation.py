@@ -13,7 +13,7 @@ from tests.unit.test_files import entries, full_disk
 from wgmesh import generation
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
-from wgmesh.model import VerifiedCommit
+from wgmesh.model.commit import VerifiedCommit
 
 COMMIT = VerifiedCommit(
     id="c" * 40,

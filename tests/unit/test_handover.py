@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from wgmesh import handover
 from wgmesh.errors import WgmeshError
 from wgmesh.handover import LARGEST_ANSWER_BYTES, LARGEST_BUNDLE_BYTES, Answer, Request, Said
-from wgmesh.model import MOST_REMOTES
+from wgmesh.model.numbers import MOST_REMOTES
 
 COMMIT = "12" * 20
 SAID = (Said("git://h/x", COMMIT), Said("git://i/x", reason="it is away"))

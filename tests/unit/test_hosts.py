@@ -13,7 +13,7 @@ import pytest
 from tests.unit.inventory_texts import key
 from wgmesh.agent import hosts
 from wgmesh.agent.hosts import Told
-from wgmesh.model import Node
+from wgmesh.model.inventory import Node
 from wgmesh.process.talk import MOST_BYTES, Talks
 
 NODE = Node("alpha", (ip_interface("10.40.0.1/32"),), key(1), None, 51820)

@@ -19,8 +19,9 @@ from wgmesh.errors import InventoryError
 from wgmesh.inventory import load
 from wgmesh.inventory.adoption import adopt
 from wgmesh.inventory.foreign import read
-from wgmesh.mesh import plan
-from wgmesh.model import Inventory, Secret, Topology
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.terms import Secret, Topology
 from wgmesh.render.portable import Writer
 
 Import = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.inventory_texts import FORMATS, files, mesh
 from wgmesh.errors import InventoryError
 from wgmesh.inventory import load, problems, read
-from wgmesh.model import Severity
+from wgmesh.model.inventory import Severity
 
 PRINTED = re.compile(r"[\n\x20-\x7e\x80-\U0010ffff]*")
 NAMES = st.sampled_from(["mesh.toml", "mesh.conf", "nodes/alpha.toml"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.inventory_texts import mesh, node
 from wgmesh.inventory import read
-from wgmesh.model import Severity
+from wgmesh.model.inventory import Severity
 
 # A small space, so that networks meet; 10.40.0.0/26 is where the addresses are.
 NETWORKS = st.builds(

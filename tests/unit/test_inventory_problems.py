@@ -5,7 +5,7 @@ import json
 from tests.unit.inventory_texts import files, mesh, node
 from wgmesh.inventory import load, read
 from wgmesh.inventory.problems import as_github, as_json, as_text, summary, summary_values
-from wgmesh.model import Problem, Severity
+from wgmesh.model.inventory import Problem, Severity
 
 PLAIN = Problem(Severity.ERROR, "nodes/a.toml", 3, "a", "endpoint", "is bad", "be good")
 FILE = Problem(Severity.WARNING, "mesh.toml", 0, None, None, "is odd")

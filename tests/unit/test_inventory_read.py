@@ -10,17 +10,8 @@ from tests.unit.inventory_texts import FORMATS, files, key, mesh, node
 from wgmesh.errors import InventoryError
 from wgmesh.inventory import load, read
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT
-from wgmesh.model import (
-    Endpoint,
-    ExitPolicy,
-    HubSelection,
-    Mesh,
-    Node,
-    OnNoExit,
-    Rollout,
-    Severity,
-    Topology,
-)
+from wgmesh.model.inventory import Mesh, Node, Rollout, Severity
+from wgmesh.model.terms import Endpoint, ExitPolicy, HubSelection, OnNoExit, Topology
 
 
 def test_tables_have_the_fields_of_the_model() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.inventory_texts import files, key, mesh, node
 from wgmesh.inventory import read
-from wgmesh.model import Problem, Severity
+from wgmesh.model.inventory import Problem, Severity
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 ZERO_KEY = "A" * 43 + "="

@@ -17,7 +17,7 @@ from wgmesh.cli.main import main
 from wgmesh.inventory import read
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT, SECTIONS, Kind
 from wgmesh.inventory.schema import ABOUT, schema
-from wgmesh.model import Mesh, Node, Rollout, Severity
+from wgmesh.model.inventory import Mesh, Node, Rollout, Severity
 
 SCHEMA: dict[str, Any] = json.loads(schema())
 NODE_SCHEMA: dict[str, Any] = json.loads(schema(of_node=True))

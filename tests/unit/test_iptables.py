@@ -3,9 +3,11 @@
 from tests.unit.mesh_inventories import inventory, node, star
 from wgmesh.desired import desired
 from wgmesh.linux.iptables import needed, ours
-from wgmesh.mesh import plan
 from wgmesh.mesh.firewall import ways
-from wgmesh.model import Accept, KernelState, NodePlan, Secret
+from wgmesh.mesh.plan import plan
+from wgmesh.model.kernel import KernelState
+from wgmesh.model.plan import Accept, NodePlan
+from wgmesh.model.terms import Secret
 
 DOCKER = """\
 *filter

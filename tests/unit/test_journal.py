@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh import journal, process
+from wgmesh.frozen import field_names
 from wgmesh.journal import IDLE, Journal, Phase
 
 
@@ -67,7 +68,7 @@ def test_begin_names_this_process() -> None:
     assert one.id != begun().id
     assert journal.advance(one, Phase.UNDOING) == Journal(
         Phase.UNDOING,
-        **{name: getattr(one, name) for name in Journal.__slots__ if name != "phase"},
+        **{name: getattr(one, name) for name in field_names(Journal) if name != "phase"},
     )
 
 
@@ -162,5 +163,5 @@ def test_a_name_that_looks_like_the_line_in_proc(tmp_path: Path) -> None:
 
 
 def test_idle_has_no_process() -> None:
-    values: dict[str, Any] = {name: getattr(IDLE, name) for name in Journal.__slots__}
+    values: dict[str, Any] = {name: getattr(IDLE, name) for name in field_names(Journal)}
     assert not any(value for name, value in values.items() if name != "phase")

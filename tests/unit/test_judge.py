@@ -18,7 +18,10 @@ from wgmesh.judge import (
     roles,
     shows_life,
 )
-from wgmesh.model import Address, Health, NodePlan, Peer, PeerCounters, PeerHealth, Proof
+from wgmesh.model.health import Health, PeerHealth, Proof
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.plan import NodePlan, Peer
+from wgmesh.model.terms import Address
 from wgmesh.probe import checksum, echo_request
 
 WAIT, CONFIRM, UNDO = Verdict.WAIT, Verdict.CONFIRM, Verdict.UNDO

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
-from wgmesh.repository import Repository, transfer
+from wgmesh.repository import transfer
+from wgmesh.repository.bare import Repository
 
 from . import packs
 from .hostile_git import HostileServer, line
@@ -30,11 +31,6 @@ BLOB_BYTES = (2 << 30) if SOAK else (256 << 20)
 MEMORY_BYTES = 150 << 20
 CHECKOUT = Path(__file__).parents[2]
 SECONDS = 300
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
 
 
 @pytest.fixture
@@ -369,7 +365,7 @@ def test_a_limit_of_the_admins_own_that_is_lower_holds(
 ) -> None:
     """As of LimitFSIZE= in a drop-in: nobody without rights can raise it, so nobody tries to."""
     code = (
-        "import sys; from pathlib import Path; from wgmesh.repository import Repository\n"
+        "import sys; from pathlib import Path; from wgmesh.repository.bare import Repository\n"
         "path, remote = sys.argv[1:]\n"
         "node = Repository(Path(path))\n"
         "tip = node.ls_remote(remote, 'main', timeout_seconds=60)\n"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.repository import Repository, merge
+from wgmesh.repository import merge
+from wgmesh.repository.bare import Repository
 from wgmesh.repository.command import Limits
 
 from .signing import Keys, Workshop, run

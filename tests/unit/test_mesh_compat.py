@@ -13,7 +13,9 @@ from tests.unit.mesh_inventories import inventories, inventory, key, node, star
 from tests.unit.mesh_packets import all_plans, cryptokey
 from wgmesh.mesh.compat import Obstacle, compat, outlook
 from wgmesh.mesh.topology import layout
-from wgmesh.model import Endpoint, Inventory, NodePlan, Peer
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan, Peer
+from wgmesh.model.terms import Endpoint
 
 ALPHA, BRAVO = key("alpha"), key("bravo")
 

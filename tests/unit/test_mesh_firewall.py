@@ -6,8 +6,8 @@ from ipaddress import ip_network
 from hypothesis import given
 
 from tests.unit.mesh_inventories import CHAINS, MESH_CIDR, inventory, node, star
-from wgmesh.mesh import plan
 from wgmesh.mesh.firewall import Chain, firewall, firewall_tags, from_chains, tag
+from wgmesh.mesh.plan import plan
 
 LISTING = """table inet wgmesh { # handle 9
 	set s {

@@ -15,7 +15,7 @@ from tests.unit.mesh_inventories import inventories, inventory, node, star
 from wgmesh.cli.main import main
 from wgmesh.mesh import diagram, drawing
 from wgmesh.mesh.graph import MOST_TUNNELS, Dot, Picture, Role, picture
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 ADVANCE = 0.602
 """The width of DejaVu Sans Mono's letters, in em."""

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from tests.unit.mesh_inventories import NAMES, inventories, inventory, key, node, star
 from tests.unit.test_mesh_plan import big
-from wgmesh.mesh import plan
 from wgmesh.mesh.impact import NodeImpact, bounded, impact
-from wgmesh.model import Endpoint, Inventory, NodePlan
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Endpoint
 
 
 @given(inventories(), inventories(), st.integers(0, 2), st.booleans(), st.booleans())

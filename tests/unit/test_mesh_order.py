@@ -15,7 +15,8 @@ from tests.unit.mesh_packets import all_plans, path
 from tests.unit.test_mesh_plan import big
 from wgmesh.mesh.compat import Obstacle
 from wgmesh.mesh.order import EVERY_NODE, Break, breaks, names_to_allow
-from wgmesh.model import Endpoint, Inventory
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.terms import Endpoint
 
 NEW_HOME = Endpoint("192.0.2.99", 51820)
 

@@ -10,20 +10,12 @@ from hypothesis import given
 
 from tests.unit.mesh_inventories import inventories, inventory, key, node, star
 from wgmesh.errors import WgmeshError
-from wgmesh.mesh import find_node, plan
 from wgmesh.mesh.compat import compat
+from wgmesh.mesh.plan import find_node, plan
 from wgmesh.mesh.topology import layout
-from wgmesh.model import (
-    Endpoint,
-    ExitCandidate,
-    ExitPlan,
-    ExitPolicy,
-    Inventory,
-    NodePlan,
-    OnNoExit,
-    Peer,
-    Prefix,
-)
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import ExitCandidate, ExitPlan, NodePlan, Peer
+from wgmesh.model.terms import Endpoint, ExitPolicy, OnNoExit, Prefix
 from wgmesh.render import files
 
 

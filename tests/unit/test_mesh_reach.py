@@ -12,7 +12,8 @@ from tests.unit.mesh_packets import all_plans, path
 from tests.unit.test_mesh_plan import big
 from wgmesh.mesh import ways
 from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Findings, Since, findings
-from wgmesh.model import Inventory, Node, Topology
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Topology
 
 NESTED = st.sampled_from(["10.40.0.0/29", "10.40.0.0/25", "fd40::/125", "fd40::4/126", "0.0.0.0/0"])
 

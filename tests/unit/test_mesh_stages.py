@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.mesh_inventories import inventory, key, node
 from wgmesh.mesh.stages import changes, governing, soak_seconds
-from wgmesh.model import Inventory, Rollout
+from wgmesh.model.inventory import Inventory, Rollout
 
 FIRST = Rollout(("alpha",), 600)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 
 from tests.unit.mesh_inventories import NAMES, inventories, inventory, node, star
 from tests.unit.mesh_packets import all_plans, path
-from wgmesh.mesh import plan
+from wgmesh.mesh.plan import plan
 from wgmesh.mesh.topology import outside, sort
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 LAN = {name: (ip_network(f"192.168.{n}.0/24"),) for n, name in enumerate(NAMES)}
 

@@ -32,12 +32,15 @@ from tests.unit.test_status import (
     seen,
 )
 from wgmesh import __version__
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.metrics import OUTCOMES, exposition, write
-from wgmesh.agent.status import STATES, Gathered, assemble
+from wgmesh.agent.status import STATES, assemble
 from wgmesh.history import Exit, Hubs
-from wgmesh.model import ExitCandidate, ExitPlan, ExitPolicy, OnNoExit
+from wgmesh.model.plan import ExitCandidate, ExitPlan
+from wgmesh.model.terms import ExitPolicy, OnNoExit
 from wgmesh.process import SAFE_PATH
-from wgmesh.records import Hold, LastSync, Quarantined, Tips, Verdict
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Hold, LastSync, Tips, Verdict
 from wgmesh.select import Standing
 
 DOCS = Path(__file__).parents[2] / "docs"

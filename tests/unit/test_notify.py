@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from wgmesh.agent.notify import REFUSED, ROLLED_BACK, STALE, Event, events
-from wgmesh.records import LastSync, Quarantined, Verdict, harmed
+from wgmesh.quarantine import Quarantined, harmed
+from wgmesh.remembered import LastSync, Verdict
 
 NOW = 1_790_000_000
 FRESH = LastSync(NOW - 60, "in-sync", fetched=NOW - 60)

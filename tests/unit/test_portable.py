@@ -11,8 +11,10 @@ from hypothesis import given
 from tests.unit import mesh_inventories as made
 from tests.unit.mesh_inventories import NAMES, inventory, key, node, star
 from wgmesh.errors import InventoryError
-from wgmesh.mesh import plan, topology
-from wgmesh.model import Endpoint, Inventory, Prefix, Secret
+from wgmesh.mesh import topology
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.terms import Endpoint, Prefix, Secret
 from wgmesh.render.portable import Writer
 
 PRIVATE = base64.b64encode(bytes(range(32))).decode()

@@ -13,8 +13,8 @@ import pytest
 from tests.lab.wait import wait_until
 from wgmesh import process
 from wgmesh.errors import WgmeshError
-from wgmesh.model import Endpoint
-from wgmesh.process import CommandError
+from wgmesh.model.terms import Endpoint
+from wgmesh.process import CommandError, distrusted
 from wgmesh.resolve import resolve
 
 SECRET = "AAAA!" + "A" * 38 + "="
@@ -139,22 +139,22 @@ def test_which() -> None:
 
 
 def test_run_aside() -> None:
-    process.run_aside(
+    distrusted.run_aside(
         ["sh", "-c", 'test "$(cat)" = "told $WHO"'],
         stdin=b"told me\n",
         env={"WHO": "me"},
         timeout_seconds=20,
     )
     with pytest.raises(CommandError, match="last") as caught:
-        process.run_aside(
+        distrusted.run_aside(
             ["sh", "-c", "echo first; echo last >&2; exit 3"], stdin=b"", env={}, timeout_seconds=20
         )
     assert caught.value.returncode == 3
     with pytest.raises(CommandError) as caught:
-        process.run_aside(["no-such-program"], stdin=b"", env={}, timeout_seconds=20)
+        distrusted.run_aside(["no-such-program"], stdin=b"", env={}, timeout_seconds=20)
     assert caught.value.returncode == 127
     # more than a pipe holds, and nobody reads it
-    process.run_aside(["true"], stdin=b"x" * (1 << 20), env={}, timeout_seconds=20)
+    distrusted.run_aside(["true"], stdin=b"x" * (1 << 20), env={}, timeout_seconds=20)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_run_aside_has_an_end(tmp_path: Path, script: str, ends: bool) -> None:
     """Of time, of memory, and of what it has started."""
     code = (
         "import sys\n"
-        "from wgmesh import process\n"
-        "process.run_aside(['sh', '-c', sys.argv[1]], stdin=b'', env={}, timeout_seconds=3)\n"
+        "from wgmesh.process import distrusted\n"
+        "distrusted.run_aside(['sh', '-c', sys.argv[1]], stdin=b'', env={}, timeout_seconds=3)\n"
     )
     script = f"echo $$ >{tmp_path}/group; {script}"
     start = time.monotonic()
@@ -194,8 +194,8 @@ def living(group: int) -> list[str]:
 def test_become() -> None:
     code = (
         "import sys\n"
-        "from wgmesh import process\n"
-        "process.become(sys.argv[1:], stdin=b'told\\n', env={'WHO': 'me'})\n"
+        "from wgmesh.process import distrusted\n"
+        "distrusted.become(sys.argv[1:], stdin=b'told\\n', env={'WHO': 'me'})\n"
     )
     script = "cat; env; ls /proc/self/fd; yes | head -n 1"
     env = {"HOME": "/somewhere", "SECRET": "x", "PATH": "/nowhere"}
@@ -207,7 +207,7 @@ def test_become() -> None:
     assert "SECRET=x" not in said and done.stderr == ""
     assert {line for line in said if line.isdecimal()} == {"0", "1", "2", "3"}, "3: of ls"
     with pytest.raises(CommandError):
-        process.become(["no-such-program"], stdin=b"", env={})
+        distrusted.become(["no-such-program"], stdin=b"", env={})
 
 
 # ---------------------------------------------------------------- names
@@ -245,12 +245,12 @@ def test_a_name_is_no_option(host: str) -> None:
 
 def test_what_is_distrusted_is_heard_to_its_end() -> None:
     script = "echo out; echo err >&2; exit 3"
-    assert process.run_distrusted(["sh", "-c", script], timeout_seconds=10) == b"out\nerr\n"
+    assert distrusted.hear(["sh", "-c", script], timeout_seconds=10) == b"out\nerr\n"
 
 
 def test_who_says_too_much_is_ended() -> None:
     start = time.monotonic()
-    said = process.run_distrusted(["yes"], timeout_seconds=60, most_bytes=5000)
+    said = distrusted.hear(["yes"], timeout_seconds=60, most_bytes=5000)
     assert said == b"y\n" * 2500 and time.monotonic() - start < 30
 
 
@@ -259,7 +259,7 @@ def test_who_says_too_much_is_ended() -> None:
 )
 def test_who_takes_too_long_is_ended(script: str) -> None:
     with pytest.raises(process.CommandError, match="did not end in time"):
-        process.run_distrusted(["sh", "-c", script], timeout_seconds=0.5)
+        distrusted.hear(["sh", "-c", script], timeout_seconds=0.5)
 
 
 def test_what_is_heard_of_a_program_has_an_end() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from wgmesh import linux, proof
-from wgmesh.model import PeerCounters
+from wgmesh.model.kernel import PeerCounters
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""What a node remembers: there and back, damaged, and the back-off of the quarantine."""
+"""What a node remembers: there and back, and damaged."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 
 from tests.unit.test_files import entries as files_in
 from wgmesh import records
-from wgmesh.model import VerifiedCommit
-from wgmesh.records import (
-    HOUR_SECONDS,
-    MOST_SEEN,
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import (
     Awaited,
     Hold,
     LastSync,
-    Quarantined,
     RemoteState,
     Rotation,
     SecondLook,
@@ -85,8 +83,6 @@ def test_quarantine(tmp_path: Path) -> None:
     entries = (entry("d"), replace(entry("e"), until=NOW + 5, harms=3, interruptions=1))
     records.write_quarantine(tmp_path, entries)
     assert records.read_quarantine(tmp_path) == entries
-    assert records.find(entries, "e") == entries[1]
-    assert records.find(entries, "f") is None
     records.write_quarantine(tmp_path, ())
     assert files_in(tmp_path) == []
 
@@ -175,8 +171,6 @@ def test_tips_cut_short(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- versions seen
 
-DAY = 86_400
-
 
 def test_seen(tmp_path: Path) -> None:
     assert records.read_seen(tmp_path) == ()
@@ -231,112 +225,6 @@ def test_soak(tmp_path: Path) -> None:
     value = Soak("c" * 40, "boot", 1.5, 601.5, NOW)
     records.write_soak(tmp_path, value)
     assert records.read_soak(tmp_path) == value
-
-
-def test_a_peer_may_run_what_was_replaced_within_the_lag() -> None:
-    seen = [Seen("a", 0), Seen("b", NOW - 3 * DAY), Seen("c", NOW - 2 * DAY), Seen("d", NOW - 9)]
-
-    def names(lag: float, now: float = NOW) -> str:
-        return "".join(each.commit for each in records.plausible(seen, now, lag))
-
-    assert names(DAY) == "cd", "c is old, but was the tip until a moment ago"
-    assert names(5) == "d"
-    assert names(2 * DAY) == "bcd", "replaced just now, by the second"
-    assert names(4 * DAY) == "abcd"
-    assert names(DAY, NOW - 4 * DAY) == "abcd", "a clock that was set back"
-    assert records.plausible((), NOW, DAY) == ()
-
-
-def test_only_so_many_versions_are_read() -> None:
-    seen = [Seen(str(number), NOW) for number in range(3 * MOST_SEEN)]
-    assert records.plausible(seen, NOW, DAY) == tuple(seen[-MOST_SEEN:])
-
-
-# ---------------------------------------------------------------- quarantine
-
-
-def test_a_harmful_change_waits_an_hour_then_two() -> None:
-    entries: tuple[Quarantined, ...] = ()
-    now = NOW
-    for hours in (1, 2, 4, 8):
-        entries = records.harmed(entries, entry(time=now), forever=False)
-        assert len(entries) == 1
-        assert entries[0].blocks(now)
-        assert entries[0].blocks(now + hours * HOUR_SECONDS - 1)
-        assert not entries[0].blocks(now + hours * HOUR_SECONDS)
-        now += hours * HOUR_SECONDS
-
-
-@given(st.integers(1, 80))
-def test_back_off_has_an_end(times: int) -> None:
-    entries: tuple[Quarantined, ...] = ()
-    for _ in range(times):
-        entries = records.harmed(entries, entry(), forever=False)
-    assert entries[0].harms == times
-    assert HOUR_SECONDS <= entries[0].until - NOW <= records.LONGEST_BACK_OFF_SECONDS
-
-
-def test_by_hand_is_for_good() -> None:
-    (one,) = records.harmed((), entry(), forever=True)
-    assert one.blocks(NOW)
-    assert one.blocks(NOW + 10**10)
-
-
-def test_others_stay() -> None:
-    first = records.harmed((), entry("a"), forever=True)
-    both = records.harmed(first, entry("b"), forever=False)
-    again = records.harmed(both, entry("a"), forever=True)
-    assert [one.digest for one in again] == ["b", "a"]
-    assert records.find(again, "b") == records.find(both, "b")
-
-
-def test_the_second_interruption_blocks() -> None:
-    once = records.interrupted((), entry())
-    assert not once[0].blocks(NOW)
-    twice = records.interrupted(once, entry(time=NOW + 60))
-    assert len(twice) == 1
-    assert twice[0].blocks(NOW + 60)
-    assert not twice[0].blocks(NOW + 60 + HOUR_SECONDS)
-
-
-def test_an_entry_that_was_never_tried_does_not_block() -> None:
-    assert not entry().blocks(NOW)
-
-
-@given(
-    forever=st.booleans(),
-    harms=st.integers(1, 9),
-    interruptions=st.integers(1, 4),
-    later=st.integers(0, 8 * 86_400),
-)
-def test_an_interruption_never_lifts_a_quarantine(
-    forever: bool, harms: int, interruptions: int, later: int
-) -> None:
-    entries: tuple[Quarantined, ...] = ()
-    for _ in range(harms):
-        entries = records.harmed(entries, entry(), forever=forever)
-    before = entries[0]
-    for _ in range(interruptions):
-        entries = records.interrupted(entries, entry())
-    if before.blocks(NOW + later):
-        assert entries[0].blocks(NOW + later)
-
-
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), max_size=12))
-def test_each_digest_is_there_once(events: list[tuple[str, bool, bool]]) -> None:
-    entries: tuple[Quarantined, ...] = ()
-    for digest, harm, forever in events:
-        entries = (
-            records.harmed(entries, entry(digest), forever=forever)
-            if harm
-            else records.interrupted(entries, entry(digest))
-        )
-        assert entries[-1].digest == digest
-    digests = [one.digest for one in entries]
-    assert sorted(digests) == sorted({digest for digest, _, _ in events})
-    for one in entries:
-        mine = [harm for digest, harm, _ in events if digest == one.digest]
-        assert (one.harms, one.interruptions) == (mine.count(True), mine.count(False))
 
 
 @given(

@@ -9,7 +9,7 @@ from tests.unit.mesh_inventories import key
 from wgmesh.errors import InventoryError
 from wgmesh.inventory import load
 from wgmesh.inventory.rekey import complete, patch, stage
-from wgmesh.model import Node
+from wgmesh.model.inventory import Node
 
 OLD, NEW = key("alpha"), key("alpha, later")
 MESH = '[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\n'

@@ -8,7 +8,7 @@ from wgmesh.agent import fetch, fetcher, remote
 from wgmesh.agent.remote import News, Source
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.handover import Answer, Said
-from wgmesh.records import RemoteState
+from wgmesh.remembered import RemoteState
 
 ONE, TWO = "git://one.example/mesh.git", "git://two.example/mesh.git"
 A, B, C = "a" * 40, "b" * 40, "c" * 40

@@ -13,18 +13,10 @@ from hypothesis import strategies as st
 
 from tests.unit.mesh_inventories import inventories, inventory, key, node, plans
 from wgmesh.errors import WgmeshError
-from wgmesh.mesh import plan
-from wgmesh.model import (
-    Endpoint,
-    Firewall,
-    Inventory,
-    NodePlan,
-    Peer,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-)
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import Firewall, NodePlan, Peer, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint
 from wgmesh.render import digest, files, parse
 
 NAMES = {"wg0.conf", "wg-failover.conf", "wg-exit-selector.conf", "wgmesh.nft"}
@@ -296,7 +288,7 @@ def test_the_digest_is_over_sorted_names_and_bytes_with_their_lengths() -> None:
 
 def test_reading_loads_no_template_engine() -> None:
     code = (
-        "import sys; from wgmesh import mesh, render; from wgmesh.mesh import compat, firewall\n"
+        "import sys; from wgmesh import render; from wgmesh.mesh import compat, firewall, plan\n"
         "print(*sorted({'jinja2', 'git', 'pyroute2', 'cryptography'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.unit.mesh_inventories import inventories, plans
 from tests.unit.test_render_files import example
 from wgmesh.errors import WgmeshError
-from wgmesh.mesh import plan
-from wgmesh.model import Inventory, NodePlan
+from wgmesh.mesh.plan import plan
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
 from wgmesh.render import files, parse
 
 

@@ -15,29 +15,21 @@ from wgmesh.errors import (
     UsageError,
     WgmeshError,
 )
-from wgmesh.repository import Repository, check_branch, check_remote, files_at, inventory_files
+from wgmesh.repository import inventory_files
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.checkout import files_at
+from wgmesh.repository.remote import check_branch, check_remote
 from wgmesh.trust import chain
 
-from .signing import EPOCH, Keys, Workshop, run
+from .signing import EPOCH, Keys, Workshop, pushed, run
 
 NOW = float(EPOCH)
 SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 @pytest.fixture
 def work(tmp_path: Path, keys: Keys) -> Workshop:
-    """Make a clone with one signed commit on main, pushed to the remote hub.git beside it."""
-    run(["git", "init", "--quiet", "--bare", "--initial-branch=main", "hub.git"], tmp_path)
-    work = Workshop(tmp_path / "work", keys).start()
-    work.git("remote", "add", "origin", str(tmp_path / "hub.git"))
-    work.commit("Begin", {"allowed_signers": keys.signers("ops", "ann"), "mesh.toml": "one"})
-    work.git("push", "--quiet", "-u", "origin", "main")
-    return work
+    return pushed(tmp_path, keys)
 
 
 @pytest.fixture

@@ -9,23 +9,15 @@ import pytest
 from tests.unit.mesh_inventories import inventory, key, node
 from wgmesh.desired import desired
 from wgmesh.diff import diff
-from wgmesh.mesh import find_node, plan
 from wgmesh.mesh.compat import Obstacle, compat, outlook
 from wgmesh.mesh.order import breaks
+from wgmesh.mesh.plan import find_node, plan
 from wgmesh.mesh.topology import layout
-from wgmesh.model import (
-    Endpoint,
-    Inventory,
-    KernelState,
-    LinkState,
-    NodePlan,
-    Observed,
-    PeerCounters,
-    PeerRemove,
-    PeerSet,
-    PeerState,
-    Secret,
-)
+from wgmesh.model.change import PeerRemove, PeerSet
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerCounters, PeerState
+from wgmesh.model.plan import NodePlan
+from wgmesh.model.terms import Endpoint, Secret
 from wgmesh.rotation import handed_over, in_force, uses_next
 
 NOW = 1_800_000_000.0

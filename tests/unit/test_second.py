@@ -3,7 +3,7 @@
 import pytest
 
 from wgmesh.agent.second import unproven
-from wgmesh.model import PeerCounters
+from wgmesh.model.kernel import PeerCounters
 
 
 @pytest.mark.parametrize(

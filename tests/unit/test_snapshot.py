@@ -24,24 +24,10 @@ from hypothesis import strategies as st
 
 from wgmesh import snapshot
 from wgmesh.errors import WgmeshError
-from wgmesh.model import (
-    Accept,
-    DeviceSet,
-    Endpoint,
-    Firewall,
-    Interface,
-    KernelState,
-    LinkState,
-    Observed,
-    PeerSet,
-    PeerState,
-    Prefix,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.model.change import DeviceSet, PeerSet
+from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerState
+from wgmesh.model.plan import Accept, Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Interface, Prefix, Secret
 from wgmesh.snapshot import Snapshot, from_bytes, to_bytes
 
 PRIVATE = "cHJpdmF0ZSBrZXkgb2YgdGhpcyBub2RlLCBzaG93IG5v="

@@ -12,35 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.agent import awaited, status
+from wgmesh.agent.contract import timestamp
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import Node, Running
-from wgmesh.agent.status import Gathered, assemble, endpoint_source, peer_state, timestamp
+from wgmesh.agent.status import assemble, endpoint_source, peer_state
 from wgmesh.cli.report import status_text
 from wgmesh.generation import Manifest
 from wgmesh.history import Failover, Watched
-from wgmesh.model import (
-    Endpoint,
-    KernelState,
-    LinkState,
-    NodePlan,
-    Observed,
-    Peer,
-    PeerCounters,
-    PeerState,
-    Prefix,
-    Route,
-    Secret,
-    VerifiedCommit,
-)
-from wgmesh.records import (
-    Awaited,
-    Hold,
-    LastSync,
-    Quarantined,
-    RemoteState,
-    Rotation,
-    Tips,
-    Verdict,
-)
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerCounters, PeerState
+from wgmesh.model.plan import NodePlan, Peer, Route
+from wgmesh.model.terms import Endpoint, Prefix, Secret
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Awaited, Hold, LastSync, RemoteState, Rotation, Tips, Verdict
 from wgmesh.select import Watch
 from wgmesh.settings import Anchor, Enrolment, Settings
 

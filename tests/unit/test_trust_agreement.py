@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.signing import EPOCH, Keys, Workshop, environment, run
 from wgmesh.errors import RefusedError
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 from wgmesh.trust.agreement import Tip, heads, newest
 

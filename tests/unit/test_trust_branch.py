@@ -4,7 +4,7 @@ import pytest
 
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import branch
 from wgmesh.trust.branch import Branch
 

@@ -8,19 +8,14 @@ from pathlib import Path
 import pytest
 
 from wgmesh.errors import RefusedError, WgmeshError
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
-from wgmesh.trust import chain, line, side
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
+from wgmesh.trust import chain, line, side, verdict
 
 from .signing import EPOCH, Keys, Workshop, environment
 
 NOW = float(EPOCH)
 SIGNERS = "allowed_signers"
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
 
 
 @pytest.fixture
@@ -370,7 +365,7 @@ def test_a_rewind(objects: Repository, work: Workshop, first: str) -> None:
     assert "rewound" in error.message
     assert error.hint.endswith(f"git push origin {trusted}:refs/heads/main")
     with pytest.raises(RefusedError) as caught:
-        list(chain.judge(objects, trusted, first, now=NOW))
+        list(verdict.judge(objects, trusted, first, now=NOW))
     assert caught.value.hint == error.hint
 
 
@@ -563,7 +558,7 @@ def test_each_verdict_knows_who_is_revoked_here(
 ) -> None:
     made = [work.commit(f"Step {n}", sign=by) for n, by in enumerate(("ann", "ann", "ops"))]
     revoked = (keys.fingerprint("ann"),)
-    found = list(chain.judge(objects, first, made[-1], now=NOW, revoked=revoked))
+    found = list(verdict.judge(objects, first, made[-1], now=NOW, revoked=revoked))
     assert ["revoked" in (each.problem or "") for each in found] == [True, True, False]
 
 
@@ -571,7 +566,7 @@ def test_a_verdict_per_commit(objects: Repository, work: Workshop, keys: Keys, f
     good = work.commit("Good", sign="ann")
     bad = work.commit("Bad", sign=None)
     tip = work.commit("On top")
-    found = list(chain.judge(objects, first, tip, now=NOW))
+    found = list(verdict.judge(objects, first, tip, now=NOW))
     assert [(each.id, each.kind, each.signer) for each in found] == [
         (good, "step", "ann@example.com"),
         (bad, "step", None),
@@ -580,7 +575,7 @@ def test_a_verdict_per_commit(objects: Repository, work: Workshop, keys: Keys, f
     assert [each.problem is None for each in found] == [True, False, True]
     assert "not signed" in (found[1].problem or "")
     assert found[0].fingerprint == keys.fingerprint("ann")
-    assert list(chain.judge(objects, tip, tip, now=NOW)) == []
+    assert list(verdict.judge(objects, tip, tip, now=NOW)) == []
 
 
 def test_the_authority_of_a_commit(objects: Repository, work: Workshop, first: str) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust.commit import LAST_SECOND, parents, parse, plain, split_signature
+from wgmesh.trust.commit import LAST_SECOND, parents, parse, split_signature
 from wgmesh.trust.objects import FILE_MODES, TREE_MODE, oldest, parse_tree
+from wgmesh.trust.plain import plain
 
 ID = "12" * 20
 HEAD = (

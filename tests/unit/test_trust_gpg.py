@@ -15,11 +15,6 @@ from .team import NOW, PEOPLE, ROLES, RULES, SIGNERS, Node, Team, refused
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
-@pytest.fixture(scope="module")
 def home() -> Iterator[GpgHome]:
     with GpgHome() as home:
         yield home

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wgmesh.trust import chain, side
+from wgmesh.trust import chain, side, verdict
 
 from .landing import STRICTEST, TWO, land, put
 from .team import NOW, ROLES, SIGNERS, Team, refused
@@ -103,7 +103,7 @@ def test_what_is_trusted_is_not_held_against_the_clock_again(team: Team) -> None
     tip = team.settle()
     later = NOW + 10 * 365 * 86_400
     assert chain.verify(node.repository, tip, tip, now=later).id == tip
-    found = list(chain.judge(node.repository, first, tip, now=None))
+    found = list(verdict.judge(node.repository, first, tip, now=None))
     assert [each.problem for each in found] == [None, None]
 
 

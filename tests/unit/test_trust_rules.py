@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from wgmesh.errors import RefusedError
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository
-from wgmesh.trust import chain, line, refusal, side, walk
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
+from wgmesh.trust import chain, line, refusal, side, verdict, walk
 from wgmesh.trust.authority import Authorities
 from wgmesh.trust.commit import parse
 from wgmesh.trust.walk import Walk
@@ -92,8 +92,8 @@ class Case:
         assert verdicts[error.commit].problem or any(each.problem for each in verdicts.values())
         return error
 
-    def verdicts(self, tip: str, *, trusted: str = "", now: float = NOW) -> list[chain.Judged]:
-        return list(chain.judge(self.objects, trusted or self.first, tip, now=now))
+    def verdicts(self, tip: str, *, trusted: str = "", now: float = NOW) -> list[verdict.Judged]:
+        return list(verdict.judge(self.objects, trusted or self.first, tip, now=now))
 
 
 @pytest.fixture
@@ -453,7 +453,7 @@ def test_a_key_that_is_revoked_here_is_no_fault_of_a_step(mesh: Case) -> None:
     tip = mesh.commit(step, by=BOB, mesh_toml="c")
     found = chain.verify(mesh.objects, mesh.first, tip, now=NOW, revoked=revoked)
     assert found.signer == "bob@x"
-    found_each = list(chain.judge(mesh.objects, mesh.first, tip, now=NOW, revoked=revoked))
+    found_each = list(verdict.judge(mesh.objects, mesh.first, tip, now=NOW, revoked=revoked))
     assert [each.problem for each in found_each] == [None, None]
     by_ops = mesh.commit(step, by=OPS)
     with pytest.raises(RefusedError, match="revoked on this node") as caught:
@@ -572,7 +572,7 @@ def test_a_commit_again(mesh: Case) -> None:
     assert mesh.verdicts(tip, trusted=tip) == []
     judged = mesh.verdicts(tip)
     assert judged == [
-        chain.Judged(
+        verdict.Judged(
             id=tip,
             short=tip[:12],
             author=expected.author,
@@ -766,7 +766,7 @@ def test_a_line_that_is_none(mesh: Case) -> None:
 
     with Liar(mesh.git.path) as objects:
         for last in (tip, above):
-            for call in (chain.verify, lambda *args, **more: list(chain.judge(*args, **more))):
+            for call in (chain.verify, lambda *args, **more: list(verdict.judge(*args, **more))):
                 with pytest.raises(RefusedError, match="its first parent is not") as caught:
                     call(objects, mesh.first, last, now=NOW)
                 assert caught.value.commit == tip
@@ -881,7 +881,7 @@ def test_how_much_of_a_line_is_listed(mesh: Case, monkeypatch: pytest.MonkeyPatc
 
 def test_a_branch_without_a_name_is_main(mesh: Case) -> None:
     strange = mesh.commit(by=OPS)
-    for call in (chain.verify, lambda *args, **more: list(chain.judge(*args, **more))):
+    for call in (chain.verify, lambda *args, **more: list(verdict.judge(*args, **more))):
         with pytest.raises(RefusedError) as caught:
             call(mesh.objects, mesh.first, strange, now=NOW)
         assert caught.value.hint.endswith("git push origin HEAD:refs/heads/main")

@@ -16,11 +16,6 @@ from .soft_keys import armored, inside
 MESSAGE = b"tree of a commit\n\nsubject\n"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
-    return Keys(tmp_path_factory.mktemp("keys")).make()
-
-
 def signed(keys: Keys, name: str, namespace: str = "git", *options: str) -> bytes:
     argv = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", name, *options]
     return run(argv, keys.directory, stdin=MESSAGE)

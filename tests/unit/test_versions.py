@@ -8,16 +8,20 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import Keys, Workshop, run
-from wgmesh import inventory, mesh, records, settings
+from wgmesh import inventory, records, settings
 from wgmesh.agent import versions
 from wgmesh.agent.node import Node
-from wgmesh.agent.versions import Versions
-from wgmesh.model import Inventory, NodePlan, VerifiedCommit
-from wgmesh.records import MOST_SEEN, Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.agent.versions import MOST_SEEN, Versions
+from wgmesh.mesh.plan import plan
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
+from wgmesh.remembered import Seen, Tips
+from wgmesh.repository.bare import Repository
 from wgmesh.settings import Anchor, Enrolment, Settings
 
 NOW = 1_790_000_000
+DAY = 86_400
 MESH = '[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\n'
 
 
@@ -90,7 +94,7 @@ def test_a_lost_record_begins_with_what_runs(
     runs = VerifiedCommit(first, "t", "s", "f", "a", "s", NOW)
     seen = versions.note(tmp_path, node, Tips(applied=runs), tip, NOW)
     assert commits(seen) == [first, tip]
-    assert records.plausible(seen, NOW, 60) == seen, "it was replaced just now"
+    assert versions.plausible(seen, NOW, 60) == seen, "it was replaced just now"
 
 
 def test_a_node_that_was_away_for_long(tmp_path: Path, work: Workshop, node: Repository) -> None:
@@ -113,11 +117,11 @@ def change(repository: Repository, tip: str, *others: str, previous: str | None 
 
     def version(commit: str) -> tuple[Inventory, NodePlan]:
         model = inventory.load(repository.inventory_files(commit, "."))
-        return model, mesh.plan(model, "node1")
+        return model, plan(model, "node1")
 
-    model, plan = version(tip)
+    model, new = version(tip)
     runs, before = version(previous) if previous is not None else (None, None)
-    return Versions(me, runs, before, model, plan, tuple(Seen(each, NOW) for each in others))
+    return Versions(me, runs, before, model, new, tuple(Seen(each, NOW) for each in others))
 
 
 def nodes(*entries: str) -> dict[str, str]:
@@ -194,3 +198,22 @@ def test_another_key_out_of_the_same_file_waits_for_the_other_end(
     assert change(node, tip, old, previous=old).fits(two, two) == {}
     # a file of its own choosing is this end's fault: nothing will change at the other
     assert change(node, other, old, previous=old).fits(two, two) == {key(2): 0}
+
+
+def test_a_peer_may_run_what_was_replaced_within_the_lag() -> None:
+    seen = [Seen("a", 0), Seen("b", NOW - 3 * DAY), Seen("c", NOW - 2 * DAY), Seen("d", NOW - 9)]
+
+    def names(lag: float, now: float = NOW) -> str:
+        return "".join(each.commit for each in versions.plausible(seen, now, lag))
+
+    assert names(DAY) == "cd", "c is old, but was the tip until a moment ago"
+    assert names(5) == "d"
+    assert names(2 * DAY) == "bcd", "replaced just now, by the second"
+    assert names(4 * DAY) == "abcd"
+    assert names(DAY, NOW - 4 * DAY) == "abcd", "a clock that was set back"
+    assert versions.plausible((), NOW, DAY) == ()
+
+
+def test_only_so_many_versions_are_read() -> None:
+    seen = [Seen(str(number), NOW) for number in range(3 * MOST_SEEN)]
+    assert versions.plausible(seen, NOW, DAY) == tuple(seen[-MOST_SEEN:])

@@ -10,17 +10,9 @@ from hypothesis import strategies as st
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import link, nftables, route, sysctl, wireguard
 from wgmesh.linux.iproute import Entry
-from wgmesh.model import (
-    Endpoint,
-    Firewall,
-    PeerCounters,
-    PeerState,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Secret,
-)
+from wgmesh.model.kernel import PeerCounters, PeerState
+from wgmesh.model.plan import Firewall, Route, RouteKind, Rule, RuleAction
+from wgmesh.model.terms import Endpoint, Secret
 
 PRIVATE = "6" * 43 + "="
 PSK = "p" * 43 + "="

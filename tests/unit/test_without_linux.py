@@ -12,7 +12,7 @@ import pytest
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
 from wgmesh.cli import doctor, node, trust
-from wgmesh.cli.main import COMMANDS
+from wgmesh.cli.main import commands
 
 ENTRY = f'public_key = "{key(3)}"\nendpoint = "node3.example.com"\n'
 
@@ -104,7 +104,7 @@ OURS = {each.name for each in (*node.COMMANDS, *trust.COMMANDS, *doctor.COMMANDS
 ELSEWHERE = {"apply", "apply-remote"}
 """`apply` is for Linux, `apply-remote` wants hosts."""
 
-THERE = [each.name for each in COMMANDS if each.name not in OURS | ELSEWHERE]
+THERE = [each.name for each in commands() if each.name not in OURS | ELSEWHERE]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wgmesh.errors import WgmeshError
 from wgmesh.handover import LARGEST_BUNDLE_BYTES
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 
 from .signing import EPOCH

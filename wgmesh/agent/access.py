@@ -14,8 +14,8 @@ from wgmesh import process, settings
 from wgmesh.agent import remote
 from wgmesh.errors import UnreachableError, WgmeshError
 from wgmesh.files import make_directory, sync_directory, write_atomic
-from wgmesh.repository import ssh_host
-from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY, SshHost
+from wgmesh.process import distrusted
+from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY, SshHost, ssh_host
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _is_known(host: SshHost) -> bool:
 def _scan(host: SshHost) -> list[tuple[str, str]]:
     """Return the kinds and keys that `host` shows, asked by somebody without rights."""
     argv = ["ssh-keyscan", "-T", "10", "-p", str(host.port), "--", host.host]
-    said = process.run_distrusted(remote.as_user(argv), timeout_seconds=_SCAN_SECONDS)
+    said = distrusted.hear(remote.as_user(argv), timeout_seconds=_SCAN_SECONDS)
     found = []
     for line in said.decode(errors="replace").splitlines():
         parts = line.split(" ")

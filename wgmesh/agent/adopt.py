@@ -7,7 +7,7 @@ from wgmesh import generation, linux, process, render, snapshot
 from wgmesh.agent.node import PLACES, sysctl_keys
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
-from wgmesh.model import NodePlan
+from wgmesh.model.plan import NodePlan
 from wgmesh.process import CommandError
 from wgmesh.snapshot import Snapshot
 

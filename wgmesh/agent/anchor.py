@@ -13,8 +13,9 @@ from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import locked
-from wgmesh.model import VerifiedCommit
-from wgmesh.repository import Repository, full_id
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.reader import full_id
 from wgmesh.settings import REPOSITORY_DIR, Anchor
 from wgmesh.trust.fingerprint import fingerprint
 from wgmesh.trust.policy import Policy, Role

@@ -7,7 +7,7 @@ inventory: that is whoever is root here. So a machine that follows a repository 
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from wgmesh import generation, inventory, journal, keys, linux, records, render, settings
@@ -34,19 +34,21 @@ from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.agent.versions import Versions
 from wgmesh.errors import InventoryError, RolledBackError, UsageError, WgmeshError, system_errors
 from wgmesh.files import locked, write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
 from wgmesh.judge import Windows
-from wgmesh.model import Inventory, NodePlan
-from wgmesh.model import Node as Entry
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction import Outcome, Proposal
+from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What `apply` was asked for.
 

@@ -6,8 +6,9 @@ perhaps not applied it, and `status` says so.
 
 from collections.abc import Mapping, Sequence
 
-from wgmesh.model import NodePlan, PeerCounters
-from wgmesh.records import Awaited
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.plan import NodePlan
+from wgmesh.remembered import Awaited
 from wgmesh.settings import Settings
 
 SESSION_SECONDS = 180

@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wgmesh.agent.status import timestamp
-from wgmesh.agent.trust import Report, verdict
+from wgmesh.agent.contract import Report, timestamp
+from wgmesh.agent.verdicts import verdict
 from wgmesh.errors import UsageError
-from wgmesh.repository import Repository, commit_id, git_directory
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.checkout import commit_id, git_directory
 
 if TYPE_CHECKING:
-    from wgmesh.trust.chain import Judged
+    from wgmesh.trust.verdict import Judged
 
 
 def verify(rev: str, base: str) -> Report:

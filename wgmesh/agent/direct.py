@@ -12,7 +12,7 @@ from pathlib import Path
 from wgmesh import settings
 from wgmesh.errors import WgmeshError
 from wgmesh.files import sync_directory, write_atomic
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 from wgmesh.settings import DIRECT_FILE, Anchor, Enrolment
 
 _INVENTORY = settings.STATE_DIR / "direct.json"

@@ -4,7 +4,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,8 @@ from wgmesh.doctor import Facts, Finding, access, standing
 from wgmesh.doctor.facts import FileSeen, Host, Mesh, Remote
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
-from wgmesh.model import NodePlan
+from wgmesh.frozen import frozen
+from wgmesh.model.plan import NodePlan
 from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY
 from wgmesh.settings import Enrolment, Settings
 from wgmesh.survey import host, network
@@ -36,7 +37,7 @@ _FETCH_NEEDS = (
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnosis:
     """What was found, worst first; `joined`: this machine is in a mesh."""
 

@@ -5,20 +5,24 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from wgmesh import inventory, linux, mesh, process, records, settings
+from wgmesh import inventory, linux, process, records, settings
 from wgmesh.agent import access, direct, fetch, look, node, remote, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageError
 from wgmesh.files import locked, write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Inventory, VerifiedCommit
-from wgmesh.records import Tips, Verdict
-from wgmesh.repository import Repository, check_remote
+from wgmesh.mesh.plan import find_node
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.remembered import Tips, Verdict
+from wgmesh.repository.bare import Repository
+from wgmesh.repository.remote import check_remote
 from wgmesh.settings import Anchor, Enrolment
 
 log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ _NEWER_LINE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JoinRequest:
     """What `join` was asked for; `introduction` or `signers` says where trust starts.
 
@@ -47,7 +51,7 @@ class JoinRequest:
     deploy_key: Callable[[str], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joined:
     """The entry for nodes/NAME.toml, and how things stand."""
 
@@ -104,7 +108,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
     )
     _ensure_key(enrolment.key_path, interface)
     public_key = node.own_public_key(enrolment)
-    entry = mesh.find_node(model, public_key)
+    entry = find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
     records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))

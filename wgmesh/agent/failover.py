@@ -5,25 +5,20 @@ was written down when the confirmed generation changed.
 """
 
 import logging
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
 from wgmesh import glance, history, probe, select, settings
-from wgmesh.agent import hubs
-from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
+from wgmesh.agent import hubs, ticks
+from wgmesh.agent.ticks import FIRST_LOOK_SECONDS, LOOK_SECONDS, MOST_SECONDS, confirmed_generation
+from wgmesh.errors import WgmeshError
 from wgmesh.files import locked
 from wgmesh.glance import Glance
 from wgmesh.history import Failover, Watched
 from wgmesh.select import Look
 
 log = logging.getLogger(__name__)
-
-FIRST_LOOK_SECONDS = 2.0
-LOOK_SECONDS = 1.0
-MOST_SECONDS = 45.0
-"""A tick that is still deciding ends by now; the next one goes on where it was."""
 
 ASK_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
@@ -35,10 +30,7 @@ def tick() -> None:
 
     Raises LockedError when a change is in flight, NotJoinedError, or another WgmeshError.
     """
-    if os.geteuid() != 0:
-        raise UsageError("this command needs root", "run it with sudo")
-    if not settings.runs_a_mesh():
-        raise NotJoinedError("this machine has not joined a mesh", "run: wgmesh join")
+    ticks.require_a_mesh()
     with locked(settings.LOCK_FILE):
         memory = _up_to_date(history.read_failover(settings.RUN_DIR))
     if memory is None or not (memory.watched or memory.hubs.hubs):
@@ -49,9 +41,7 @@ def tick() -> None:
     finally:
         history.write_failover(settings.RUN_DIR, turn.memory)
     if turn.moved:
-        from wgmesh.agent import look, node
-
-        look.refresh(node.load_any())
+        ticks.tell_status()
 
 
 def _up_to_date(memory: Failover) -> Failover | None:
@@ -81,15 +71,6 @@ def _up_to_date(memory: Failover) -> Failover | None:
     )
     history.write_failover(settings.RUN_DIR, fresh)
     return fresh
-
-
-def confirmed_generation() -> str:
-    """Return what tells the confirmed generation from any other; "" when there is none."""
-    boot = settings.GENERATIONS_DIR / "boot"
-    try:
-        return f"{boot.readlink()} {(boot / 'manifest.toml').stat().st_mtime_ns}"
-    except OSError:
-        return ""
 
 
 class _Turn:
@@ -172,7 +153,7 @@ class _Turn:
         if not before:
             return
         from wgmesh.judge import shows_life
-        from wgmesh.model import PeerCounters
+        from wgmesh.model.kernel import PeerCounters
 
         for key, (handshake, rx_bytes) in before.items():
             now = PeerCounters(there[key].handshake, there[key].rx_bytes, 0)
@@ -205,10 +186,10 @@ class _Turn:
         if not names or self._asked:
             return
         self._asked = True  # once a tick: a dead resolver must not keep it from the other peers
-        from wgmesh import resolve
+        from wgmesh.agent import naming
 
         hosts = {name: name.rpartition(":") for name in names}
-        found = resolve.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
+        found = naming.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
         fresh = {
             name: tuple(spell(each, port) for each in found[host])
             for name, (host, _, port) in hosts.items()
@@ -220,7 +201,7 @@ class _Turn:
     def move(self, moves: Mapping[str, str]) -> None:
         """Point peers elsewhere, as one change of the device."""
         from wgmesh.agent import steer
-        from wgmesh.model import Endpoint
+        from wgmesh.model.terms import Endpoint
 
         places = {key: where.rpartition(":") for key, where in moves.items()}
         endpoints = {

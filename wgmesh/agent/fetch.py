@@ -3,22 +3,23 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wgmesh import records
 from wgmesh.agent import remote
 from wgmesh.agent.node import PLACES, Node, running
 from wgmesh.agent.remote import News, Source
-from wgmesh.errors import RefusedError
+from wgmesh.errors import RefusedError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.handover import Said
-from wgmesh.model import VerifiedCommit
-from wgmesh.records import RemoteState, Tips
-from wgmesh.repository import Repository
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.remembered import RemoteState, Tips
 from wgmesh.settings import REPOSITORY_DIR
 
 if TYPE_CHECKING:
-    from wgmesh.trust.chain import Judged
+    from wgmesh.repository.bare import Repository
+    from wgmesh.trust.verdict import Judged
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def source(node: Node) -> Source:
     return Source(node.enrolment.remotes, node.enrolment.branch)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """The tip to work on. `fresh`: a remote has it, so what this node knows is not out of date."""
 
@@ -57,7 +58,7 @@ def trust(
     if known is not None and as_before(news, stood, known.id) and _settled(node, tips, known):
         stand(news.said, (known.id,))
         return Found(known)
-    with Repository(REPOSITORY_DIR) as repository:
+    with _repository() as repository:
         repository.ensure()
         try:
             news = remote.bring(repository, source(node), news)
@@ -89,7 +90,7 @@ def trust(
 
 
 def new_risks(
-    repository: Repository, revoked: Sequence[str], tip: str, before: str | None
+    repository: "Repository", revoked: Sequence[str], tip: str, before: str | None
 ) -> list[str]:
     """Return what is allowed in the trust files of `tip` and yet a risk, if new since `before`."""
     from wgmesh.trust import chain
@@ -114,7 +115,7 @@ def as_before(news: News, stood: Sequence[RemoteState], trusted: str) -> bool:
     return newest and before == [(one.remote, one.commit) for one in news.said]
 
 
-def _heads(repository: Repository, news: News, trusted: str) -> tuple[str, ...]:
+def _heads(repository: "Repository", news: News, trusted: str) -> tuple[str, ...]:
     """Return those of the tips and the trusted commit that none of the others descends from."""
     from wgmesh.trust import agreement
 
@@ -122,7 +123,7 @@ def _heads(repository: Repository, news: News, trusted: str) -> tuple[str, ...]:
     return agreement.heads(repository, [*news.commits, *known])
 
 
-def _newest(node: Node, repository: Repository, news: News, trusted: str) -> str:
+def _newest(node: Node, repository: "Repository", news: News, trusted: str) -> str:
     """Return the tip that follows all the others. Raises RefusedError when there is none."""
     from wgmesh.trust import agreement
 
@@ -154,7 +155,7 @@ def still_trusted(node: Node, known: VerifiedCommit) -> VerifiedCommit:
     """Return the trusted tip. Raises RefusedError when whom it rests on was revoked here since."""
     if not rests_on_any(known, node.enrolment.revoked):
         return known
-    with Repository(REPOSITORY_DIR) as repository:
+    with _repository() as repository:
         return verify(node, repository, known.id, known.id)
 
 
@@ -163,12 +164,12 @@ def rests_on_any(known: VerifiedCommit, keys: Collection[str]) -> bool:
     return not {known.fingerprint, *known.relies_on}.isdisjoint(keys)
 
 
-def start(node: Node, repository: Repository, tips: Tips) -> str:
+def start(node: Node, repository: "Repository", tips: Tips) -> str:
     """Return the commit that the next tip has to follow: the trusted one, or where that is lost."""
     return tips.trusted.id if tips.trusted is not None else _lost_tip(node, repository)
 
 
-def verify(node: Node, repository: Repository, trusted: str, tip: str) -> VerifiedCommit:
+def verify(node: Node, repository: "Repository", trusted: str, tip: str) -> VerifiedCommit:
     """Return `tip` as a commit that may follow `trusted` on this node. Raises RefusedError."""
     from wgmesh.gpgv import Gpgv
     from wgmesh.trust import chain
@@ -185,13 +186,13 @@ def verify(node: Node, repository: Repository, trusted: str, tip: str) -> Verifi
 
 
 def judge(
-    node: Node, repository: Repository, trusted: str, tip: str, now: float | None
+    node: Node, repository: "Repository", trusted: str, tip: str, now: float | None
 ) -> "Iterator[Judged]":
-    """Yield a verdict on each commit between the two, oldest first; see chain.judge."""
+    """Yield a verdict on each commit between the two, oldest first; see verdict.judge."""
     from wgmesh.gpgv import Gpgv
-    from wgmesh.trust import chain
+    from wgmesh.trust import verdict
 
-    return chain.judge(
+    return verdict.judge(
         repository,
         trusted,
         tip,
@@ -212,11 +213,11 @@ def _settled(node: Node, tips: Tips, known: VerifiedCommit) -> bool:
         return False
     if tips.applied is not None and tips.applied.id == known.id:
         return REPOSITORY_DIR.is_dir()
-    with Repository(REPOSITORY_DIR) as repository:
+    with _repository() as repository:
         return repository.valid() and repository.has(known.id)
 
 
-def _lost_tip(node: Node, repository: Repository) -> str:
+def _lost_tip(node: Node, repository: "Repository") -> str:
     """Return where trust restarts when its record is lost: the newer of anchor and boot manifest.
 
     What runs here was verified from an anchor on, so a branch that lacks it was rewound; so was one
@@ -231,3 +232,15 @@ def _lost_tip(node: Node, repository: Repository) -> str:
     booted = confirmed.manifest.commit.id
     older = repository.has(booted) and not repository.is_ancestor(anchor, booted)
     return anchor if older else booted
+
+
+def _repository() -> "Repository":
+    from wgmesh.repository.bare import Repository
+
+    return Repository(REPOSITORY_DIR)
+
+
+def require_fetched(repository: "Repository") -> None:
+    """Raise WgmeshError when there is nothing to look at yet."""
+    if not repository.valid():
+        raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")

@@ -10,15 +10,21 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wgmesh import handover, records, settings
 from wgmesh.errors import RefusedError, UnreachableError, UsageError, WgmeshError
 from wgmesh.handover import LARGEST_BUNDLE_BYTES, MOST_FAILURES, Answer, Request, Said
-from wgmesh.repository import Repository
+from wgmesh.repository import transfer
+
+if TYPE_CHECKING:
+    from wgmesh.repository.bare import Repository
 
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 20
+NAMES_SECONDS = 5.0
 ONLY_ASK_SECONDS = 12  # for all remotes: somebody waits for a proof
 FETCH_SECONDS = 300
 FIRST_WAIT_SECONDS = 60
@@ -35,6 +41,7 @@ def fetch() -> str:
     owner; another WgmeshError. The answer says the same.
     """
     _be_the_owner()
+    _find_names()
     request = handover.read_request(settings.REQUEST_FILE)
     last = _last()
     now = int(time.time())
@@ -81,6 +88,21 @@ def _be_the_owner() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
+def _find_names() -> None:
+    """Tell root the addresses of the names that it asks for, whatever becomes of the rest."""
+    if not settings.NAMES_FILE.exists():
+        return
+    from wgmesh import names, resolve
+
+    try:
+        wanted = names.read_wanted(settings.NAMES_FILE)
+        if wanted is not None:
+            found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
+            names.write_found(settings.FETCH_DIR, wanted.id, found)
+    except (OSError, WgmeshError) as error:
+        log.warning("the names that root asks for are not told: %s", error)
+
+
 def _known(limits: tuple[int, int]) -> list[int]:
     return [each if each != resource.RLIM_INFINITY else LARGEST_BUNDLE_BYTES for each in limits]
 
@@ -105,22 +127,25 @@ def _ask(request: Request, answer: Answer, last: Answer) -> Answer:
     if not remotes:
         enrolment = settings.load_enrolment()
         remotes, branch = enrolment.remotes, enrolment.branch
-    with Repository(settings.FETCH_DIR / "repository.git") as repository:
-        if request.only_ask:
-            one = first(repository, remotes, branch)
-            return replace(answer, said=(one,), bundled=(), since="")
-        said = ask(repository, remotes, branch)
-        trusted = records.read_tips(settings.STATE_DIR).trusted
-        since = trusted.id if trusted is not None and not request.everything else ""
-        answer = replace(answer, said=said, since=since)
-        bundle = settings.FETCH_DIR / "bundle"
-        wanted = [commit for commit in tips(said) if commit != since]
-        if not wanted:
-            bundle.unlink(missing_ok=True)
-            return replace(answer, bundled=())
-        known = (last.outcome, tips(last.said), last.since) == ("reached", tips(said), since)
-        if known and (bundle.is_file() if last.bundled else since):
-            return replace(answer, bundled=last.bundled)
+    git_dir = settings.FETCH_DIR / "repository.git"
+    if request.only_ask:
+        one = first(git_dir, remotes, branch)
+        return replace(answer, said=(one,), bundled=(), since="")
+    said = ask(git_dir, remotes, branch)
+    trusted = records.read_tips(settings.STATE_DIR).trusted
+    since = trusted.id if trusted is not None and not request.everything else ""
+    answer = replace(answer, said=said, since=since)
+    bundle = settings.FETCH_DIR / "bundle"
+    wanted = [commit for commit in tips(said) if commit != since]
+    if not wanted:
+        bundle.unlink(missing_ok=True)
+        return replace(answer, bundled=())
+    known = (last.outcome, tips(last.said), last.since) == ("reached", tips(said), since)
+    if known and (bundle.is_file() if last.bundled else since):
+        return replace(answer, bundled=last.bundled)
+    from wgmesh.repository.bare import Repository
+
+    with Repository(git_dir) as repository:
         repository.ensure()
         said = bring(repository, remotes, said, branch, wanted)
         written = repository.write_bundle(bundle, since)
@@ -133,12 +158,12 @@ def tips(said: Sequence[Said]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.commit for one in said if one.commit))
 
 
-def ask(repository: Repository, remotes: Sequence[str], branch: str) -> tuple[Said, ...]:
+def ask(git_dir: Path, remotes: Sequence[str], branch: str) -> tuple[Said, ...]:
     """Return what each remote says, asked at once. Raises UnreachableError when none answers."""
 
     def one(remote: str) -> tuple[Said, UnreachableError | None]:
         try:
-            commit = repository.ls_remote(remote, branch, timeout_seconds=ASK_SECONDS)
+            commit = transfer.ask(git_dir, remote, branch, timeout_seconds=ASK_SECONDS)
         except UnreachableError as error:
             return Said(handover.shown(remote), reason=error.message), error
         return Said(handover.shown(remote), commit), None
@@ -157,7 +182,7 @@ def ask(repository: Repository, remotes: Sequence[str], branch: str) -> tuple[Sa
 
 
 def first(
-    repository: Repository,
+    git_dir: Path,
     remotes: Sequence[str],
     branch: str,
     *,
@@ -167,8 +192,8 @@ def first(
     failures = []
     for remote in remotes:
         try:
-            commit = repository.ls_remote(
-                remote, branch, timeout_seconds=timeout_seconds / len(remotes)
+            commit = transfer.ask(
+                git_dir, remote, branch, timeout_seconds=timeout_seconds / len(remotes)
             )
         except UnreachableError as error:
             failures.append(error)
@@ -187,7 +212,7 @@ def _none(failures: Sequence[UnreachableError]) -> UnreachableError:
 
 
 def bring(
-    repository: Repository,
+    repository: "Repository",
     remotes: Sequence[str],
     said: Sequence[Said],
     branch: str,

@@ -12,7 +12,7 @@ from wgmesh.agent.sources import Source
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import write_atomic
 from wgmesh.inventory import rework
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 from wgmesh.render.portable import SHARED, Writer
 
 log = logging.getLogger(__name__)

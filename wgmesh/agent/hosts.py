@@ -9,15 +9,15 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import inventory, keys
 from wgmesh.agent import keypairs, parcel, sources
 from wgmesh.agent.keyed import keyed
 from wgmesh.errors import UsageError
-from wgmesh.model import Inventory
-from wgmesh.model import Node as Entry
+from wgmesh.frozen import frozen
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
 from wgmesh.process.talk import Talks, by_terminal, in_terminal
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _DIRECTORY = re.compile(r"/[A-Za-z0-9._/-]+")
 _SSH_FAILED = 255  # ssh(1), EXIT STATUS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What was asked for: `name` None is all nodes; `out` is where `gen-keys` put private keys."""
 
@@ -49,7 +49,7 @@ class Request:
     gen_keys: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """How it went at one host: the exit code that `wgmesh apply` would have there, and words."""
 

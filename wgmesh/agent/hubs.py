@@ -17,7 +17,10 @@ from wgmesh.history import Exit, Failover, Hubs
 from wgmesh.select import Life, Way
 
 if TYPE_CHECKING:
-    from wgmesh.model import Address, Change, KernelState, NodePlan
+    from wgmesh.model.change import Change
+    from wgmesh.model.kernel import KernelState
+    from wgmesh.model.plan import NodePlan
+    from wgmesh.model.terms import Address
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ yet believe that others use it who have left it."""
 
 def begun(plan: "NodePlan", before: Hubs) -> Hubs:
     """Return the memory for `plan`, with what is known already; an empty one without a choice."""
-    from wgmesh.model import HubSelection
+    from wgmesh.model.terms import HubSelection
 
     if plan.hubs is None:
         return Hubs()
@@ -124,7 +127,7 @@ def settle(memory: Failover) -> Failover:
     keys = history.keys_of(wanted.hubs.hubs)
 
     def concerns(change: "Change", seen: "KernelState") -> bool:
-        from wgmesh.model import PeerSet
+        from wgmesh.model.change import PeerSet
 
         here = seen.link is not None
         return here and isinstance(change, PeerSet) and change.peer.public_key in keys

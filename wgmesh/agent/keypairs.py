@@ -12,7 +12,8 @@ from wgmesh import keys, process
 from wgmesh.agent.sources import Source
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import sweep, write_atomic
-from wgmesh.model import Node, Secret
+from wgmesh.model.inventory import Node
+from wgmesh.model.terms import Secret
 from wgmesh.process import CommandError
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import logging
 import time
 from dataclasses import replace
 
-from wgmesh import generation, inventory, linux, records, render, settings
+from wgmesh import generation, inventory, linux, quarantine, records, render, settings
 from wgmesh.agent import (
     adopt,
     awaited,
@@ -21,17 +21,21 @@ from wgmesh.agent import (
 )
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Options, Result
-from wgmesh.agent.versions import Versions
+from wgmesh.agent.versions import Versions, plausible
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
 from wgmesh.mesh import stages
-from wgmesh.model import Inventory, NodePlan, VerifiedCommit
-from wgmesh.model import Node as NodeEntry
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as NodeEntry
+from wgmesh.model.plan import NodePlan
 from wgmesh.proof import Trial
-from wgmesh.records import Quarantined, Seen, Tips, Verdict
-from wgmesh.repository import Repository
-from wgmesh.transaction import Outcome, Proposal, execute
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Seen, Tips, Verdict
+from wgmesh.repository.bare import Repository
+from wgmesh.transaction.execute import execute
+from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +163,7 @@ class Landing:
             created=int(time.time()),
             commit=self.tip,
         )
-        entry = records.find(records.read_quarantine(PLACES.state), digest)
+        entry = quarantine.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
             text = f"{self.short} stays in quarantine: {entry.reason}"
             self.judge("rolled-back", WgmeshError(text, "wgmesh sync --retry tries again"))
@@ -199,7 +203,7 @@ class Landing:
             return None
         follows = node.share(self.me, model, own, own.next_public_key)
         digest = render.digest(render.files(follows))
-        entry = records.find(records.read_quarantine(PLACES.state), digest)
+        entry = quarantine.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
             why = f"the end of its quarantine ({entry.reason})"
             rotation.waits(records.read_rotation(PLACES.state), (why,))
@@ -239,7 +243,7 @@ class Landing:
         rollouts = (each.rollout for each in (self.runs, model) if each is not None)
         soaks = [each.soak_seconds for each in rollouts if each is not None]
         lag_seconds = self.me.settings.peer_lag_seconds + max(soaks, default=0)
-        others = records.plausible(self.seen, time.time(), lag_seconds)
+        others = plausible(self.seen, time.time(), lag_seconds)
         target = node.target_for(plan, previous)
         proposal = Proposal(
             manifest=manifest,
@@ -303,6 +307,6 @@ class Landing:
     def quarantine(self, digest: str, reason: str) -> None:
         """Keep what was harmful from being tried again."""
         entry = Quarantined(digest, self.tip.id, self.tip.subject, reason, int(time.time()))
-        entries = records.harmed(records.read_quarantine(PLACES.state), entry, forever=False)
+        entries = quarantine.harmed(records.read_quarantine(PLACES.state), entry, forever=False)
         records.write_quarantine(PLACES.state, entries)
         self.judge("rolled-back", WgmeshError(reason))

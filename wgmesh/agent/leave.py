@@ -1,24 +1,12 @@
 """Leaving a mesh."""
 
-from wgmesh import generation, linux, settings
+from wgmesh import generation, linux, records, settings
 from wgmesh.agent import adopt, direct, look, node, second, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
-from wgmesh.model import KernelState
-from wgmesh.transaction import converge, undisturbed
-
-_RECORDS = (
-    "awaited.toml",
-    "hold.toml",
-    "last-sync.toml",
-    "quarantine.toml",
-    "rotation.toml",
-    "seen.toml",
-    "soak.toml",
-    "tips.toml",
-    "verdict.toml",
-)
+from wgmesh.model.kernel import KernelState
+from wgmesh.transaction.converge import converge, undisturbed
 
 
 def leave(*, restore: bool) -> Result:
@@ -33,8 +21,7 @@ def leave(*, restore: bool) -> Result:
         timers.forget()
         settings.remove_enrolment()
         direct.forget()
-        for name in _RECORDS:
-            (PLACES.state / name).unlink(missing_ok=True)
+        records.forget(PLACES.state)
         second.forget()
         linux.bridge.remove_if_present()
         look.forget(me)

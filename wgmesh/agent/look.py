@@ -9,13 +9,16 @@ from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import awaited, metrics, node, soak, spare
-from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import STATES, Gathered, Report, assemble, not_joined, timestamp
+from wgmesh.agent.contract import Report, timestamp
+from wgmesh.agent.gathered import Gathered
+from wgmesh.agent.node import PLACES, Node, Running
+from wgmesh.agent.status import STATES, assemble, not_joined
 from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
-from wgmesh.model import Change, Health
-from wgmesh.records import LastSync, RemoteState, Tips
+from wgmesh.model.change import Change
+from wgmesh.model.health import Health
+from wgmesh.remembered import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
 
 _PROBE_SECONDS = 2.0
@@ -23,12 +26,15 @@ _LIMIT = "stale_after_seconds"
 """Of the policy, which only root may be able to read: status.json has it beside the report."""
 
 
-def gather(me: Node) -> Gathered:
-    """Return what a report needs: records from disk, one look at the device. Sends nothing."""
+def gather(me: Node, known: Running | None = None) -> Gathered:
+    """Return what a report needs: records from disk, one look at the device. Sends nothing.
+
+    `known` is what runs, when the caller has just read it.
+    """
     drift: list[str] = []
     changes: tuple[Change, ...] = ()
     try:
-        running = node.running()
+        running = known or node.running()
     except WgmeshError as error:
         running = None
         drift.append(error.message)
@@ -121,12 +127,12 @@ def report() -> Report:
     return kept
 
 
-def refresh(me: Node) -> Gathered:
+def refresh(me: Node, known: Running | None = None) -> Gathered:
     """Write the report that `status` shows without root, and the metrics; return what they tell.
 
-    Neither has a secret. What cannot be written is told, no more.
+    Neither has a secret. What cannot be written is told, no more. `known` as in gather().
     """
-    have = gather(me)
+    have = gather(me, known)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
         with tolerant():
             node.remember_endpoints(have.running.plan, have.seen)
@@ -155,14 +161,14 @@ def forget(me: Node) -> None:
         metrics.remove(Path(me.settings.metrics))
 
 
-def tick() -> None:
+def tick() -> Running | None:
     """Probe every peer once and keep what came back: what `status` calls the last tick.
 
-    Raises WgmeshError when what runs cannot be read.
+    Returns what runs. Raises WgmeshError when that cannot be read.
     """
     running = node.running()
     if running is None or running.plan is None:
-        return
+        return running
     plan = running.plan
     if any(peer.next_public_key for peer in plan.peers):
         plan = in_force(plan, node.observe(plan).state.link)
@@ -174,6 +180,7 @@ def tick() -> None:
         if (own := [address for address in addresses if address in answers])
     }
     _write_tick(rtt)
+    return running
 
 
 def remember_probe(health: Health) -> None:

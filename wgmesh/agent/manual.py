@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from wgmesh import generation, journal, proof, records, settings, watchdog
+from wgmesh import generation, journal, proof, quarantine, records, settings, watchdog
 from wgmesh.agent import adopt, look, node, rotation
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
@@ -15,9 +15,13 @@ from wgmesh.errors import WgmeshError
 from wgmesh.files import locked
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
-from wgmesh.model import KernelState, NodePlan
-from wgmesh.records import Hold, Quarantined
-from wgmesh.transaction import Proposal, converge, execute, undisturbed
+from wgmesh.model.kernel import KernelState
+from wgmesh.model.plan import NodePlan
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import Hold
+from wgmesh.transaction.converge import converge, undisturbed
+from wgmesh.transaction.execute import execute
+from wgmesh.transaction.proposal import Proposal
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +161,7 @@ def _leave_behind(current: Running, goal: Running, *, hold: bool) -> None:
         reason="left by `wgmesh rollback`",
         time=now,
     )
-    entries = records.harmed(records.read_quarantine(PLACES.state), entry, forever=True)
+    entries = quarantine.harmed(records.read_quarantine(PLACES.state), entry, forever=True)
     entries = tuple(entry for entry in entries if entry.digest != goal.manifest.digest)
     records.write_quarantine(PLACES.state, entries)
     if hold:

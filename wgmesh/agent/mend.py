@@ -7,19 +7,12 @@ else was changed by hand is drift: shown, and put back by `reconcile` or `drift 
 import logging
 from collections.abc import Callable
 
-from wgmesh import linux, resolve
-from wgmesh.agent.status import Gathered
+from wgmesh import linux
+from wgmesh.agent.gathered import Gathered
 from wgmesh.errors import WgmeshError, system_errors
-from wgmesh.model import (
-    AcceptAdd,
-    Change,
-    EndpointSet,
-    FirewallSet,
-    NodePlan,
-    Observed,
-    RouteReplace,
-    RuleAdd,
-)
+from wgmesh.model.change import AcceptAdd, Change, EndpointSet, FirewallSet, RouteReplace, RuleAdd
+from wgmesh.model.kernel import Observed
+from wgmesh.model.plan import NodePlan
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +78,11 @@ def _late_names(plan: NodePlan, seen: Observed) -> tuple[Change, ...]:
         and peer.public_key in link.peers
         and link.peers[peer.public_key].endpoint is None
     }
-    found = resolve.resolve(set(waiting.values())) if waiting else {}
+    if not waiting:
+        return ()
+    from wgmesh.agent import naming
+
+    found = naming.endpoints(set(waiting.values()))
     return tuple(
         EndpointSet(link.name, key, found[name]) for key, name in waiting.items() if name in found
     )

@@ -13,6 +13,7 @@ from typing import NoReturn
 from wgmesh import linux, process, settings
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.files import write_atomic
+from wgmesh.process import distrusted
 
 UNIT = "wgmesh-notify.service"
 SECONDS = 10
@@ -28,7 +29,7 @@ def deliver(command: str, facts: Facts) -> None:
         _by_unit(facts)
     else:
         argv, env, document = _told(command, facts)
-        process.run_aside(argv, stdin=document, env=env, timeout_seconds=SECONDS)
+        distrusted.run_aside(argv, stdin=document, env=env, timeout_seconds=SECONDS)
 
 
 def become() -> NoReturn:
@@ -44,7 +45,7 @@ def become() -> NoReturn:
     if not command.strip():
         raise WgmeshError("wgmesh.toml names no command to tell it by", "set notify there")
     argv, env, document = _told(command, facts)
-    process.become(argv, stdin=document, env=env)
+    distrusted.become(argv, stdin=document, env=env)
 
 
 def _by_unit(facts: Facts) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from wgmesh import __version__
-from wgmesh.agent.status import STATES, Gathered, Report, stale
+from wgmesh.agent.contract import Report
+from wgmesh.agent.gathered import Gathered, stale
+from wgmesh.agent.status import STATES
 from wgmesh.files import write_atomic
 from wgmesh.rotation import in_force
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -22,23 +22,18 @@ from wgmesh.choices import Choices, applied
 from wgmesh.desired import desired, names
 from wgmesh.diff import diff
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering
-from wgmesh.model import (
-    Change,
-    Endpoint,
-    Exempt,
-    Inventory,
-    KernelState,
-    NodePlan,
-    Observed,
-    Secret,
-    Uplinks,
-)
-from wgmesh.model import Node as Entry
-from wgmesh.records import Tips
+from wgmesh.model.change import Change
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.kernel import KernelState, Observed
+from wgmesh.model.plan import Exempt, NodePlan, Uplinks
+from wgmesh.model.terms import Endpoint, Secret
+from wgmesh.remembered import Tips
 from wgmesh.settings import Enrolment, Settings
-from wgmesh.transaction import Places
+from wgmesh.transaction.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +49,7 @@ _TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
 """Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """What is known before anything is asked: policy and enrolment."""
 
@@ -62,7 +57,7 @@ class Node:
     enrolment: Enrolment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Running:
     """A generation: its manifest, and its plan (None for generation 0).
 
@@ -141,7 +136,7 @@ def at_generation(number: int) -> Running:
 def _rendered_again(manifest: Manifest) -> dict[str, bytes] | None:
     """Return the files of a generation as its commit says; None when that cannot be had."""
     from wgmesh import inventory
-    from wgmesh.repository import Repository
+    from wgmesh.repository.bare import Repository
 
     if manifest.commit is None:
         return None
@@ -195,9 +190,9 @@ def own_public_key(enrolment: Enrolment) -> str:
 
 def own_entry(enrolment: Enrolment, model: Inventory) -> Entry | None:
     """Return this node's entry, None when it has none: known by its key, or by one kept for it."""
-    from wgmesh import mesh
+    from wgmesh.mesh.plan import find_node
 
-    found = mesh.find_node(model, own_public_key(enrolment))
+    found = find_node(model, own_public_key(enrolment))
     held = keys.held(PLACES.wireguard) if found is None else frozenset()
     for entry in model.nodes if held else ():
         for key in (entry.public_key, entry.next_public_key):
@@ -233,9 +228,9 @@ def key_file(enrolment: Enrolment, public_key: str | None) -> Path:
 
 def share(me: Node, model: Inventory, entry: Entry, public_key: str | None) -> NodePlan:
     """Return the share of this node, which is `entry` and runs `public_key`."""
-    from wgmesh import mesh
+    from wgmesh.mesh.plan import plan
 
-    return mesh.plan(
+    return plan(
         model,
         entry.name,
         allow_hooks=me.settings.allow_hooks,

@@ -8,16 +8,17 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from wgmesh import generation, records, settings
 from wgmesh.agent import node, spare
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
 from wgmesh.files import locked
-from wgmesh.records import LastSync, Quarantined, Verdict
-from wgmesh.trust.commit import plain
+from wgmesh.frozen import frozen
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Verdict
+from wgmesh.trust.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ LOCK_FILE = settings.RUN_DIR / "notify.lock"
 REFUSED, ROLLED_BACK, STALE = "refused", "rolled-back", "stale"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """Something to tell; `key` differs when it is another event of its kind.
 

@@ -3,18 +3,19 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
 from wgmesh.agent.sources import Source
 from wgmesh.errors import InventoryError, UsageError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.mesh import impact, order, reach, stages
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
-from wgmesh.model import Inventory, Node, Rollout
-from wgmesh.repository import commit_id, trailer_words
+from wgmesh.model.inventory import Inventory, Node, Rollout
+from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ TRAILER = "Wgmesh-Allow-Break"
 WORK_TREE = "the work tree"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned:
     """A plan; `base` and `head` name the two versions, `base` None: there is no change to speak of.
 

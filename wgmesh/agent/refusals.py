@@ -3,7 +3,7 @@
 from wgmesh import linux
 from wgmesh.agent.node import Running
 from wgmesh.errors import InventoryError
-from wgmesh.model import NodePlan
+from wgmesh.model.plan import NodePlan
 
 
 def refuse_interface(plan: NodePlan, interface: str) -> None:

@@ -10,15 +10,20 @@ import logging
 import os
 import pwd
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from wgmesh import handover, linux, process, settings
+from wgmesh import handover, linux, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import make_directory
+from wgmesh.frozen import frozen
 from wgmesh.handover import Answer, Request, Said
-from wgmesh.repository import MissingBaseError, Repository, advice
-from wgmesh.trust.commit import plain
+from wgmesh.repository.remote import advice
+from wgmesh.trust.plain import plain
+
+if TYPE_CHECKING:
+    from wgmesh.repository.bare import Repository
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +41,7 @@ class Way(enum.Enum):
     HERE = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """What is asked: remotes in their order, and a branch. `joining`: there is no node.toml yet."""
 
@@ -45,7 +50,7 @@ class Source:
     joining: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class News:
     """What the remotes said, each of them; `run` is the fetch that asked ("": this process).
 
@@ -91,11 +96,10 @@ def ask(source: Source, *, only_ask: bool = False) -> Answer:
     """
     if way() is not Way.HERE:
         return _fetch(source, only_ask=only_ask)
-    repository = Repository(settings.REPOSITORY_DIR)
     if only_ask:
-        one = fetcher.first(repository, source.remotes, source.branch)
+        one = fetcher.first(settings.REPOSITORY_DIR, source.remotes, source.branch)
         return Answer("", outcome="reached", said=(one,))
-    said = fetcher.ask(repository, source.remotes, source.branch)
+    said = fetcher.ask(settings.REPOSITORY_DIR, source.remotes, source.branch)
     return Answer("", outcome="reached", said=said)
 
 
@@ -156,8 +160,8 @@ def answers(source: Source) -> bool:
     """Return whether a remote answers now: a check of the way there, not of what it says."""
     try:
         if way() is Way.HERE:
-            repository = Repository(settings.REPOSITORY_DIR)
-            fetcher.first(repository, source.remotes, source.branch, timeout_seconds=PROOF_SECONDS)
+            where = settings.REPOSITORY_DIR
+            fetcher.first(where, source.remotes, source.branch, timeout_seconds=PROOF_SECONDS)
             return True
         return _fetch(source, only_ask=True).outcome == "reached"
     except WgmeshError as error:
@@ -165,7 +169,7 @@ def answers(source: Source) -> bool:
         return False
 
 
-def bring(repository: Repository, source: Source, heard: News) -> News:
+def bring(repository: "Repository", source: Source, heard: News) -> News:
     """Have every tip and all its history in `repository`; return the tips that are there now.
 
     Those are others when the branch moved on meanwhile. Raises what news() does.
@@ -180,12 +184,14 @@ def bring(repository: Repository, source: Source, heard: News) -> News:
     return heard
 
 
-def _missing(repository: Repository, heard: News) -> list[str]:
+def _missing(repository: "Repository", heard: News) -> list[str]:
     return [commit for commit in heard.commits if not repository.reaches(commit)]
 
 
-def _handed(repository: Repository, source: Source, heard: News, missing: list[str]) -> News:
+def _handed(repository: "Repository", source: Source, heard: News, missing: list[str]) -> News:
     """Take what the fetch has handed over; what builds on objects that are lost comes anew."""
+    from wgmesh.repository.bundle import MissingBaseError
+
     if set(missing) <= set(heard.bundled):
         try:
             _take(repository, heard)
@@ -203,7 +209,7 @@ def _handed(repository: Repository, source: Source, heard: News, missing: list[s
     return heard
 
 
-def _take(repository: Repository, heard: News) -> None:
+def _take(repository: "Repository", heard: News) -> None:
     limit = handover.LARGEST_BUNDLE_BYTES
     try:
         with handover.open_handed(settings.FETCH_DIR, "bundle", limit) as bundle:
@@ -244,9 +250,11 @@ def _run(seconds: float) -> str:
     """Run the fetch to its end; return what it complained of, which its answer says better."""
     if way() is Way.UNIT:
         return linux.systemd.start_to_end(handover.UNIT, timeout_seconds=seconds)
+    from wgmesh.process import distrusted
+
     command = [sys.executable, "-P", "-m", "wgmesh", "fetch"]
     make_fetch_directory()
-    said = process.run_distrusted(
+    said = distrusted.hear(
         as_user(command), env={"HOME": str(settings.FETCH_DIR)}, timeout_seconds=seconds
     )
     first = plain(said.strip().partition(b"\n")[0], 200)

@@ -12,14 +12,18 @@ from pathlib import PurePosixPath
 
 from wgmesh import generation, keys, linux, probe, records
 from wgmesh.agent import node
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.status import Gathered
 from wgmesh.errors import WgmeshError, system_errors
-from wgmesh.model import Inventory, NodePlan, Observed, Peer, PeerSet, Secret
-from wgmesh.model import Node as Entry
-from wgmesh.records import Rotation
+from wgmesh.model.change import PeerSet
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.kernel import Observed
+from wgmesh.model.plan import NodePlan, Peer
+from wgmesh.model.terms import Secret
+from wgmesh.remembered import Rotation
 from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
-from wgmesh.transaction import Bridge
+from wgmesh.transaction.proposal import Bridge
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,13 @@
 import logging
 import os
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.agent import pipelines
 from wgmesh.errors import RefusedError, UsageError
 from wgmesh.files import write_atomic
+from wgmesh.frozen import frozen
 from wgmesh.process import CommandError
 from wgmesh.trust import sshkey
 
@@ -60,7 +60,7 @@ RULES = b"""\
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """A new repository: its signer, and its first commit (None: it could not be signed here)."""
 

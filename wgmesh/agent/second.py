@@ -11,16 +11,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wgmesh import glance, linux, proof, records, settings
+from wgmesh import glance, linux, proof, quarantine, records, settings
 from wgmesh.agent import look, manual, node, notify
 from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.judge import StrictPeer, listed
-from wgmesh.model import PeerCounters, Proof
-from wgmesh.records import Quarantined, SecondLook, Verdict
-from wgmesh.transaction import Outcome
+from wgmesh.model.health import Proof
+from wgmesh.model.kernel import PeerCounters
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import SecondLook, Verdict
+from wgmesh.transaction.proposal import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +149,6 @@ def _condemn(current: Running, reason: str) -> None:
     commit, now = current.manifest.commit, int(time.time())
     name, subject = (commit.id, commit.subject) if commit is not None else ("", "")
     entry = Quarantined(current.manifest.digest, name, subject, reason, now)
-    entries = records.harmed(records.read_quarantine(PLACES.state), entry, forever=False)
+    entries = quarantine.harmed(records.read_quarantine(PLACES.state), entry, forever=False)
     records.write_quarantine(PLACES.state, entries)
     records.write_verdict(PLACES.state, Verdict("rolled-back", name, reason, "", now))

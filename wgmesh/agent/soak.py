@@ -6,9 +6,9 @@ A newer tip begins anew, and so does a boot: what happened meanwhile nobody here
 import time
 
 from wgmesh import glance, journal, records
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES
-from wgmesh.agent.status import timestamp
-from wgmesh.records import Soak
+from wgmesh.remembered import Soak
 
 
 def watch(commit: str, seconds: int, *, remember: bool = True) -> Soak:

@@ -6,21 +6,22 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError
 from wgmesh.files import sweep, write_atomic
-from wgmesh.repository import LARGEST_FILE_BYTES, files_at, is_entry
+from wgmesh.frozen import frozen
+from wgmesh.repository.checkout import files_at
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
 
 log = logging.getLogger(__name__)
 
 NAMES = ("mesh.toml", "mesh.conf")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """An inventory's files by the names that problems are reported under.
 

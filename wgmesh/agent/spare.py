@@ -12,16 +12,15 @@ from wgmesh import records
 from wgmesh.agent.node import PLACES
 from wgmesh.errors import WgmeshError, of_system
 from wgmesh.files import tolerant
-from wgmesh.records import LastSync
+from wgmesh.records import LAST_SYNC, TOLD
+from wgmesh.remembered import LastSync
 
 log = logging.getLogger(__name__)
-
-_LAST_SYNC, _TOLD = "last-sync.toml", "told.toml"
 
 
 def last_sync() -> LastSync | None:
     """Return how the last turn ended, or None."""
-    found = records.read_last_sync(PLACES.run) if _spared(_LAST_SYNC) else None
+    found = records.read_last_sync(PLACES.run) if _spared(LAST_SYNC) else None
     return found or records.read_last_sync(PLACES.state)
 
 
@@ -37,12 +36,12 @@ def remember_sync(last: LastSync, otherwise: Callable[[WgmeshError], LastSync]) 
         with tolerant():
             records.write_last_sync(PLACES.run, otherwise(trouble))
         raise trouble from error
-    _forget(_LAST_SYNC)
+    _forget(LAST_SYNC)
 
 
 def told() -> dict[str, str]:
     """Return the events that the notify command was run for: kind to what it was about."""
-    return records.read_told(PLACES.run if _spared(_TOLD) else PLACES.state)
+    return records.read_told(PLACES.run if _spared(TOLD) else PLACES.state)
 
 
 def remember_told(events: Mapping[str, str]) -> None:
@@ -54,13 +53,13 @@ def remember_told(events: Mapping[str, str]) -> None:
         with tolerant():
             records.write_told(PLACES.run, events)
     else:
-        _forget(_TOLD)
+        _forget(TOLD)
 
 
 def forget() -> None:
     """Forget what is in /run: this machine has left."""
-    _forget(_LAST_SYNC)
-    _forget(_TOLD)
+    _forget(LAST_SYNC)
+    _forget(TOLD)
 
 
 def _spared(name: str) -> bool:

@@ -1,27 +1,16 @@
 """What `wgmesh status` says, made purely out of what was gathered."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
 
 from wgmesh.agent import awaited, node
-from wgmesh.agent.node import Node, Running
-from wgmesh.history import Failover, Steering
-from wgmesh.model import Change, Endpoint, Observed, Peer, VerifiedCommit
-from wgmesh.records import (
-    Awaited,
-    Hold,
-    LastSync,
-    Quarantined,
-    RemoteState,
-    Rotation,
-    Tips,
-    Verdict,
-)
+from wgmesh.agent.contract import Report, commit_table, timestamp
+from wgmesh.agent.gathered import Gathered, exit_in_use, hub_in_use, since
+from wgmesh.agent.reasons import reasons
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.plan import Peer
+from wgmesh.model.terms import Endpoint
+from wgmesh.remembered import Rotation, Tips, Verdict
 from wgmesh.rotation import in_force
-
-Report = dict[str, Any]
 
 STATES = (
     "not-joined",
@@ -38,58 +27,6 @@ ALARMS = frozenset({"refused", "invalid", "rolled-back", "removed", "degraded"})
 """States that make `wgmesh status` exit with 7."""
 
 _SKEW_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """All that a report is made from.
-
-    `remotes` are those of node.toml that were asked, when it has several. `changes` lead from what
-    is seen to what was confirmed; `drift` tells of them, and of files. `rtt_ms` by public key is
-    what the last tick measured, `failover` and `steering` what the failover and the exit selector
-    remember, `uptime` their clock now. `soaks` says of a newer tip that it waits for others to go
-    first, `rotation` is the change of this node's key.
-    """
-
-    me: Node
-    running: Running | None
-    tips: Tips
-    last: LastSync | None
-    verdict: Verdict | None
-    hold: Hold | None
-    quarantine: tuple[Quarantined, ...]
-    remotes: tuple[RemoteState, ...]
-    seen: Observed | None
-    changes: tuple[Change, ...]
-    drift: tuple[str, ...]
-    rtt_ms: Mapping[str, float]
-    probed_at: int
-    awaited: tuple[Awaited, ...] = ()
-    soaks: str = ""
-    rotation: Rotation | None = None
-    failover: Failover = field(default_factory=Failover)
-    steering: Steering = field(default_factory=Steering)
-    uptime: float = 0.0
-
-
-def timestamp(seconds: int) -> str | None:
-    """Return `seconds` since the epoch as RFC 3339 in UTC; None for 0, which is never."""
-    if seconds == 0:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def commit_table(commit: VerifiedCommit | None) -> Report | None:
-    """Return a commit as the contract shows it."""
-    if commit is None:
-        return None
-    return {
-        "id": commit.id,
-        "signer": commit.signer,
-        "fingerprint": commit.fingerprint,
-        "subject": commit.subject,
-        "time": timestamp(commit.time),
-    }
 
 
 def _runs(have: Gathered) -> VerifiedCommit | None:
@@ -196,151 +133,21 @@ def _chosen_since(have: Gathered, peer: Peer, endpoint: Endpoint | None, now: fl
     watch = have.failover.watches.get(peer.public_key)
     if watch is None or endpoint is None or watch.endpoint != str(endpoint):
         return None
-    return _since(have, watch.since, now)
-
-
-def _since(have: Gathered, moment: float, now: float) -> str | None:
-    """Return a moment of the ticks' clock as a time for people; None for 0."""
-    return timestamp(int(now - (have.uptime - moment))) if moment else None
-
-
-def _reasons(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
-    """Return (state, sentence) for everything that is not as it should be."""
-    found = []
-    if have.me.enrolment.direct:
-        found.append(("not-joined", "applied by hand: no repository is followed"))
-    if have.verdict is not None:
-        found.append((have.verdict.kind, _said(have.verdict)))
-    if have.hold is not None:
-        found.append(("held", f"held: {have.hold.reason}"))
-    if have.running is None and have.verdict is None and not have.drift:
-        found.append(("pending", "nothing was applied yet"))
-    if have.soaks and have.hold is None:
-        found.append(("in-sync", have.soaks))
-    if have.rotation is not None:
-        found.append(("in-sync", _rotates(have.rotation)))
-    down = [peer["name"] for peer in peers if peer["state"] == "down"]
-    if down:
-        found.append(("degraded", f"down: {', '.join(down)}"))
-    found += _late(have, peers, now)
-    if have.drift:
-        found.append(("degraded", f"changed by hand: {'; '.join(have.drift)}"))
-    lost = _no_exit(have)
-    if lost:
-        found.append(("degraded", lost))
-    if have.last is not None and stale(have, now):
-        since = timestamp(have.last.fetched) or "ever"
-        found.append(("degraded", f"stale: no remote has answered since {since}"))
-    elif have.last is not None and have.last.outcome in ("unreachable", "failed"):
-        kind = "degraded" if have.last.outcome == "failed" else "in-sync"
-        found.append((kind, f"the last sync: {have.last.reason}"))
-    return found + [("in-sync", sentence) for sentence in _lacking(have.remotes)]
-
-
-def _said(verdict: Verdict) -> str:
-    """Return what is wrong with a tip; of a refused one also what to do, on lines of its own."""
-    said, hint = verdict.reason, verdict.hint
-    return f"{said}\n{hint}" if verdict.kind == "refused" and hint else said
-
-
-def _lacking(remotes: tuple[RemoteState, ...]) -> Iterator[str]:
-    """Yield a sentence for each remote that others stand in for; that none answers is no news."""
-    if all(state.standing == "silent" for state in remotes):
-        return
-    for state in remotes:
-        since = timestamp(state.since)
-        if state.standing == "silent":
-            yield f"{state.remote} gives nothing since {since}, others do: {state.reason}"
-        elif state.standing == "behind":
-            yield f"{state.remote} is behind since {since}, at {state.commit[:12]}"
-
-
-def _rotates(record: Rotation) -> str:
-    """Return how far the change of this node's key is."""
-    if not record.staged:
-        what = "the next key is made, not merged: wgmesh rotate-key prints it again"
-    elif not record.switched:
-        what = f"the next key waits for {', '.join(record.waiting) or 'the next poll'}"
-    elif not record.over:
-        left = ", ".join(record.behind) or "peers that have not gone over yet"
-        what = f"the new key is in use, the old one goes on for {left}"
-    else:
-        what = "every peer uses the new key: wgmesh rotate-key prints the last commit"
-    return f"key rotation: {what}"
-
-
-def _late(have: Gathered, peers: list[Report], now: float) -> list[tuple[str, str]]:
-    """Return what to say of peers whose end has not changed for longer than two polls take."""
-    names = {peer["public_key"]: peer["name"] for peer in peers}
-    return [
-        (
-            "degraded",
-            f"{names[entry.public_key]} has not come back since {entry.commit[:12]} changed both"
-            " ends of its tunnel: has it applied that?",
-        )
-        for entry in have.awaited
-        if entry.public_key in names and awaited.overdue(entry, have.me.settings, now)
-    ]
-
-
-def stale(have: Gathered, now: float) -> bool:
-    """Return whether no remote has answered for so long that this node may miss something."""
-    limit = have.me.settings.stale_after_seconds
-    return have.last is not None and now - have.last.fetched > limit
-
-
-def _exit(have: Gathered) -> str | None:
-    """Return the exit in use: what the selector chose, or before it ran, who has the default."""
-    plan = have.running.plan if have.running is not None else None
-    if plan is None or plan.exits is None:
-        return None
-    if have.steering.generation:
-        return have.steering.standing.chosen or None
-    link = have.seen.state.link if have.seen is not None else None
-    plan = in_force(plan, link)
-    for each in plan.exits.candidates if plan.exits is not None else ():
-        live = link.peers.get(each.public_key) if link is not None else None
-        if live is not None and any(not prefix.prefixlen for prefix in live.allowed_ips):
-            return each.name
-    return None
-
-
-def _no_exit(have: Gathered) -> str:
-    """Return the sentence for a node that wants an exit and has none; "" for any other."""
-    plan = have.running.plan if have.running is not None else None
-    if plan is None or plan.exits is None or _exit(have) is not None:
-        return ""
-    what = "leaves directly" if have.steering.direct else "is blocked"
-    return f"no exit works: internet traffic {what}"
-
-
-def _hub(have: Gathered) -> str | None:
-    """Return the peer that carries the mesh's own prefixes, None in a full mesh."""
-    plan = have.running.plan if have.running is not None else None
-    if plan is None:
-        return None
-    if plan.hubs is not None and have.failover.hubs.hubs:
-        return have.failover.hubs.standing.chosen or None
-    routes = {route.prefix for route in plan.routes if route.prefix.prefixlen}
-    for peer in plan.peers:
-        wide = routes.intersection(peer.allowed_ips)
-        if any(address in prefix for prefix in wide for address in peer.addresses):
-            return peer.name
-    return None
+    return since(have, watch.since, now)
 
 
 def assemble(have: Gathered, now: float) -> Report:
     """Return the contract's report out of what was gathered; pure."""
     peers = _peers(have, now)
-    reasons = _reasons(have, peers, now)
-    kinds = {kind for kind, _ in reasons}
+    found = reasons(have, peers, now)
+    kinds = {kind for kind, _ in found}
     state = next((state for state in STATES if state in kinds), "in-sync")
     last = have.last
     return {
         "node": have.me.enrolment.node,
         "interface": have.me.enrolment.interface,
         "state": state,
-        "reasons": [sentence for _, sentence in reasons],
+        "reasons": [sentence for _, sentence in found],
         "commit": commit_table(_runs(have)),
         "candidate": _candidate(have.tips, have.verdict),
         "generation": have.running.manifest.number if have.running is not None else None,
@@ -367,10 +174,10 @@ def assemble(have: Gathered, now: float) -> Report:
         "drift": list(have.drift),
         "rotation": _rotation(have.rotation),
         "peers": peers,
-        "exit": _exit(have),
-        "exit_since": _since(have, have.steering.standing.since if _exit(have) else 0, now),
-        "hub": _hub(have),
-        "hub_since": _since(have, have.failover.hubs.standing.since if _hub(have) else 0, now),
+        "exit": exit_in_use(have),
+        "exit_since": since(have, have.steering.standing.since if exit_in_use(have) else 0, now),
+        "hub": hub_in_use(have),
+        "hub_since": since(have, have.failover.hubs.standing.since if hub_in_use(have) else 0, now),
     }
 
 

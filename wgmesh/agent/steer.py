@@ -5,13 +5,15 @@ from dataclasses import replace
 
 from wgmesh import journal, linux, settings
 from wgmesh.agent import node
-from wgmesh.agent.failover import confirmed_generation
 from wgmesh.agent.node import PLACES
+from wgmesh.agent.ticks import confirmed_generation
 from wgmesh.choices import Choices
 from wgmesh.diff import diff
 from wgmesh.errors import LockedError
 from wgmesh.files import locked
-from wgmesh.model import Change, Endpoint, KernelState
+from wgmesh.model.change import Change
+from wgmesh.model.kernel import KernelState
+from wgmesh.model.terms import Endpoint
 
 PATIENCE_SECONDS = 5.0
 """How long a switch waits for another tick's hold of the lock; a change in flight takes longer."""

@@ -7,9 +7,9 @@ new commit needs is imported by `wgmesh.agent.landing`, when there is one.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from wgmesh import generation, glance, journal, linux, records, settings
+from wgmesh import generation, glance, journal, linux, quarantine, records, settings
 from wgmesh.agent import (
     fetch,
     look,
@@ -21,9 +21,9 @@ from wgmesh.agent import (
     spare,
     timers,
 )
+from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.remote import News
-from wgmesh.agent.status import Gathered
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -36,15 +36,17 @@ from wgmesh.errors import (
     system_errors,
 )
 from wgmesh.files import locked
+from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
-from wgmesh.model import VerifiedCommit
-from wgmesh.records import LastSync, Quarantined, Soak, Tips, Verdict
+from wgmesh.model.commit import VerifiedCommit
+from wgmesh.quarantine import Quarantined
+from wgmesh.remembered import LastSync, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Options:
     """How a sync is asked for; `now`: no soak is waited for, `fetched`: the fetch unit has run."""
 
@@ -55,7 +57,7 @@ class Options:
     fetched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """How a sync that is no error ended; `message` is one sentence for people."""
 
@@ -102,7 +104,7 @@ def finish_cut_short() -> bool:
     """Finish or undo a transaction that died; return whether there was one. Needs the lock."""
     if journal.read(PLACES.journal).phase is Phase.IDLE:
         return False
-    from wgmesh.transaction import recover
+    from wgmesh.transaction.recover import recover
 
     found = recover(PLACES, node.rebuild)
     if found is None:
@@ -121,11 +123,11 @@ def finish_cut_short() -> bool:
             time=now,
         )
         entries = records.read_quarantine(PLACES.state)
-        known = records.find(entries, entry.digest)
+        known = quarantine.find(entries, entry.digest)
         if found.record.phase is not Phase.UNDOING:
-            records.write_quarantine(PLACES.state, records.interrupted(entries, entry))
+            records.write_quarantine(PLACES.state, quarantine.interrupted(entries, entry))
         elif known is None or not known.harms:  # condemned, but a full disk kept it unwritten
-            records.write_quarantine(PLACES.state, records.harmed(entries, entry, forever=False))
+            records.write_quarantine(PLACES.state, quarantine.harmed(entries, entry, forever=False))
     return True
 
 
@@ -197,14 +199,15 @@ class _Turn:
 
     def look_after(self, *, probed: bool) -> None:
         """Look at what runs, put back what was lost, and write what `status` shows."""
+        running = None
         try:
             with system_errors():
                 if not probed:
-                    look.tick()
+                    running = look.tick()
         except WgmeshError as error:
             log.warning("%s", error.message)
         with system_errors():
-            have = look.refresh(self.me)
+            have = look.refresh(self.me, running)
             changed = self.whole and mend.mend(have)
             if (self.whole and _change_of_key(have)) or changed:
                 look.refresh(self.me)

@@ -5,21 +5,26 @@ replaced longer than `peer_lag_seconds` ago is run by nobody any more, or the fa
 """
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from wgmesh import inventory, records, settings
 from wgmesh.agent.node import Node
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import outlook
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, NodePlan
-from wgmesh.records import MOST_SEEN, Seen, Tips
-from wgmesh.repository import Repository
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.plan import NodePlan
+from wgmesh.remembered import Seen, Tips
+from wgmesh.repository.bare import Repository
 
 log = logging.getLogger(__name__)
+
+MOST_SEEN = 32
+"""Versions of the inventory that are remembered: each costs reading it when a tunnel changes."""
 
 
 def note(
@@ -52,7 +57,17 @@ def note(
     return seen
 
 
-@dataclass(frozen=True, slots=True)
+def plausible(seen: Sequence[Seen], now: float, lag_seconds: float) -> tuple[Seen, ...]:
+    """Return the versions that a peer may run: those not replaced for longer than the lag.
+
+    A clock that was set back makes a version younger, which is the harmless way to be wrong.
+    """
+    replaced = (entry.time for entry in seen[1:])
+    old = sum(1 for _ in takewhile(lambda time: now - time > lag_seconds, replaced))
+    return tuple(seen[max(old, len(seen) - MOST_SEEN) :])
+
+
+@frozen
 class Versions:
     """What a change of this node from `previous` to `plan` has to get along with.
 

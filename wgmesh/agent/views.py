@@ -3,17 +3,17 @@
 import difflib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from wgmesh import generation, glance, inventory, records, render
 from wgmesh.agent import look, node
+from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES
-from wgmesh.agent.status import timestamp
 from wgmesh.errors import WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.history import Steering, read_exits, read_failover
-from wgmesh.repository import Repository
+from wgmesh.repository.bare import Repository
 from wgmesh.select import Life, eligible
 from wgmesh.settings import REPOSITORY_DIR
 
@@ -154,7 +154,7 @@ def endpoints() -> list[tuple[str, ...]]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exits:
     """The rows of `wg-exit-selector status`, and the sentences below them."""
 

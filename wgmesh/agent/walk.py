@@ -10,10 +10,10 @@ from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.files import locked
 from wgmesh.inventory import rekey
-from wgmesh.model import Node as Entry
-from wgmesh.model import NodePlan
-from wgmesh.records import Rotation
-from wgmesh.repository import Repository
+from wgmesh.model.inventory import Node as Entry
+from wgmesh.model.plan import NodePlan
+from wgmesh.remembered import Rotation
+from wgmesh.repository.bare import Repository
 
 PATIENCE_SECONDS = 10.0
 """How long to wait for a poll that is at work; one that applies a change takes longer."""

@@ -11,7 +11,7 @@ from wgmesh.cli.command import Command, inventory_option
 
 if TYPE_CHECKING:
     from wgmesh.agent.sources import Source
-    from wgmesh.model import Problem
+    from wgmesh.model.inventory import Problem
 
 
 def _declare_init(parser: ArgumentParser) -> None:

@@ -3,9 +3,10 @@
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from wgmesh.frozen import frozen
 
 
 class Parser(ArgumentParser):
@@ -29,7 +30,7 @@ def common() -> Parser:
     return made
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A subcommand; `run` returns the exit code. A hidden one is for units, not for people."""
 

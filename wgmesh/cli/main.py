@@ -5,19 +5,24 @@ import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
-from wgmesh.cli import apply, author, doctor, edit, graph, node, output, produce, trust
+from wgmesh.cli import node, output
 from wgmesh.cli.command import Command, Parser, common
 
-COMMANDS: tuple[Command, ...] = (
-    *node.COMMANDS,
-    *trust.COMMANDS,
-    *doctor.COMMANDS,
-    *author.COMMANDS,
-    *apply.COMMANDS,
-    *edit.COMMANDS,
-    *produce.COMMANDS,
-    *graph.COMMANDS,
-)
+
+def commands() -> tuple[Command, ...]:
+    """Return the table: a node's commands, then those of who edits an inventory."""
+    from wgmesh.cli import apply, author, doctor, edit, graph, produce, trust
+
+    return (
+        *node.COMMANDS,
+        *trust.COMMANDS,
+        *doctor.COMMANDS,
+        *author.COMMANDS,
+        *apply.COMMANDS,
+        *edit.COMMANDS,
+        *produce.COMMANDS,
+        *graph.COMMANDS,
+    )
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
@@ -34,10 +39,9 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"wgmesh {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = [command for command in COMMANDS if command.name == only]
-    for command in chosen or [command for command in COMMANDS if not command.hidden]:
-        sub = commands.add_parser(
+    table = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in _chosen(only):
+        sub = table.add_parser(
             command.name,
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
@@ -48,6 +52,16 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         command.declare(sub)
         sub.set_defaults(run=command.run)
     return top
+
+
+def _chosen(only: str) -> list[Command]:
+    """Return the command `only`, or all that are for people; of a poll nothing else is loaded."""
+    for command in node.COMMANDS:
+        if command.name == only:
+            return [command]
+    found = commands()
+    named = [command for command in found if command.name == only]
+    return named or [command for command in found if not command.hidden]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

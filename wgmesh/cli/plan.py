@@ -7,7 +7,7 @@ from wgmesh.agent.planning import TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
 from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Apart, Askew, Since
-from wgmesh.model import Rollout
+from wgmesh.model.inventory import Rollout
 
 _MOST_SHOWN = 20
 _MOST_NAMES = 8

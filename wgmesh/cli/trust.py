@@ -77,9 +77,9 @@ def _show(arguments: Namespace) -> int:
 
 
 def _log(arguments: Namespace) -> int:
-    from wgmesh.agent import trust
+    from wgmesh.agent import verdicts
 
-    rows = trust.log(arguments.limit)
+    rows = verdicts.log(arguments.limit)
     sys.stdout.write(_json(rows) if arguments.json else log_text(rows))
     return 0
 
@@ -90,9 +90,9 @@ def _verify(arguments: Namespace) -> int:
 
         found = clone.verify(arguments.rev, arguments.base)
     else:
-        from wgmesh.agent import trust
+        from wgmesh.agent import verdicts
 
-        found = trust.verify(arguments.rev)
+        found = verdicts.verify(arguments.rev)
     if arguments.json:
         sys.stdout.write(_json(found))
         return RefusedError.exit_code if found["verdict"] == "refused" else 0

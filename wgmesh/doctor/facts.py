@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from wgmesh.model import NodePlan
+from wgmesh.model.plan import NodePlan
 
 
 class Level(Enum):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from wgmesh.doctor.facts import BaseChain, Facts, Finding, error, note, warning
 from wgmesh.doctor.rules import SERVICE, Packet, accepted, expanded, lets_out
-from wgmesh.model import NFT_TABLE
+from wgmesh.model.numbers import NFT_TABLE
 
 _TABLE = re.compile(r"table (\S+) (\S+) \{")
 _CHAIN = re.compile(r"chain (\S+) \{")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, Finding, RuleSeen, Way, error, warning
-from wgmesh.model import MAIN_TABLE, ROUTE_PROTOCOL
+from wgmesh.model.numbers import MAIN_TABLE, ROUTE_PROTOCOL
 
 TABLE = 101
 MARKS = (0x101, 0x102)

@@ -7,7 +7,8 @@ return, is not looked at.
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+
+from wgmesh.frozen import frozen
 
 SERVICE = ""
 """The protocol of a packet to a service that no rule names."""
@@ -33,7 +34,7 @@ _MAP = re.compile(r"(?P<before>.*?)\bvmap \{ (?P<elements>[^{}]*) \}")
 _UNKNOWN_END = re.compile(r"\bvmap @\S+$|\bqueue\b.*$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packet:
     """A new packet for this node. `enters`: the interfaces that it comes by, as far as known.
 

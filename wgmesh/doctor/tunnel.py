@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, Finding, error, note, warning
 from wgmesh.doctor.standing import RECOVER, SYNC
-from wgmesh.model import DEFAULT_MTU, DEFAULT_PORT
+from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
 
 OVERHEAD_BYTES = {4: 60, 6: 80}
 """IP header, UDP header (8) and WireGuard's own 32 bytes, by the version of the outer packet."""

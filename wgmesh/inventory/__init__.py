@@ -1,21 +1,21 @@
 """Bytes to an Inventory, with every problem at once: the one way in is `read`, or `load`."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from wgmesh.errors import InventoryError
+from wgmesh.frozen import frozen
 from wgmesh.inventory.build import build, inventory
 from wgmesh.inventory.check import check
 from wgmesh.inventory.conf import read_conf
 from wgmesh.inventory.draft import Draft, Report
 from wgmesh.inventory.toml import read_toml
-from wgmesh.model import Inventory, Problem, Severity
+from wgmesh.model.inventory import Inventory, Problem, Severity
 
 __all__ = ["Layout", "ReadResult", "layout", "load", "read"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadResult:
     """What came of reading; `inventory` is None if and only if a problem is an error."""
 
@@ -23,7 +23,7 @@ class ReadResult:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Which files make the inventory, by their names; anything else is not looked at."""
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from ipaddress import collapse_addresses, ip_interface, ip_network
 from itertools import combinations
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.foreign import Foreign
 from wgmesh.inventory.naming import node_names
 from wgmesh.inventory.values import is_private
-from wgmesh.model import DEFAULT_MTU, DEFAULT_PORT, Endpoint, Interface, Prefix
+from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
+from wgmesh.model.terms import Endpoint, Interface, Prefix
 
 _MAX_NAMED = 3
 _ROOM = {4: 24, 6: 64}
@@ -36,7 +38,7 @@ class _Node:
     preshared: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adopted:
     """The text of a mesh.toml, and what its author should know."""
 

@@ -1,18 +1,21 @@
 """A draft to the model: each field parsed by its table, each wrong one noted and left out."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.draft import Draft, Report, Table
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT, SECRETS, SECTIONS, Field, parse
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import DEFAULT_PORT, Endpoint, Inventory, Mesh, Node, Rollout
+from wgmesh.model.inventory import Inventory, Mesh, Node, Rollout
+from wgmesh.model.numbers import DEFAULT_PORT
+from wgmesh.model.terms import Endpoint
 
 ALL = ("all",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parsed:
     """What could be read; a wrong or missing field has its default here and its name in `bad`.
 

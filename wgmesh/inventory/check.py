@@ -7,7 +7,8 @@ from wgmesh.inventory.build import ALL, Parsed
 from wgmesh.inventory.draft import Report, Table, some
 from wgmesh.inventory.meeting import check_meetings
 from wgmesh.inventory.overlap import check_overlaps
-from wgmesh.model import ExitPolicy, Mesh, Node, Rollout
+from wgmesh.model.inventory import Mesh, Node, Rollout
+from wgmesh.model.terms import ExitPolicy
 
 _IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from wgmesh.inventory.draft import Draft, Report, Table, decode
 from wgmesh.inventory.fields import SECRETS, SECTIONS, Field, Kind
 from wgmesh.inventory.lines import Places, Span
-from wgmesh.model import Severity
+from wgmesh.model.inventory import Severity
 
 _HEADER = re.compile(r"\[\s*([A-Za-z_]+)(?:\s+\"([^\"]*)\")?\s*\]")
 _COMMENT = re.compile(r"[ \t][#;].*")

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import escaped, show
-from wgmesh.model import Problem, Severity
+from wgmesh.model.inventory import Problem, Severity
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 MAX_LINE_CHARS = 16 * 1024
@@ -23,7 +23,7 @@ _FORBIDDEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One table as written; `lines` maps the path of a key in its file to its line."""
 
@@ -40,7 +40,7 @@ class Table:
         return self.lines((*self.path, key))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """All tables of an inventory.
 

@@ -12,7 +12,8 @@ from wgmesh.inventory.draft import Report
 from wgmesh.inventory.meeting import NO_WAY_HINT
 from wgmesh.inventory.toml import read_toml
 from wgmesh.inventory.values import BadValue, node_name
-from wgmesh.model import Address, Inventory, Prefix
+from wgmesh.model.inventory import Inventory
+from wgmesh.model.terms import Address, Prefix
 
 _INI_COMMENT = re.compile(r"(?:^|[ \t])#")
 

@@ -1,14 +1,14 @@
 """The fields of an inventory, one declarative table for every reader, and how a value is parsed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory import values
 from wgmesh.inventory.values import BadValue, show
-from wgmesh.model import ExitPolicy, HubSelection, OnNoExit, Topology
+from wgmesh.model.terms import ExitPolicy, HubSelection, OnNoExit, Topology
 
 
 class Kind(Enum):
@@ -19,7 +19,7 @@ class Kind(Enum):
     BOOLEAN = "true or false"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """One field: its kind, the parser of one value, and whether it takes several.
 

@@ -7,8 +7,9 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_interface
 
 from wgmesh.errors import InventoryError
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, endpoint, public_key
-from wgmesh.model import Address, Endpoint, Interface
+from wgmesh.model.terms import Address, Endpoint, Interface
 
 _MARKED = re.compile(
     r"(?:(?:friendly_)?name|node|peer|client|user|device|host)\s*[:=]\s*([\w .'\u2019()@+-]{1,40})"
@@ -24,7 +25,7 @@ _MOST_VALUES = 1 << 14
 _KEY_FILE = re.compile(r"wg set (?:%i|\w+) private-key (/[A-Za-z0-9_./-]+)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Called:
     """A name in a comment, "" for none; the heaviest counts. Prose is not `is_plain`."""
 

@@ -7,7 +7,8 @@ that it does not understand it stops, and lines it has not found are those of th
 import re
 import tomllib
 from bisect import bisect_right
-from dataclasses import dataclass
+
+from wgmesh.frozen import frozen
 
 Path = tuple[str, ...]
 
@@ -26,7 +27,7 @@ _MAX_INLINE_DEPTH = 8
 """Inline tables deeper than this are skipped: no field lies there."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """Where a pair stands in a text: its key from `start`, its value from `value` to `end`."""
 
@@ -36,7 +37,7 @@ class Span:
     inline: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Where each pair stands, by its path, and each table's header: from, to."""
 

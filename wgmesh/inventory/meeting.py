@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from wgmesh.inventory.build import ALL, Parsed
 from wgmesh.inventory.draft import Report, Table, some
-from wgmesh.model import Mesh, Node, OnNoExit, Topology
+from wgmesh.model.inventory import Mesh, Node
+from wgmesh.model.terms import OnNoExit, Topology
 
 
 def check_meetings(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> None:

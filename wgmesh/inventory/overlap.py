@@ -1,16 +1,17 @@
 """Which addresses and prefixes of an inventory collide, in one sweep over the sorted networks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from wgmesh.frozen import frozen
 from wgmesh.inventory.build import Parsed
 from wgmesh.inventory.draft import Report
-from wgmesh.model import Address, Node, Prefix, Topology
+from wgmesh.model.inventory import Node
+from wgmesh.model.terms import Address, Prefix, Topology
 
 _MAX_NAMED = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Claim:
     """A network that a node answers for: one of its addresses, or one of its allowed_ips."""
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any
 
-from wgmesh.model import Inventory, Node, Problem, Severity, Topology
+from wgmesh.model.inventory import Inventory, Node, Problem, Severity
+from wgmesh.model.terms import Topology
 
 _HEADINGS = ("NODE", "ADDRESS", "ENDPOINT", "ALLOWED_IPS", "NOTES")
 

@@ -8,7 +8,7 @@ from difflib import unified_diff
 from wgmesh.errors import InventoryError
 from wgmesh.inventory import load, written
 from wgmesh.inventory.draft import Report
-from wgmesh.model import Inventory
+from wgmesh.model.inventory import Inventory
 
 _FIELD = re.compile(r"(?P<indent>[ \t]*)(?P<name>[A-Za-z_.]*\bpublic_key)(?P<rest>[ \t]*=.*)")
 

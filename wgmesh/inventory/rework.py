@@ -14,7 +14,8 @@ from wgmesh.inventory.build import ALL
 from wgmesh.inventory.draft import Draft, Report, Table
 from wgmesh.inventory.passage import Passage
 from wgmesh.inventory.values import BadValue, mesh_address, node_name
-from wgmesh.model import Interface, Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Interface
 
 Changed = dict[str, bytes | None]
 """The files that change, by name; None for one that goes."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from wgmesh.inventory.fields import MESH, NODE, ROLLOUT, Field, Kind
 from wgmesh.inventory.values import SHAPES, node_name
-from wgmesh.model import DEFAULT_PORT, Mesh, Node, Rollout
+from wgmesh.model.inventory import Mesh, Node, Rollout
+from wgmesh.model.numbers import DEFAULT_PORT
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
 """What the editors' TOML plugins understand."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from wgmesh.inventory.draft import Draft, Report, Table, decode
 from wgmesh.inventory.fields import NODE, SECTIONS, type_name
 from wgmesh.inventory.lines import Lines
-from wgmesh.model import Severity
+from wgmesh.model.inventory import Severity
 
 _AT_LINE = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
 # tomllib's cost is quadratic in the parts of a dotted key; the deepest of ours has three.

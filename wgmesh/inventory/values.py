@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wgmesh.errors import WgmeshError
-from wgmesh.model import Address, Endpoint, Interface, Prefix
+from wgmesh.model.terms import Address, Endpoint, Interface, Prefix
 
 PORTS = (1, 65535)
 

@@ -18,7 +18,7 @@ from wgmesh.linux import (
     sysctl,
     wireguard,
 )
-from wgmesh.model import (
+from wgmesh.model.change import (
     AcceptAdd,
     AcceptRemove,
     AddressAdd,
@@ -27,13 +27,9 @@ from wgmesh.model import (
     DeviceSet,
     EndpointSet,
     FirewallSet,
-    KernelState,
     LinkCreate,
     LinkDelete,
     LinkSet,
-    LinkState,
-    Observed,
-    PeerCounters,
     PeerRemove,
     PeerSet,
     RouteRemove,
@@ -42,6 +38,7 @@ from wgmesh.model import (
     RuleRemove,
     SysctlSet,
 )
+from wgmesh.model.kernel import KernelState, LinkState, Observed, PeerCounters
 
 __all__ = ["apply", "bridge", "counters", "observe"]
 

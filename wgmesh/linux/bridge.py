@@ -17,7 +17,9 @@ from dataclasses import replace
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import link, rtnetlink, wireguard
-from wgmesh.model import DeviceSet, LinkSet, LinkState, PeerState, Secret
+from wgmesh.model.change import DeviceSet, LinkSet
+from wgmesh.model.kernel import LinkState, PeerState
+from wgmesh.model.terms import Secret
 
 SECOND = "wgmesh-2nd"
 TRIAL = "wgmesh-try"

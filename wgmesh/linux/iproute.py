@@ -6,7 +6,8 @@ from typing import Any
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
-from wgmesh.model import ROUTE_PROTOCOL, Prefix
+from wgmesh.model.numbers import ROUTE_PROTOCOL
+from wgmesh.model.terms import Prefix
 
 Entry = dict[str, Any]
 """One object of `ip -json`: a rule has `priority`, a route `dst`, a link `ifname`."""

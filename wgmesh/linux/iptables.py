@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from wgmesh import process
-from wgmesh.model import Accept
+from wgmesh.model.plan import Accept
 
 _SAVE = {4: "iptables-save", 6: "ip6tables-save"}
 _COMMAND = {4: "iptables", 6: "ip6tables"}

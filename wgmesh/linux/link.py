@@ -3,23 +3,24 @@
 import errno
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
 from wgmesh import process
 from wgmesh.errors import DeviceError, WgmeshError
+from wgmesh.frozen import frozen
 from wgmesh.linux import rtnetlink, systemd, wireguard
 from wgmesh.linux.iproute import Entry
-from wgmesh.model import Interface, LinkSet
+from wgmesh.model.change import LinkSet
+from wgmesh.model.terms import Interface
 
 USERSPACE_DEADLINE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 SCOPE_LINK = "253"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attributes:
     """What `ip` knows of an interface; link-local addresses are the kernel's own and left out."""
 

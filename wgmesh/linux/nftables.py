@@ -5,7 +5,8 @@ import re
 from wgmesh import process
 from wgmesh.errors import WgmeshError
 from wgmesh.mesh.firewall import firewall_tags
-from wgmesh.model import NFT_TABLE, Firewall
+from wgmesh.model.numbers import NFT_TABLE
+from wgmesh.model.plan import Firewall
 from wgmesh.process import CommandError
 
 TABLE = f"inet {NFT_TABLE}"

@@ -9,16 +9,9 @@ from typing import Any, assert_never
 from wgmesh.errors import WgmeshError
 from wgmesh.linux import iproute, rtnetlink
 from wgmesh.linux.iproute import Entry
-from wgmesh.model import (
-    MAIN_TABLE,
-    ROUTE_PROTOCOL,
-    Prefix,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Uplinks,
-)
+from wgmesh.model.numbers import MAIN_TABLE, ROUTE_PROTOCOL
+from wgmesh.model.plan import Route, RouteKind, Rule, RuleAction, Uplinks
+from wgmesh.model.terms import Prefix
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,16 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import islice
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
-from wgmesh.model import DeviceSet, Endpoint, PeerCounters, PeerState, Prefix, Secret
+from wgmesh.frozen import frozen
+from wgmesh.model.change import DeviceSet
+from wgmesh.model.kernel import PeerCounters, PeerState
+from wgmesh.model.terms import Endpoint, Prefix, Secret
 
 NO_PSK = "A" * 43 + "="
 """Base64 of 32 zero bytes: as a PSK it means none (WireGuard paper, section 5.4)."""
@@ -29,7 +31,7 @@ PEERS_PER_CALL = 500
 VANISH_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """What `wg show … dump` tells; peers and counters by public key."""
 

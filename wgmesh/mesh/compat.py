@@ -9,7 +9,8 @@ from enum import Enum
 
 from wgmesh.mesh import topology
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Address, Node
+from wgmesh.model.inventory import Node
+from wgmesh.model.terms import Address
 
 
 class Obstacle(Enum):

@@ -5,10 +5,10 @@ say, for those who see colours differently.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
 from math import sqrt
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh.diagram import COLOURS
 from wgmesh.mesh.graph import Dot, Picture, Role
 
@@ -37,7 +37,7 @@ _WORDS = {
 _FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spot:
     """Where the centre of a node is drawn; `side` is -1 or 1, and 0 for a hub in the middle."""
 
@@ -47,7 +47,7 @@ class Spot:
     side: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sheet:
     """Where everything is, in px; `middle` and `centre` are x and y of the mesh's own middle."""
 

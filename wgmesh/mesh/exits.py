@@ -8,19 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from wgmesh.mesh.firewall import CLAMP, PRIVATE4, PRIVATE6, Chain
-from wgmesh.model import (
-    DIRECT_MARK,
-    EXIT_TABLE,
-    MARK_MASK,
-    TUNNEL_MARK,
-    Exempt,
-    Prefix,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-    Uplinks,
-)
+from wgmesh.model.numbers import DIRECT_MARK, EXIT_TABLE, MARK_MASK, TUNNEL_MARK
+from wgmesh.model.plan import Exempt, Route, RouteKind, Rule, RuleAction, Uplinks
+from wgmesh.model.terms import Prefix
 
 _DIRECT4 = (*PRIVATE4, ip_network("224.0.0.0/3"))
 _DIRECT6 = (*PRIVATE6, ip_network("ff00::/8"))

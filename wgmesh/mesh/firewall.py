@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 
-from wgmesh.model import NFT_TABLE, Firewall, Prefix
+from wgmesh.model.numbers import NFT_TABLE
+from wgmesh.model.plan import Firewall
+from wgmesh.model.terms import Prefix
 
 PRIVATE4 = tuple(
     map(

@@ -1,13 +1,13 @@
 """What there is to see of a mesh: nodes with the parts they play, tunnels between them; pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.plan import is_exit
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 MOST_TUNNELS = 500
 """As many are drawn one by one; Mermaid draws no more unless told to. Above, they meet."""
@@ -23,7 +23,7 @@ class Role(Enum):
     NODE = "node"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dot:
     """A node in a picture; `notes` are for people: address, parts, networks behind it."""
 
@@ -33,7 +33,7 @@ class Dot:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Picture:
     """A mesh to be drawn. `tunnels` are between names, each once.
 

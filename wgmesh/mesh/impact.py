@@ -3,27 +3,22 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import firewall, topology
 from wgmesh.mesh.plan import plan
-from wgmesh.model import (
-    MAIN_TABLE,
-    Inventory,
-    Node,
-    NodePlan,
-    OnNoExit,
-    Peer,
-    Route,
-    RouteKind,
-)
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.numbers import MAIN_TABLE
+from wgmesh.model.plan import NodePlan, Peer, Route, RouteKind
+from wgmesh.model.terms import OnNoExit
 
 _COUNTABLE = frozenset(f"{sign} {what}" for sign in "+-~" for what in ("peer", "route"))
 
 _WITHOUT = {OnNoExit.BLOCK: "blocked", OnNoExit.DIRECT: "let out by the uplink"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeImpact:
     """What happens on one node: `kind` is planned, added, removed or changed; `lines` say what.
 

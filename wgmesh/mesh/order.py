@@ -6,12 +6,12 @@ one of them runs the new version and the other still the old one.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.compat import Obstacle, compat
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 EVERY_NODE = "*"
 """In the place of names: whatever breaks is meant to."""
@@ -19,7 +19,7 @@ EVERY_NODE = "*"
 _MOST_NAMES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Break:
     """Two nodes that do not reach one another in between.
 
@@ -38,7 +38,7 @@ class Break:
         return EVERY_NODE in names or not set(self.nodes).isdisjoint(names)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pause:
     """Two nodes whose tunnel may carry nothing for up to `seconds`, until a keepalive mends it."""
 

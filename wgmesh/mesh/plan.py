@@ -9,23 +9,19 @@ from wgmesh.errors import WgmeshError
 from wgmesh.mesh import exits, topology
 from wgmesh.mesh.firewall import Chain, firewall
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import (
-    TUNNEL_MARK,
-    Address,
+from wgmesh.model.inventory import Inventory, Mesh, Node
+from wgmesh.model.numbers import TUNNEL_MARK
+from wgmesh.model.plan import (
     Exempt,
     ExitCandidate,
     ExitPlan,
     Firewall,
     HubPlan,
-    Interface,
-    Inventory,
-    Mesh,
-    Node,
     NodePlan,
     Peer,
-    Prefix,
     Route,
 )
+from wgmesh.model.terms import Address, Interface, Prefix
 
 _NOTHING = Exempt()
 

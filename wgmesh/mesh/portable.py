@@ -5,28 +5,23 @@ has no word for are commands, which only a node that needs them gets: apps for p
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from wgmesh.errors import InventoryError
+from wgmesh.frozen import frozen
 from wgmesh.mesh import exits, topology
 from wgmesh.mesh.plan import exit_plan, host_length, passes_on, sysctls, table
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import (
-    NFT_TABLE,
-    ExitCandidate,
-    ExitPlan,
-    Interface,
-    Inventory,
-    Mesh,
-    Node,
-    Prefix,
-)
+from wgmesh.model.inventory import Inventory, Mesh, Node
+from wgmesh.model.numbers import NFT_TABLE
+from wgmesh.model.plan import ExitCandidate, ExitPlan
+from wgmesh.model.terms import Interface, Prefix
 
 _TABLE = f"table inet {NFT_TABLE}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Whole:
     """A mesh, and what of it each node's share needs to know.
 
@@ -40,7 +35,7 @@ class Whole:
     versions: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Share:
     """What the `[Interface]` of a node says beside its key, and notes for who installs it.
 

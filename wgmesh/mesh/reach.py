@@ -5,13 +5,13 @@ theirs: a mesh of a thousand equal nodes costs as much as one of ten.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology, ways
 from wgmesh.mesh.order import EVERY_NODE
 from wgmesh.mesh.ways import Atlas, Cause, Way
-from wgmesh.model import Inventory, Node
+from wgmesh.model.inventory import Inventory, Node
 
 NETWORKS = "networks"
 ADDRESSES = "addresses"
@@ -28,7 +28,7 @@ class Since(Enum):
     BEFORE = "before"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Apart:
     """Nodes that do not reach others: each of `one` none of `other`.
 
@@ -59,7 +59,7 @@ class Apart:
         return any(set(side) <= set(names) for side in (self.one, self.other))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Askew:
     """Two nodes whose packets would go another way than the answers to them.
 
@@ -72,7 +72,7 @@ class Askew:
     since: Since
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Findings:
     """What is wrong with who reaches whom, and how many pairs of nodes there are."""
 
@@ -86,7 +86,7 @@ class Findings:
         return tuple(each for each in self.apart if each.since is Since.LOST)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Group:
     """Nodes that see all others, and are seen, alike: in both versions, or only in the new one."""
 

@@ -5,7 +5,7 @@ Where what runs has none, the new one's counts.
 """
 
 from wgmesh.mesh.plan import find_node
-from wgmesh.model import Inventory, Rollout
+from wgmesh.model.inventory import Inventory, Rollout
 
 
 def governing(runs: Inventory | None, new: Inventory) -> Rollout | None:

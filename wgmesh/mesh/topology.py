@@ -8,16 +8,17 @@ Everything here costs O(1) for a pair of nodes, but for what a gateway carries: 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Network
 
-from wgmesh.model import Address, Endpoint, Interface, Inventory, Node, Prefix, Topology
+from wgmesh.frozen import frozen
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Address, Endpoint, Interface, Prefix, Topology
 
 NAT_KEEPALIVE_SECONDS = 25
 """What keeps most NAT mappings open; wg(8), PersistentKeepalive."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """The mesh as tunnels see it: nodes that have a key, and the parts some of them play.
 

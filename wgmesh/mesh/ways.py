@@ -6,13 +6,14 @@ that has the source in the same way. WireGuard: Next Generation Kernel Network T
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
+from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
 from wgmesh.mesh.plan import is_exit
 from wgmesh.mesh.topology import Layout
-from wgmesh.model import Address, Inventory, Node, Prefix
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Address, Prefix
 
 
 class Cause(Enum):
@@ -26,7 +27,7 @@ class Cause(Enum):
     LOOP = "it goes round"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a packet can go at a node: an address of its own, or one in a network behind it."""
 
@@ -34,7 +35,7 @@ class Place:
     network: Prefix | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """The nodes that a packet passes; `cause` None: it arrives, and its answer comes back.
 
@@ -46,7 +47,7 @@ class Way:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """A prefix that has an address: `owner` None is the mesh, which a hub carries.
 
@@ -59,7 +60,7 @@ class Claim:
     behind: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Atlas:
     """A mesh in which packets can be followed; `claims` by version, length and leading bits."""
 

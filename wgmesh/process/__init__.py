@@ -2,14 +2,13 @@
 
 import logging
 import os
-import select
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import IO, NoReturn
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO
 
 from wgmesh.errors import WgmeshError
 
@@ -85,13 +84,13 @@ def run(
             else:
                 out, err = child.communicate(stdin, timeout=timeout_seconds)
         except subprocess.TimeoutExpired as error:
-            _end_group(child)
+            end_group(child)
             raise CommandError(argv, None, "") from error
         except TooMuchError as error:
-            _end_group(child)
+            end_group(child)
             raise CommandError(argv, -signal.SIGKILL, f"more than {most_bytes} bytes") from error
         except BaseException:  # also KeyboardInterrupt: no child outlives its caller
-            _end_group(child)
+            end_group(child)
             raise
     done = subprocess.CompletedProcess(list(argv), child.returncode, out, err)
     if check and done.returncode:
@@ -127,141 +126,7 @@ def gather(
     return bytes(said), bytes(complaints)
 
 
-def run_distrusted(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str] | None = None,
-    timeout_seconds: float,
-    most_bytes: int = 1 << 16,
-) -> bytes:
-    """Run `argv`, which somebody without rights may have taken over, and return what it said.
-
-    Standard output and error come together. Whoever says more than `most_bytes` is ended, so that
-    nobody fills the caller's memory. How it ended is not told: it means nothing. Raises
-    CommandError when it cannot be started or takes longer than `timeout_seconds`.
-    """
-    log.debug("[#] %s", " ".join(argv))
-    end = time.monotonic() + timeout_seconds
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment(env),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CommandError(argv, 127, error.strerror or str(error)) from error
-    said = b""
-    with child:
-        try:
-            assert child.stdout is not None
-            out = child.stdout.fileno()
-            while len(said) < most_bytes:
-                if not select.select([out], [], [], max(0.0, end - time.monotonic()))[0]:
-                    raise CommandError(argv, None, "")
-                more = os.read(out, most_bytes - len(said))
-                if not more:
-                    child.wait(max(0.0, end - time.monotonic()))
-                    break
-                said += more
-        except subprocess.TimeoutExpired as error:
-            raise CommandError(argv, None, "") from error
-        finally:
-            _end_group(child)
-    return said
-
-
-def run_aside(
-    argv: Sequence[str], *, stdin: bytes, env: Mapping[str, str], timeout_seconds: float
-) -> None:
-    """Run `argv` for what it does; of what it says, only the end is kept, for an error.
-
-    When it ends, or its time is up, what is left of its process group is ended as well. Raises
-    CommandError when it cannot be started, takes longer than `timeout_seconds`, or does not exit 0.
-    """
-    log.debug("[#] %s", " ".join(argv))
-    end = time.monotonic() + timeout_seconds
-    said = bytearray()
-    with _in_memory(stdin) as given:
-        try:
-            child = subprocess.Popen(
-                list(argv),
-                stdin=given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment(env),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise CommandError(argv, 127, error.strerror or str(error)) from error
-    with child:
-        try:
-            assert child.stdout is not None
-            if not _watch(child, child.stdout, said, end):
-                raise CommandError(argv, None, "")
-        finally:
-            _end_group(child)  # before it is reaped: until then its number is nobody else's
-    if child.returncode:
-        raise CommandError(argv, child.returncode, said.decode(errors="replace"))
-
-
-def _watch(child: subprocess.Popen[bytes], out: IO[bytes], said: bytearray, end: float) -> bool:
-    """Gather the end of what comes by `out` until `child` has ended; False when that is too late.
-
-    It is not reaped. Its own children may keep the pipe open: nobody waits for them.
-    """
-    os.set_blocking(out.fileno(), False)
-    pidfd = os.pidfd_open(child.pid)
-    try:
-        with selectors.DefaultSelector() as events:
-            events.register(pidfd, selectors.EVENT_READ)
-            events.register(out, selectors.EVENT_READ)
-            while (left := end - time.monotonic()) > 0:
-                ready = {key.fd for key, _ in events.select(left)}
-                if out.fileno() in ready:
-                    more = out.read(1 << 16)
-                    if more == b"":
-                        events.unregister(out)
-                    said.extend(more or b"")
-                    del said[: -(1 << 12)]
-                if pidfd in ready:
-                    return True
-    finally:
-        os.close(pidfd)
-    return False
-
-
-def become(argv: Sequence[str], *, stdin: bytes, env: Mapping[str, str]) -> NoReturn:
-    """Replace this process by `argv`, which gets `stdin`. Raises CommandError when that fails."""
-    path = which(argv[0])
-    if path is None:
-        raise CommandError(argv, 127, "there is no such program that may be run")
-    with _in_memory(stdin) as given:
-        os.dup2(given, 0)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and exec inherits
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        os.execve(path, list(argv), environment(env))
-    except OSError as error:
-        raise CommandError(argv, 127, error.strerror or str(error)) from error
-
-
-@contextmanager
-def _in_memory(data: bytes) -> Iterator[int]:
-    """Give a descriptor to read `data` from, which no pipe holds up."""
-    fd = os.memfd_create("stdin")
-    try:
-        with os.fdopen(fd, "wb", closefd=False) as file:
-            file.write(data)
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
+def end_group(child: subprocess.Popen[bytes]) -> None:
     """Kill a child and all that it started in its session."""
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

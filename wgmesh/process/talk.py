@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
+from wgmesh.frozen import frozen
 from wgmesh.process import CommandError
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ MOST_BYTES = 4 << 20
 """Of what one end says that is kept: whoever says more is ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """How a program ended; `returncode` None: its time was up, or it said too much."""
 

@@ -10,18 +10,8 @@ from typing import NoReturn, TypeVar
 
 from wgmesh.errors import WgmeshError
 from wgmesh.mesh.firewall import TABLE, firewall_tags
-from wgmesh.model import (
-    Endpoint,
-    ExitCandidate,
-    ExitPlan,
-    ExitPolicy,
-    Firewall,
-    HubPlan,
-    HubSelection,
-    NodePlan,
-    OnNoExit,
-    Peer,
-)
+from wgmesh.model.plan import ExitCandidate, ExitPlan, Firewall, HubPlan, NodePlan, Peer
+from wgmesh.model.terms import Endpoint, ExitPolicy, HubSelection, OnNoExit
 from wgmesh.render import words
 
 T = TypeVar("T")

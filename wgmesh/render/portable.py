@@ -1,7 +1,8 @@
 """Portable wg-quick files, see wgmesh.mesh.portable: one a node, and two for all nodes."""
 
 from wgmesh.mesh import portable, topology
-from wgmesh.model import Inventory, Node, Secret
+from wgmesh.model.inventory import Inventory, Node
+from wgmesh.model.terms import Secret
 from wgmesh.render import words
 from wgmesh.render.write import environment
 

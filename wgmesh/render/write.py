@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgmesh.errors import WgmeshError
-from wgmesh.model import NodePlan
+from wgmesh.model.plan import NodePlan
 from wgmesh.render import words
 from wgmesh.render.parse import parse
 

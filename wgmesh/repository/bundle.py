@@ -8,12 +8,12 @@ the commit needs has proved to be there does it join the repository.
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.files import sync_directory
+from wgmesh.frozen import frozen
 from wgmesh.repository import command
 from wgmesh.repository.remote import MALFORMED, advice
 
@@ -29,7 +29,7 @@ class MissingBaseError(WgmeshError):
     """The bundle builds on a commit that the repository does not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head:
     """What a bundle builds on, and the refs that it leads to."""
 

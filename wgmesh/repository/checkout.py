@@ -7,7 +7,7 @@ from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.repository import command
 from wgmesh.repository.inventory_files import inventory_files
 from wgmesh.repository.reader import Reader
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 # Ownership is no question here: only plumbing runs, without hooks and protocols, and whoever
 # builds pull requests in a container seldom owns the checkout.

@@ -6,13 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from wgmesh import process
 from wgmesh.errors import WgmeshError
-from wgmesh.trust.commit import plain
+from wgmesh.frozen import frozen
+from wgmesh.trust.plain import plain
 
 if TYPE_CHECKING:
     from git.cmd import Git
@@ -74,7 +74,7 @@ _TOO_MUCH = (
 """What git says at the end of its Limits."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What a git command may take, that works on what a stranger has sent.
 
@@ -104,7 +104,7 @@ def _within(kind: int, wanted: int) -> int:
     return min([wanted, *(n for n in resource.getrlimit(kind) if n != resource.RLIM_INFINITY)])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How a git command ended; `status` None: it was killed, because its time was up."""
 

@@ -4,8 +4,9 @@ from pathlib import PurePosixPath
 
 from wgmesh.errors import InventoryError, RefusedError, UsageError
 from wgmesh.repository.reader import Reader
-from wgmesh.trust.commit import parse, plain
+from wgmesh.trust.commit import parse
 from wgmesh.trust.objects import FILE_MODES, TREE_MODE, Entry
+from wgmesh.trust.plain import plain
 
 LARGEST_FILE_BYTES = 1 << 20
 LARGEST_TOTAL_BYTES = 16 << 20

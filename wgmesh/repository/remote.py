@@ -5,12 +5,12 @@ What git would take for an option is refused.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from wgmesh.errors import UnreachableError, UsageError
+from wgmesh.frozen import frozen
 from wgmesh.repository.command import Outcome
-from wgmesh.trust.commit import plain
+from wgmesh.trust.plain import plain
 
 SSH_KEY = Path("/etc/wgmesh/ssh/id_ed25519")
 KNOWN_HOSTS = Path("/etc/wgmesh/ssh/known_hosts")
@@ -112,7 +112,7 @@ ACCESS: Mapping[str, str] = {
 """git's environment for a remote: this machine's key, pinned hosts and passwords, nobody's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshHost:
     """Where a remote's ssh listens."""
 

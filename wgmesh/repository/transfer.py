@@ -9,8 +9,17 @@ from wgmesh import process
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.repository import command
 from wgmesh.repository.command import Limits
-from wgmesh.repository.remote import MALFORMED, NO_BRANCH, TOO_MUCH, advice, unreachable
-from wgmesh.trust.commit import plain
+from wgmesh.repository.remote import (
+    ACCESS,
+    MALFORMED,
+    NO_BRANCH,
+    TOO_MUCH,
+    advice,
+    check_branch,
+    check_remote,
+    unreachable,
+)
+from wgmesh.trust.plain import plain
 
 LARGEST_PACK_BYTES = 512 << 20
 """An inventory and its history are a hundredth of that."""
@@ -24,14 +33,20 @@ _SETTINGS = ("fetch.unpackLimit=1",)  # all in one file, whose size has a limit
 
 
 def ask(
-    git_dir: Path, remote: str, branch: str, *, extra: Mapping[str, str], timeout_seconds: float
+    git_dir: Path,
+    remote: str,
+    branch: str,
+    *,
+    extra: Mapping[str, str] = ACCESS,
+    timeout_seconds: float,
 ) -> str:
-    """Return the id that `remote` has at the branch now.
+    """Return the id that `remote` has at the branch now; `extra` is added to git's environment.
 
     Without GitPython, so that a poll that finds nothing new stays cheap, and without the
     repository, which need not exist yet. Raises UnreachableError when the remote does not answer or
-    has no such branch.
+    has no such branch, UsageError for a remote or a branch that cannot be.
     """
+    remote, branch = check_remote(remote), check_branch(branch)
     ref = f"refs/heads/{branch}"
     args = ["ls-remote", "--refs", "--", remote, ref]
     argv = command.arguments(git_dir, args, Limits(file_bytes=_LARGEST_REFS_BYTES))

@@ -15,7 +15,7 @@ from wgmesh import process
 from wgmesh.doctor import filters
 from wgmesh.doctor.facts import BaseChain, Listener, Network, RouteSeen, RuleSeen, Way
 from wgmesh.doctor.routing import TABLE
-from wgmesh.model import ROUTE_PROTOCOL
+from wgmesh.model.numbers import ROUTE_PROTOCOL
 from wgmesh.process import CommandError
 
 CONF = Path("/proc/sys/net/ipv4/conf")

@@ -1,14 +1,14 @@
 """Who signed above a change of trust files, for when who signed that is no longer valid."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from wgmesh.frozen import frozen
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.side import Base
 from wgmesh.trust.walk import Walk
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Place:
     """Where a key signed: a commit of the line, `at` from the tip, or a side commit it brings."""
 

@@ -6,14 +6,14 @@ are two stories of one branch: somebody tells one of them to some nodes only, so
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust.commit import parse
 from wgmesh.trust.objects import Objects
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tip:
     """What a remote has as its branch's tip."""
 

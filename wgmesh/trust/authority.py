@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from wgmesh.errors import RefusedError
 from wgmesh.trust import openpgp, policy
 from wgmesh.trust import signers as signers_file
-from wgmesh.trust.commit import Commit, plain
+from wgmesh.trust.commit import Commit
 from wgmesh.trust.objects import FILE_MODES, TREE_MODE, Entry, Objects
 from wgmesh.trust.openpgp import Keyring
+from wgmesh.trust.plain import plain
 from wgmesh.trust.policy import Policy, Rules
 from wgmesh.trust.refusal import Refuse
 from wgmesh.trust.signers import Signers

@@ -5,21 +5,21 @@ a forge's key signs may not, and neither may a branch that lands as it is.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
-from wgmesh.trust.chain import Judged, judged
+from wgmesh.frozen import frozen
 from wgmesh.trust.objects import Objects
 from wgmesh.trust.openpgp import GpgVerifier
 from wgmesh.trust.policy import Role, SideCommits
 from wgmesh.trust.side import MOST_SIDE_COMMITS, Base
 from wgmesh.trust.step import Kind
+from wgmesh.trust.verdict import Judged, judged
 from wgmesh.trust.walk import Walk
 
 _HINT = "sign the branch's commits (git rebase --force-rebase -S main), or merge it by hand"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Branch:
     """The commits of a branch, newest first.
 

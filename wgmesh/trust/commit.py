@@ -1,10 +1,10 @@
 """The raw commit object: its fields, its one signature, and exactly what that signature covers."""
 
 import re
-import unicodedata
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
+from wgmesh.trust.plain import plain
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999: later timestamps cannot be shown, so they are shown as this one."""
@@ -19,7 +19,7 @@ _HEADER = re.compile(rb"[!-~]+ ")
 _PERSON = re.compile(rb"(.*) (\d+) [+-]\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """A commit's fields; the texts are as raw as the author left them."""
 
@@ -45,19 +45,6 @@ class Commit:
     def short(self) -> str:
         """First twelve digits of the id."""
         return self.id[:12]
-
-
-def plain(text: bytes | str, limit: int) -> str:
-    """Return hostile text without control, format or line-breaking characters, cut to `limit`."""
-    if isinstance(text, bytes):
-        text = text[: 8 * limit].decode(errors="replace")
-    text = text[: 8 * limit]
-    kept = "".join(
-        character if unicodedata.category(character)[0] != "C" else " " if character == "\t" else ""
-        for character in text
-        if unicodedata.category(character) not in ("Zl", "Zp")
-    ).strip()
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
 def parents(raw: bytes) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """The first-parent line from a tip down to where it leaves the trusted commit."""
 
-from dataclasses import dataclass
 from functools import partial
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import refusal
 from wgmesh.trust.objects import oldest
 from wgmesh.trust.walk import Walk
@@ -15,7 +15,7 @@ FIRST_LOOK = 1024
 """Commits to list before asking whether the trusted one is below at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """Commits that descend from the trusted one, newest first.
 

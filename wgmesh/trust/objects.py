@@ -1,10 +1,10 @@
 """What the chain rule reads of a git repository, and the shape of a tree object."""
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ FILE_MODES = frozenset({"100644", "100755"})
 TREE_MODE = "40000"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One entry of a tree: its mode as git writes it, and the id of what it names."""
 

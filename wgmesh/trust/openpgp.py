@@ -6,10 +6,11 @@ status lines are those of GnuPG's doc/DETAILS.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import packets
 from wgmesh.trust.packets import Tag
 
@@ -28,7 +29,7 @@ _VALID = re.compile(
 """Of a signature of version 4 and type 0x00: key, algorithm, digest and primary key."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keyring:
     """The certificates of openpgp/ as they lie there, by the fingerprint of their primary key.
 
@@ -41,7 +42,7 @@ class Keyring:
     revoked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenPgpSignature:
     """A signature that is right: whose it is, by primary fingerprint.
 

@@ -7,9 +7,9 @@ Source: RFC 4880 sections 4.2 (packets), 5.2 (signatures), 5.5 (keys), 6 (armor)
 import enum
 import hashlib
 import re
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust.sshkey import FEWEST_RSA_BITS, decode_base64
 
 RSA, RSA_SIGN, ECDSA, EDDSA = 1, 3, 19, 22
@@ -46,7 +46,7 @@ class Tag(enum.IntEnum):
     USER_ATTRIBUTE = 17
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """The fields of a signature packet that tell what it is worth."""
 

@@ -3,11 +3,12 @@
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, TypeVar
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust.openpgp import Keyring
 from wgmesh.trust.signers import Signer, Signers
 
@@ -42,7 +43,7 @@ class Role(Enum):
     MERGE = "merge"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """What `trust.toml` says; the defaults are those of a repository without one.
 
@@ -57,7 +58,7 @@ class Rules:
     merge: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """The authority of a commit: its keys, and what they may do. Made by `make`.
 

@@ -1,10 +1,10 @@
 """What a merge brings along: the commits of the merged branch, and the people who signed them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust.commit import Commit
 from wgmesh.trust.objects import Objects, oldest
 from wgmesh.trust.policy import Policy, Role
@@ -23,7 +23,7 @@ Read = Callable[[str], Commit]
 """Reads a commit by its id."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Base:
     """The commit that another one answers to, and who may do what by its trust files."""
 

@@ -1,10 +1,10 @@
 """Who signed a commit, by the keys that a policy names: SSH checked here, OpenPGP by gpgv."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import openpgp, sshsig
 from wgmesh.trust.commit import Commit, split_signature
 from wgmesh.trust.openpgp import GpgVerifier
@@ -19,7 +19,7 @@ _KEEP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signed:
     """A good signature: what its key is called (principals, or a fingerprint), and which it is."""
 

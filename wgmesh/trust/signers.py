@@ -5,10 +5,10 @@ Times without a `Z` are read as UTC, not as the machine's zone: all nodes must r
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import sshkey
 from wgmesh.trust.sshsig import NAMESPACE
 
@@ -23,7 +23,7 @@ _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(?:Z|UTC)?", re.
 _KNOWN = "namespaces, valid-after, valid-before"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signer:
     """One line: who may sign, with which key, for what and when (seconds since the epoch)."""
 

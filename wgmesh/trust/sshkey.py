@@ -10,10 +10,10 @@ import base64
 import binascii
 import functools
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -40,7 +40,7 @@ KINDS = frozenset(_FIELDS)
 """Kinds of keys that are known; signatures of each are checked."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicKey:
     """A public key: `blob` is its SSH encoding, `fields` what follows the kind inside."""
 

@@ -5,9 +5,9 @@ Source: OpenSSH's PROTOCOL.sshsig. The keys and the signature proper are sshkey'
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from wgmesh.errors import RefusedError
+from wgmesh.frozen import frozen
 from wgmesh.trust import sshkey
 from wgmesh.trust.sshkey import PublicKey, string
 
@@ -21,7 +21,7 @@ _ARMOR = re.compile(_BEGIN + rb"\n((?:[A-Za-z0-9+/=]+\n)+)-----END SSH SIGNATURE
 _LARGEST_ARMOR_BYTES = 16_384
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """A parsed SSHSIG; `value` is the signature proper, whose form is the key's business."""
 

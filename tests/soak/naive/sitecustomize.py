@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from wgmesh import judge, proof
 from wgmesh.judge import Roles, StrictPeer
-from wgmesh.model import Health, NodePlan, Proof
+from wgmesh.model.health import Health, Proof
+from wgmesh.model.plan import NodePlan
 
 
 def all_must_be_up(

@@ -1,0 +1,134 @@
+"""`@frozen` makes what dataclasses makes."""
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, asdict, astuple, dataclass, field, fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgmesh.frozen import frozen
+
+
+@frozen
+class Ours:
+    """A value."""
+
+    name: str
+    size: int = 3
+    parts: tuple[int, ...] = ()
+    known: dict[str, int] = field(default_factory=dict)
+    note: str = field(default="", compare=False)
+
+    @property
+    def double(self) -> int:
+        """Twice the size."""
+        return 2 * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    """A value."""
+
+    name: str
+    size: int = 3
+    parts: tuple[int, ...] = ()
+    known: dict[str, int] = field(default_factory=dict)
+    note: str = field(default="", compare=False)
+
+
+@frozen
+class Empty:
+    """No fields."""
+
+
+@frozen
+class Hidden:
+    """Its own methods stay."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "Hidden(...)"
+
+
+@frozen
+class Nested:
+    """A value with another one."""
+
+    inner: Ours
+
+
+ARGUMENTS: st.SearchStrategy[tuple[Any, ...]] = st.tuples(
+    st.text(max_size=3),
+    st.integers(0, 2),
+    st.tuples(st.integers(0, 1)),
+    st.just({}),
+    st.text(max_size=1),
+)
+
+
+@given(ARGUMENTS, ARGUMENTS)
+def test_equal_and_shown_as_a_dataclass(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
+    ours, theirs = (Ours(*first), Ours(*second)), (Theirs(*first), Theirs(*second))
+    assert (ours[0] == ours[1]) == (theirs[0] == theirs[1])
+    assert (ours[0] != ours[1]) == (theirs[0] != theirs[1])
+    assert repr(ours[0]).removeprefix("Ours") == repr(theirs[0]).removeprefix("Theirs")
+    assert asdict(ours[0]) == asdict(theirs[0])
+    assert astuple(ours[0]) == astuple(theirs[0])
+    assert replace(ours[0], size=9) == Ours(first[0], 9, *first[2:])
+
+
+def test_fields_defaults_and_matching() -> None:
+    assert [(each.name, each.default) for each in fields(Ours)] == [
+        (each.name, each.default) for each in fields(Theirs)
+    ]
+    made = Ours("a")
+    assert (made.size, made.parts, made.known, made.note, made.double) == (3, (), {}, "", 6)
+    assert Ours("a").known is not made.known
+    assert Ours.__match_args__ == Theirs.__match_args__
+    match made:
+        case Ours("a", size):
+            assert size == 3
+        case _:
+            pytest.fail("it did not match")
+
+
+def test_hash_is_of_the_fields() -> None:
+    assert hash(Nested) != 0
+    assert len({Hidden("a"), Hidden("a"), Hidden("b")}) == 2
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Ours("a"))
+    assert hash(Empty()) == hash(Empty())
+    assert Empty() == Empty()
+    other: object = Hidden("")
+    assert other != Empty()
+
+
+def test_nothing_can_be_changed() -> None:
+    made: Any = Ours("a")
+    with pytest.raises(FrozenInstanceError):
+        made.size = 4
+    with pytest.raises(FrozenInstanceError):
+        made.other = 4
+    with pytest.raises(FrozenInstanceError):
+        del made.size
+    assert not hasattr(made, "__dict__")
+    assert copy.copy(made) == copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == made
+
+
+def test_a_method_of_its_own_stays() -> None:
+    assert repr(Hidden("secret")) == "Hidden(...)"
+    assert Ours.__doc__ == "A value."
+    assert Ours.__init__.__qualname__ == "Ours.__init__"
+    assert repr(Nested(Ours("a"))).startswith("Nested(inner=Ours(name='a', ")
+
+
+@pytest.mark.parametrize(
+    ("words", "keywords"), [((), {}), (("a", 1, (), {}, "", 6), {}), (("a",), {"sise": 1})]
+)
+def test_wrong_arguments_are_refused(words: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        Ours(*words, **keywords)

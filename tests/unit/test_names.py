@@ -1,0 +1,75 @@
+"""The names that the fetch resolves for root, and what may lie in the place of its answer."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wgmesh import names
+from wgmesh.errors import WgmeshError
+from wgmesh.names import MOST_ADDRESSES, MOST_NAMES, Wanted
+
+WANTED = Wanted("aa", ("sierra.example.com", "tango.example.com"))
+FOUND = {"sierra.example.com": ("198.51.100.7", "2001:db8::7"), "tango.example.com": ("192.0.2.1",)}
+
+
+def test_a_question_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "names.toml"
+    assert names.read_wanted(path) is None
+    names.write_wanted(path, WANTED)
+    assert names.read_wanted(path) == WANTED
+    names.write_wanted(path, Wanted("bb", tuple(f"n{number}" for number in range(300))))
+    found = names.read_wanted(path)
+    assert found is not None and len(found.names) == MOST_NAMES
+
+
+def test_an_answer_is_for_its_question_alone(tmp_path: Path) -> None:
+    assert names.read_found(tmp_path, WANTED) == {}
+    names.write_found(tmp_path, "aa", FOUND)
+    assert names.read_found(tmp_path, WANTED) == FOUND
+    assert names.read_found(tmp_path, Wanted("bb", WANTED.names)) == {}
+
+
+def test_only_addresses_of_wanted_names_are_believed(tmp_path: Path) -> None:
+    (tmp_path / names.FOUND).write_text(
+        'id = "aa"\nfound = ["sierra.example.com 198.51.100.7", "sierra.example.com fe80::1%eth0",'
+        ' "sierra.example.com $(reboot)", "other.example.com 192.0.2.9", "", "tango.example.com"]\n'
+    )
+    assert names.read_found(tmp_path, WANTED) == {"sierra.example.com": ("198.51.100.7",)}
+
+
+def test_no_more_addresses_than_anybody_needs(tmp_path: Path) -> None:
+    lines = ", ".join(f'"sierra.example.com 192.0.2.{number}"' for number in range(200))
+    (tmp_path / names.FOUND).write_text(f'id = "aa"\nfound = [{lines}]\n')
+    assert len(names.read_found(tmp_path, WANTED)["sierra.example.com"]) == MOST_ADDRESSES
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "id = 3\nfound = []\n", "found = []\n", 'id = "aa"\nfound = [3]\n', "\x00", "[" * 5000],
+)
+def test_no_answer_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / names.FOUND).write_text(text)
+    with pytest.raises(WgmeshError, match="no answer"):
+        names.read_found(tmp_path, WANTED)
+
+
+def test_a_link_or_a_pipe_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('id = "aa"\nfound = []\n')
+    (tmp_path / names.FOUND).symlink_to(tmp_path / "secret")
+    with pytest.raises(WgmeshError):
+        names.read_found(tmp_path, WANTED)
+    (tmp_path / names.FOUND).unlink()
+    os.mkfifo(tmp_path / names.FOUND)
+    with pytest.raises(WgmeshError):
+        names.read_found(tmp_path, WANTED)
+
+
+def test_a_question_is_hostile_too(tmp_path: Path) -> None:
+    path = tmp_path / "names.toml"
+    path.write_text('id = "aa"\nnames = ["-x", "a b", "ok.example.com", ""]\n')
+    found = names.read_wanted(path)
+    assert found is not None and found.names == ("ok.example.com",)
+    path.write_text("names = 3\n")
+    with pytest.raises(WgmeshError, match="damaged"):
+        names.read_wanted(path)

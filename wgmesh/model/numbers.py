@@ -1,0 +1,22 @@
+"""Numbers and names that are ours: in the kernel, and where an inventory leaves one out."""
+
+ROUTE_PROTOCOL = 101
+"""The `proto` that marks routes and rules as ours (unassigned in iproute2's rt_protos)."""
+
+NFT_TABLE = "wgmesh"
+"""Our one nftables table: `inet wgmesh`."""
+
+MOST_REMOTES = 8
+"""As many remotes of one inventory are asked and compared."""
+
+EXIT_TABLE = 101
+"""The routing table that leads to the exit."""
+
+DIRECT_MARK = 0x101
+TUNNEL_MARK = 0x102
+MARK_MASK = 0xFFF
+"""What leaves by the uplink, WireGuard's own packets; Tailscale's bits, 0xff0000, stay clear."""
+
+DEFAULT_PORT = 51820
+DEFAULT_MTU = 1420
+MAIN_TABLE = 254

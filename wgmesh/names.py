@@ -1,0 +1,102 @@
+"""The names that root has the fetch resolve, and what it found: two files of a few lines.
+
+A node that uses exits asks its resolver through the exit in use. When that is dead, the endpoints
+of the others may be known by name only: then the fetch, whose packets leave by the uplink, is asked
+(page "Exit routing"). What it says is no more trusted than a resolver: a peer proves who it is.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+from wgmesh import shape
+from wgmesh.errors import WgmeshError
+from wgmesh.files import write_atomic
+from wgmesh.frozen import frozen
+from wgmesh.handover import open_handed
+
+MOST_NAMES = 256
+MOST_ADDRESSES = 16
+LARGEST_BYTES = 1 << 20
+FOUND = "names.toml"
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+
+
+@frozen
+class Wanted:
+    """What root asks: host names. `id` differs each time."""
+
+    id: str
+    names: tuple[str, ...]
+
+
+@frozen
+class Found:
+    """What the fetch found for the question `id`: a host name, a blank, an address in each."""
+
+    id: str
+    found: tuple[str, ...]
+
+
+def write_wanted(path: Path, wanted: Wanted) -> None:
+    """Leave a question where the fetch finds it; of more than MOST_NAMES names the first."""
+    _write(path, {"id": wanted.id, "names": list(wanted.names[:MOST_NAMES])})
+
+
+def read_wanted(path: Path) -> Wanted | None:
+    """Return root's question, None when there is none. Raises WgmeshError for a damaged one."""
+    try:
+        wanted = shape.from_table(Wanted, tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise WgmeshError(f"{path} is damaged: {error}", "the next tick writes it anew") from None
+    return Wanted(wanted.id, tuple(filter(_HOST.fullmatch, wanted.names)))
+
+
+def write_found(directory: Path, id_: str, found: Mapping[str, tuple[str, ...]]) -> None:
+    """Leave what was found in the fetch's own directory."""
+    lines = [f"{name} {each}" for name in found for each in found[name][:MOST_ADDRESSES]]
+    _write(directory / FOUND, {"id": id_, "found": lines})
+
+
+def read_found(directory: Path, wanted: Wanted) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of those of the wanted names that were found; empty without an answer.
+
+    Raises WgmeshError for anything but a small regular file that says so.
+    """
+    try:
+        with open_handed(directory, FOUND, LARGEST_BYTES) as file:
+            table = tomllib.loads(file.read(LARGEST_BYTES).decode())
+        answer = shape.from_table(Found, table)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        raise WgmeshError("what the fetch found of names is no answer") from None
+    if answer.id != wanted.id:
+        return {}
+    known: dict[str, tuple[str, ...]] = {}
+    for name, address in _pairs(answer):
+        if name in wanted.names and len(known.get(name, ())) < MOST_ADDRESSES:
+            known[name] = (*known.get(name, ()), address)
+    return known
+
+
+def _pairs(answer: Found) -> Iterator[tuple[str, str]]:
+    for line in answer.found:
+        name, _, text = line.partition(" ")
+        try:
+            address = ip_address(text)
+        except ValueError:
+            continue
+        if "%" not in text:
+            yield name, str(address)
+
+
+def _write(path: Path, table: Mapping[str, object]) -> None:
+    import tomli_w
+
+    write_atomic(path, tomli_w.dumps(dict(table)).encode(), 0o644, durable=False)

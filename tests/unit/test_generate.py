@@ -204,7 +204,8 @@ def test_a_path_on_each_nodes_own_machine_says_nothing_here(
     if whose == "of both":
         bravo = f'{BRAVO}private_key_path = "{own}"\n'
     (mesh / "nodes/bravo.toml").write_text(bravo)
-    assert wgmesh("gen-keys")[0] == 0
+    code, _, err = wgmesh("gen-keys")
+    assert code == 0 and f"{own} is not taken for the key of alpha: it is another's, too" in err
     made = (mesh / "out/keys/alpha.key").read_text()
     assert made != own.read_text()
     assert f'public_key = "{wg_pubkey(made)}"' in (mesh / "nodes/alpha.toml").read_text()

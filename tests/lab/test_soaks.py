@@ -10,7 +10,7 @@ from tests.lab.machine import Machine
 from tests.lab.mesh import CONFIRM
 from tests.soak import loss, restore, syncs
 from tests.soak.converge import fleet
-from tests.soak.leaks import holdings, more, strangers
+from tests.soak.leaks import holdings, more, strangers, unexpected
 from tests.soak.restore import Stage
 from tests.soak.syncs_table import verdicts
 
@@ -88,9 +88,11 @@ def test_syncs_leave_nothing_behind() -> None:
         alpha.run(["mkdir", *(f"/etc/wireguard/wgmesh.d/gen-{n}" for n in range(90, 96))])
         left = alpha.popen(["sleep", "60"])
         assert syncs.left_behind(alpha) == strangers(alpha) == ["sleep"]
-        said = more(before, holdings(alpha), syncs.KEEP)
+        after = holdings(alpha)
         left.kill()
-        assert [each.partition(":")[0] for each in said] == ["processes", "files", "generations"]
+        said = more(before, after, syncs.KEEP)
+        assert [each.partition(":")[0] for each in said] == ["processes", "generations"]
+        assert [*filter(unexpected, after.files - before.files)] == ["/run/wgmesh/some.tmp"]
 
         # and when a node is not what the inventory says
         picture, head = syncs.picture(of, "alpha"), of.mesh.author.head

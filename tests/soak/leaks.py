@@ -16,10 +16,13 @@ for place; do [ ! -d "$place" ] || find "$place" -xdev -printf '%y %p\\n'; done
 RECORDS = frozenset(
     (
         *("awaited.toml", "quarantine.toml", "second-look.toml", "seen.toml", "soak.toml"),
-        *("told.toml", "verdict.toml", "failover.json", "exits.json", "sysctl.former"),
+        *("told.toml", "verdict.toml", "failover.json", "exits.json", "sysctl.former", "endpoints"),
     )
 )
 """What a node remembers by design, each in one file, and not from the first sync on."""
+
+PACKED = frozenset(("info", "info/refs", "objects/info/packs", "packed-refs"))
+"""What git has in a repository once it has made one pack of many: git-gc(1)."""
 
 _VARYING = (
     (re.compile(r"/gen-\d+"), "/gen-N"),
@@ -45,19 +48,25 @@ class Holdings:
 
 
 def more(before: Holdings, after: Holdings, keep: int) -> list[str]:
-    """Return what a machine holds at the end that it did not at the start, and shall not."""
+    """Return what a machine holds at the end that it did not at the start, files aside."""
     found = []
     if before.processes != after.processes:
         found.append(f"processes: {before.processes} became {after.processes}")
     for what in ("descriptors", "namespaces", "mounts"):
         was, now = getattr(before, what), getattr(after, what)
         found += [f"{what}: {was} became {now}"] if now > was else []
-    new = sorted(path for path in after.files - before.files if Path(path).name not in RECORDS)
-    found += [f"files: {path}" for path in new]
     for what in ("generations", "rejected"):
         count = getattr(after, what)
         found += [f"{what}: {count}, and {keep} are to be kept"] if count > keep else []
     return found
+
+
+def unexpected(path: str) -> bool:
+    """Return whether a file that was not there at first is one that nobody explains."""
+    _, repository, inside = path.partition("/repository.git/")
+    if repository:
+        return inside not in PACKED and inside != "objects/pack/pack-ID.bitmap"
+    return Path(path).name not in RECORDS
 
 
 def strangers(machine: Machine) -> list[str]:

@@ -6,6 +6,7 @@ from statistics import linear_regression, median
 
 from tests.soak.converge import GUEST
 from tests.soak.labs import Record
+from tests.soak.leaks import unexpected
 
 FLAT = 0.05
 """How much more memory a sync may take at the end than at the start."""
@@ -96,7 +97,9 @@ def verdicts(found: Sequence[Record]) -> dict[str, list[str]]:
         "processes left behind by a sync": behind,
         "processes or descriptors more than at first": held("processes", "descriptors"),
         "namespaces or mounts more than at first": held("namespaces", "mounts"),
-        "files that are no record of the node's": held("files"),
+        "files that nobody explains": [
+            f"{e['end']}: {path}" for e in ends for path in e["new"] if unexpected(path)
+        ],
         "nodes with generations beyond keep_generations": held("generations", "rejected"),
         "nodes that are not what their plan says": said("unequal"),
         "nodes whose kernel is not as at first": said("changed"),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.soak.leaks import unexpected
 from tests.soak.syncs_table import HEAVY, LIGHT, NOTHING, course, kinds, verdicts
 
 MEMORY = "kinds of sync whose memory grows"
@@ -17,7 +18,7 @@ def sync(number: int, kib: float, *, applied: bool = True, **more: Any) -> dict[
 def whole(*syncs: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the records of a run that came to its end, at which all was well."""
     last = sync(len(syncs) + 1, 1)
-    return [*syncs, last, {"end": "alpha", "more": [], "changed": [], "unequal": []}]
+    return [*syncs, last, {"end": "alpha", "more": [], "new": [], "changed": [], "unequal": []}]
 
 
 def test_two_sorts_of_sync_are_not_taken_for_growth() -> None:
@@ -43,6 +44,22 @@ def test_memory_that_jumps_and_stays_is_flat() -> None:
     assert course([37_000 + 800 * (n % 3) for n in range(200)]).flat
 
 
+@pytest.mark.parametrize(
+    ("path", "is_so"),
+    [
+        ("/run/wgmesh/x.tmp", True),
+        ("/etc/wireguard/wgmesh.d/gen-N.tmp", True),
+        ("/var/lib/wgmesh/repository.git/objects/pack/tmp_pack_a", True),
+        ("/var/lib/wgmesh/repository.git/packed-refs.lock", True),
+        ("/var/lib/wgmesh/repository.git/packed-refs", False),
+        ("/var/lib/wgmesh/fetch/repository.git/objects/pack/pack-ID.bitmap", False),
+        ("/run/wgmesh/second-look.toml", False),
+    ],
+)
+def test_which_files_are_left_behind(path: str, is_so: bool) -> None:
+    assert unexpected(path) is is_so
+
+
 def test_whatever_went_wrong_is_in_the_verdicts() -> None:
     found = whole(
         sync(1, 1, exit=6, said="rolled back"),
@@ -51,7 +68,8 @@ def test_whatever_went_wrong_is_in_the_verdicts() -> None:
     )
     found[-1] = {
         "end": "alpha",
-        "more": ["descriptors: 9 became 10", "mounts: 1 became 2", "files: /run/x", "rejected: 9"],
+        "more": ["descriptors: 9 became 10", "mounts: 1 became 2", "rejected: 9"],
+        "new": ["/run/wgmesh/x.tmp", "/run/wgmesh/soak.toml"],
         "changed": ["nft"],
         "unequal": ["status"],
     }

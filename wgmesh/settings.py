@@ -146,30 +146,42 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise WgmeshError(f"{path}: unknown key {key!r}", hint)
-        if known[key] is tuple and isinstance(value, list):
-            table[key] = (_interfaces if key == "exit_sources" else _prefixes)(path, key, value)
-        elif type(value) is not known[key]:
-            want = {
-                tuple: "a list of strings",
-                int: "a whole number",
-                bool: "true or false",
-                str: "a string",
-            }[known[key]]
-            raise WgmeshError(f"{path}: {key} is not {want}", f"write {key} as {want}")
-        if key in _CHOICES and value not in _CHOICES[key]:
-            choices = " or ".join(repr(choice) for choice in _CHOICES[key])
-            raise WgmeshError(f"{path}: {key} = {value!r} is not known", f"use {choices}")
-        if known[key] is int and value < _MINIMUM.get(key, 1):
-            raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
-        if known[key] is int and value > _MAXIMUM[key]:
-            raise WgmeshError(f"{path}: {key} is too large", f"use at most {_MAXIMUM[key]}")
-        if known[key] is str and "\0" in value:
-            raise WgmeshError(f"{path}: {key} has a null character", "leave it out")
+        table[key] = _checked(path, key, value, known[key])
     settings = Settings(**table)
     if settings.metrics:
         _check_metrics(path, settings.metrics)
     if settings.notify.strip():
         _check_command(path, settings.notify)
+    _check_windows(path, settings)
+    return settings
+
+
+def _checked(path: Path, key: str, value: Any, kind: type) -> Any:  # noqa: ANN401
+    """Return the value of a key that is known. Raises WgmeshError when it means nothing there."""
+    if kind is tuple and isinstance(value, list):
+        return (_interfaces if key == "exit_sources" else _prefixes)(path, key, value)
+    given = type(value)
+    if given is not kind:
+        want = {
+            tuple: "a list of strings",
+            int: "a whole number",
+            bool: "true or false",
+            str: "a string",
+        }[kind]
+        raise WgmeshError(f"{path}: {key} is not {want}", f"write {key} as {want}")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        choices = " or ".join(repr(choice) for choice in _CHOICES[key])
+        raise WgmeshError(f"{path}: {key} = {value!r} is not known", f"use {choices}")
+    if kind is int and value < _MINIMUM.get(key, 1):
+        raise WgmeshError(f"{path}: {key} = {value} is too small", "use a larger number")
+    if kind is int and value > _MAXIMUM[key]:
+        raise WgmeshError(f"{path}: {key} is too large", f"use at most {_MAXIMUM[key]}")
+    if kind is str and "\0" in value:
+        raise WgmeshError(f"{path}: {key} has a null character", "leave it out")
+    return value
+
+
+def _check_windows(path: Path, settings: Settings) -> None:
     windows = (
         settings.confirm_most_seconds,
         settings.confirm_silent_seconds,
@@ -180,7 +192,6 @@ def load_settings(path: Path = POLICY_FILE) -> Settings:
             f"{path}: the confirm windows are {windows[0]}, {windows[1]} and {windows[2]} s",
             "use confirm_most_seconds ≤ confirm_silent_seconds ≤ confirm_minority_seconds",
         )
-    return settings
 
 
 def _check_metrics(path: Path, metrics: str) -> None:

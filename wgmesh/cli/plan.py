@@ -99,34 +99,39 @@ def as_json(plan: Planned) -> str:
             for each in plan.breaks
         ],
         "pauses": [{"nodes": list(each.nodes), "seconds": each.seconds} for each in plan.pauses],
-        "reach": {
-            "pairs": plan.reach.pairs,
-            "unreachable": [
-                {
-                    "from": list(each.one),
-                    "to": list(each.other),
-                    "mutual": each.mutual,
-                    "over": each.over or None,
-                    "loop": each.loop,
-                    "why": each.why,
-                    "since": each.since.value,
-                    "allowed": each.since is Since.LOST and each.is_allowed(plan.allowed),
-                }
-                for each in plan.reach.apart
-            ],
-            "asymmetric": [
-                {
-                    "there": list(each.there),
-                    "back": list(each.back),
-                    "pairs": each.pairs,
-                    "since": each.since.value,
-                }
-                for each in plan.reach.askew
-            ],
-        },
+        "reach": _reach_table(plan),
         "allow": list(_to_allow(plan)),
     }
     return json.dumps(value, indent=1) + "\n"
+
+
+def _reach_table(plan: Planned) -> dict[str, object]:
+    """Return who does not reach whom, for programs."""
+    return {
+        "pairs": plan.reach.pairs,
+        "unreachable": [
+            {
+                "from": list(each.one),
+                "to": list(each.other),
+                "mutual": each.mutual,
+                "over": each.over or None,
+                "loop": each.loop,
+                "why": each.why,
+                "since": each.since.value,
+                "allowed": each.since is Since.LOST and each.is_allowed(plan.allowed),
+            }
+            for each in plan.reach.apart
+        ],
+        "asymmetric": [
+            {
+                "there": list(each.there),
+                "back": list(each.back),
+                "pairs": each.pairs,
+                "since": each.since.value,
+            }
+            for each in plan.reach.askew
+        ],
+    }
 
 
 def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:

@@ -68,21 +68,10 @@ def firewall(
     if not (forwards or relays or nat_interfaces):
         return from_chains(guard) if guard else None
     into, outof = f'oifname "{interface}"', f'iifname "{interface}"'
-    rules: list[str] = []
     if forwards:
-        rules += [f"{outof} {CLAMP}", f"{into} {CLAMP}", f"{outof} accept", f"{into} accept"]
+        rules = [f"{outof} {CLAMP}", f"{into} {CLAMP}", f"{outof} accept", f"{into} accept"]
     else:
-        for name in nat_interfaces:
-            rules += [f'{outof} oifname "{name}" {CLAMP}', f'iifname "{name}" {into} {CLAMP}']
-        if relays:
-            rules.append(f"{outof} {into} accept")
-        for name in nat_interfaces:
-            if exit_only is not None and name in exit_only:
-                rules += _no_private(f'{outof} oifname "{name}"', exit_only[name])
-            rules += [
-                f'{outof} oifname "{name}" accept',
-                f'iifname "{name}" {into} ct state established,related accept',
-            ]
+        rules = list(_narrow(into, outof, nat_interfaces, exit_only or {}, relays=relays))
     mesh_cidr = tuple(mesh_cidr)
     sets: list[str] = []
     masquerade: list[str] = []
@@ -105,6 +94,27 @@ def firewall(
     if masquerade:
         chains.append(("postrouting", "type nat hook postrouting priority srcnat", masquerade))
     return from_chains([*guard, *chains], tuple(dict.fromkeys(sets)))
+
+
+def _narrow(
+    into: str,
+    outof: str,
+    nat_interfaces: Sequence[str],
+    exit_only: Mapping[str, Sequence[Prefix]],
+    *,
+    relays: bool,
+) -> Iterator[str]:
+    """Yield the rules of a node that forwards between peers, or out by `nat_interfaces`, alone."""
+    for name in nat_interfaces:
+        yield f'{outof} oifname "{name}" {CLAMP}'
+        yield f'iifname "{name}" {into} {CLAMP}'
+    if relays:
+        yield f"{outof} {into} accept"
+    for name in nat_interfaces:
+        if name in exit_only:
+            yield from _no_private(f'{outof} oifname "{name}"', exit_only[name])
+        yield f'{outof} oifname "{name}" accept'
+        yield f'iifname "{name}" {into} ct state established,related accept'
 
 
 def _no_private(way: str, reached: Iterable[Prefix]) -> Iterator[str]:

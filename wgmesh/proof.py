@@ -26,6 +26,9 @@ RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TI
 
 _SECONDS_AWAITED = 5
 
+Fits = Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
+"""See Trial.fits."""
+
 
 @frozen
 class Trial:
@@ -40,7 +43,7 @@ class Trial:
     """
 
     plan: NodePlan
-    fits: Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
+    fits: Fits
     remote: Callable[[], bool]
     remote_before: bool
     windows: Windows

@@ -14,11 +14,10 @@ from wgmesh import generation, inventory, journal, keys, linux, records, render,
 from wgmesh.agent import (
     adopt,
     awaited,
+    changing,
     direct,
     keypairs,
-    landing,
     look,
-    manual,
     node,
     refusals,
     rotation,
@@ -37,13 +36,11 @@ from wgmesh.files import locked, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
-from wgmesh.judge import Windows
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
-from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction.proposal import Outcome, Proposal
+from wgmesh.transaction.proposal import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -156,32 +153,19 @@ def _change(
     previous = before.plan if before is not None else None
     if before is None:
         adopt.keep_what_was(plan)
-    another_key = previous is not None and previous.public_key != plan.public_key
     runs = direct.applied(before.manifest.digest) if before is not None else None
-    windows = me.settings
     rotation.before_boot(plan)
     counters = linux.counters(plan.interface)
-    outcome = landing.attempt(
-        Proposal(
-            manifest=manifest,
-            target=node.target_for(plan, previous),
-            sysctl_keys=node.sysctl_keys(plan, previous),
-            files=files,
-            trial=Trial(
-                plan=rotation.as_used(plan),
-                fits=Versions(me, runs, previous, model, plan, ()).fits,
-                remote=lambda: True,
-                remote_before=False,
-                windows=Windows(
-                    windows.confirm_most_seconds,
-                    windows.confirm_silent_seconds,
-                    windows.confirm_minority_seconds,
-                ),
-                another_key=another_key,
-            ),
-            hooks=manual.hooks(previous, plan),
-            undo_hooks=manual.hooks(plan, previous),
-            adopt=previous is None,
+    outcome = changing.attempt(
+        changing.propose(
+            me,
+            manifest,
+            plan,
+            previous,
+            files,
+            fits=Versions(me, runs, previous, model, plan, ()).fits,
+            remote=lambda: True,
+            remote_before=False,
         )
     )
     if not outcome.confirmed:

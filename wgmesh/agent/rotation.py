@@ -6,7 +6,7 @@ it and lets the old one go on beside it, until each of them has handed its Allow
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -21,13 +21,12 @@ from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.kernel import Observed
 from wgmesh.model.plan import NodePlan, Peer
 from wgmesh.model.terms import Secret
+from wgmesh.proof import Fits
 from wgmesh.remembered import Rotation
 from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
 from wgmesh.transaction.proposal import Bridge
 
 log = logging.getLogger(__name__)
-
-Fits = Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
 
 TRIAL_SECONDS = 10
 """For two handshakes, the first one lost. Who has known the key is not asked again."""

@@ -87,7 +87,7 @@ sshd() {
         cd .venv/openssh &&
             timeout 60 apt-get download -qq openssh-server </dev/null &&
             dpkg --fsys-tarfile openssh-server_*.deb | tar -x ./usr && rm openssh-server_*.deb
-    ) >/dev/null 2>&1 || say "no sshd to be had: the tests of apply-remote are skipped"
+    ) >/dev/null 2>&1 || say "no sshd to be had: the tests that go over ssh are skipped"
 }
 
 venv() {

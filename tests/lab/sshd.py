@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.lab import installed
 from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.wait import wait_until
@@ -12,6 +14,7 @@ from tests.lab.wait import wait_until
 PROGRAM = Path("/usr/sbin/sshd")
 if not PROGRAM.exists():
     PROGRAM = CHECKOUT / ".venv/openssh/usr/sbin/sshd"
+needed = pytest.mark.skipif(not PROGRAM.exists(), reason="no sshd: run `make venv`")
 LIBRARY = CHECKOUT / ".venv/openssh/usr/lib/openssh"
 ID = 6100
 USER = "ops"

@@ -6,8 +6,6 @@ import re
 import select
 import time
 
-import pytest
-
 from tests.lab import sshd
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import CHECKOUT
@@ -17,7 +15,7 @@ from tests.lab.test_apply import inventory, keys
 from tests.lab.wait import wait_until
 from tests.lab.world import World
 
-pytestmark = pytest.mark.skipif(not sshd.PROGRAM.exists(), reason="no sshd: run `make venv`")
+pytestmark = sshd.needed
 
 GOOD = [f"host{number}" for number in range(1, 9)]
 HOSTS = [*GOOD, "asks", "gone", "harmed"]

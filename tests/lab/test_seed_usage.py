@@ -47,6 +47,7 @@ def mode(machine: Machine, path: str) -> str:
     return machine.run(["stat", "-c", "%a", path]).stdout.strip()
 
 
+@sshd.needed
 def test_the_usage_steps(world_factory: WorldFactory) -> None:
     world = world_factory(["laptop", *NODES], ipv6=False)
     laptop = Laptop(world["laptop"])

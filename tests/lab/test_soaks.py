@@ -1,4 +1,4 @@
-"""Small samples of tests/soak/loss.py, tests/soak/restore.py and tests/bench/one_peer.py."""
+"""Small samples of tests/soak/{loss,restore,syncs}.py and tests/bench/one_peer.py."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,11 @@ from tests.bench import one_peer
 from tests.lab.conftest import WorldFactory
 from tests.lab.machine import Machine
 from tests.lab.mesh import CONFIRM
-from tests.soak import loss, restore
+from tests.soak import loss, restore, syncs
 from tests.soak.converge import fleet
+from tests.soak.leaks import holdings, more, strangers
 from tests.soak.restore import Stage
+from tests.soak.syncs_table import verdicts
 
 THREE = ("alpha", "bravo", "charlie")
 
@@ -67,3 +69,34 @@ def test_probes_of_hundreds_of_dead_peers_crowd_nothing_out(world_factory: World
 
 def dropped(machine: Machine) -> int:
     return int(machine.read("/sys/class/net/wg0/statistics/tx_dropped"))
+
+
+def test_syncs_leave_nothing_behind() -> None:
+    with syncs.laboratory(THREE[:2]) as of:
+        found = list(syncs.runs(of, 8, 4))
+        assert sum("commit" in each for each in found) == 3 * (4 + 2)
+        assert {each["node"] for each in found if each.get("applied")} >= set(of.names)
+        wrong = verdicts(found)
+        del wrong["kinds of sync whose memory grows"]  # of which these are too few to tell
+        assert not any(wrong.values()), wrong
+
+        # the harness sees it when something is left
+        alpha = of["alpha"]
+        before = holdings(alpha)
+        assert more(before, holdings(alpha), syncs.KEEP) == []
+        alpha.run(["touch", "/run/wgmesh/some.tmp"])
+        alpha.run(["mkdir", *(f"/etc/wireguard/wgmesh.d/gen-{n}" for n in range(90, 96))])
+        left = alpha.popen(["sleep", "60"])
+        assert syncs.left_behind(alpha) == strangers(alpha) == ["sleep"]
+        said = more(before, holdings(alpha), syncs.KEEP)
+        left.kill()
+        assert [each.partition(":")[0] for each in said] == ["processes", "files", "generations"]
+
+        # and when a node is not what the inventory says
+        picture, head = syncs.picture(of, "alpha"), of.mesh.author.head
+        assert syncs.different(picture, syncs.picture(of, "alpha")) == []
+        alpha.run(["ip", "addr", "add", "10.98.0.1/32", "dev", "wg0"])
+        assert syncs.different(picture, syncs.picture(of, "alpha"))[0].startswith("addresses")
+        said = syncs.unequal(of, "alpha", head)
+        assert [each.partition(":")[0] for each in said] == ["status", "reconcile"]
+        assert syncs.unequal(of, "alpha", head) == [], "which reconcile has put back"

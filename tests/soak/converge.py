@@ -81,15 +81,20 @@ class Fleet:
         """The nodes in the inventory."""
         return [*self.names, GUEST] if self.guest else list(self.names)
 
-    def commit(self, message: str) -> str:
-        """Commit the inventory as it is now."""
+    def files(self) -> dict[str, str]:
+        """Return the inventory as it is now, by the names of its files."""
         values = {"interface": "wg0", "mesh_cidr": SMALL, "port": 51820} | self.options
         lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
-        files: dict[str, str | None] = {"mesh.toml": "".join(["[mesh]\n", *lines])}
+        files = {"mesh.toml": "".join(["[mesh]\n", *lines])}
         for name in self.members:
             files[f"nodes/{name}.toml"] = self.mesh.entry(
                 name, self.keys[name], self.fields.get(name)
             )
+        return files
+
+    def commit(self, message: str) -> str:
+        """Commit the inventory as it is now."""
+        files: dict[str, str | None] = {**self.files()}
         if not self.guest and (self.mesh.author.tree / f"nodes/{GUEST}.toml").exists():
             files[f"nodes/{GUEST}.toml"] = None
         return self.mesh.commit(files, message)

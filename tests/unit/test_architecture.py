@@ -62,6 +62,17 @@ MODULES = sorted(
 )
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted((PACKAGE.parent / "tests/lab").glob("test_*.py")),
+    ids=lambda path: str(path.stem),
+)
+def test_what_serves_ssh_in_the_laboratory_needs_sshd(path: Path) -> None:
+    """`make venv` may find none; then such a test is skipped, and says why."""
+    text = path.read_text()
+    assert "sshd.serve(" not in text or "sshd.needed" in text
+
+
 def room(path: Path) -> str:
     """Return the room of a module: the folder or file right under wgmesh/."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")

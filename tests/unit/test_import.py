@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 import tomllib
 from collections.abc import Callable
 from hashlib import sha256
@@ -238,6 +239,82 @@ def test_names(
         path.write_text(head + text + unnamed + "Endpoint = h:1\n")
     assert main(["import", *words]) == 0
     assert list(tomllib.loads(capsys.readouterr().out)["node"]) == names
+
+
+@pytest.mark.parametrize(
+    ("comment", "name"),
+    [
+        ("# phone 2", "phone-2"),
+        ("# Bob's laptop", "bobs-laptop"),
+        ("# Bob\u2019s old laptop", "bobs-old-laptop"),
+        ("# Jürgens Handy", "jurgens-handy"),
+        ("# bob@example.com", "bob-example-com"),
+        ("# Name: The Phone (lost once)", "the-phone"),
+        ("# friendly_name = phone", "phone"),
+        ("### Client phone", "phone"),
+        ("### begin phone ###", "phone"),
+        ("# added on a Monday by Bob", "node-1"),
+        ("# AllowedIPs = 10.0.0.0/8", "node-1"),
+        ("# see the wiki.", "node-1"),
+        ("# 2", "2"),
+        ("# телефон", "node-1"),
+        (f"# {'x' * 41}", "node-1"),
+    ],
+)
+@pytest.mark.parametrize("place", ["above", "inside"])
+def test_names_out_of_comments(imported: Import, comment: str, name: str, place: str) -> None:
+    section = peer("phone", "10.9.0.2/32").replace("# phone\n", "")
+    head = f"\n{comment}\n[Peer]\n" if place == "above" else f"\n[Peer]\n{comment}\n"
+    section = section.replace("\n[Peer]\n", head)
+    _, text, said = imported(server=interface("server", "10.9.0.1/24") + section)
+    assert list(tomllib.loads(text)["node"]) == ["server", name]
+    assert said.count("error") == said.count("both are behind NAT") == 1, said
+
+
+def test_what_says_that_it_is_a_name_counts(imported: Import) -> None:
+    section = peer("x", "10.9.0.2/32").replace(
+        "# x\n", "# a short remark\n# Name = phone\n# more\n"
+    )
+    section = section.replace("\n[Peer]", "\n# Clients\n[Peer]")
+    head = "# the main server\n# of all\n"
+    _, text, _ = imported(server=head + interface("server", "10.9.0.1/24") + section)
+    assert list(tomllib.loads(text)["node"]) == ["server", "phone"]
+
+
+def test_each_name_is_one_nodes(imported: Import) -> None:
+    names = ("phone 2", "phone", "Phone", "phone-2", "phone", "phone-1")
+    server = interface("server", "10.9.0.1/24", "ListenPort = 1\n")
+    for number, called in enumerate(names, 2):
+        server += peer(f"{number}", f"10.9.0.{number}/32").replace(f"# {number}\n", f"# {called}\n")
+    _, text, _ = imported(server=server)
+    found = {str(each["address"]): name for name, each in tomllib.loads(text)["node"].items()}
+    assert [found[f"10.9.0.{number}/32"] for number in range(2, 8)] == [
+        "phone-2-1", "phone", "phone-3", "phone-2", "phone-4", "phone-1"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_the_cost_is_that_of_the_text(keys: bool) -> None:
+    """Four times the nodes have 16 times the text; to look at all files for each costs 64 times."""
+
+    def seconds(nodes: int) -> float:
+        names = [f"n{number}" for number in range(nodes)]
+        halves = [base64.b64encode(sha256(name.encode()).digest()).decode() for name in names]
+        files = []
+        for number, name in enumerate(names):
+            key_line = f"PrivateKey = {halves[number]}\n" if keys else ""
+            text = f"[Interface]\n{key_line}Address = 10.40.{number}.1/16\n"
+            for other, half in enumerate(halves):
+                if other != number:
+                    text += f"[Peer]\nPublicKey = {half}\nAllowedIPs = 10.40.{other}.1/32\n"
+            files.append(read(f"{name}.conf", text.encode(), lambda half: half))
+        start = time.process_time()
+        adopt(files, "wg0")
+        return time.process_time() - start
+
+    seconds(20)
+    small, large = (min(seconds(nodes) for _ in range(3)) for nodes in (60, 240))
+    assert large < 40 * small
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ def mesh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def hidden(mesh: Path) -> Path:
+    """Put bravo behind NAT, and write the entry of delta, which is too."""
+    entry = mesh / "nodes/bravo.toml"
+    entry.write_text(entry.read_text().replace("endpoint", "# endpoint"))
+    (mesh / "entry").write_text(f'public_key = "{key(9)}"\n')
+    return mesh
+
+
+@pytest.fixture
 def wgmesh(mesh: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command line beside the inventory; returns exit code, stdout, stderr."""
 
@@ -169,6 +178,52 @@ def test_what_another_node_left_by_that_name_stays(mesh: Path, wgmesh: Run, name
     assert f"out/{old} stays, since there is a out/{name}" in err
     assert (mesh / "out" / name).read_text() == "of a delta that was"
     assert (mesh / "out" / old).read_text() == "bravo"
+
+
+def test_a_second_node_behind_nat_wants_one_that_forwards(hidden: Path, wgmesh: Run) -> None:
+    before = tree(hidden)
+    code, out, err = wgmesh("node", "add", "delta", "--from", "entry")
+    assert (code, out) == (3, "") and "--forwarding alpha does that" in err
+    assert tree(hidden) == before
+    words = ("node", "add", "delta", "--from", "entry", "--forwarding", "alpha")
+    dry = wgmesh(*words, "--dry-run")
+    assert tree(hidden) == before
+    assert wgmesh(*words) == dry == (0, "nodes/alpha.toml\nnodes/delta.toml\n", "")
+    lines = before["nodes/alpha.toml"].decode().splitlines()
+    lines.insert(2, "forwarding = true")
+    assert (hidden / "nodes/alpha.toml").read_text().splitlines() == lines
+    assert wgmesh("validate")[0] == 0
+    (hidden / "entry").write_text(f'public_key = "{key(10)}"\n')
+    assert wgmesh("node", "add", "echo", "--from", "entry")[:2] == (0, "nodes/echo.toml\n")
+
+
+@pytest.mark.parametrize("form", ["mesh.conf", "one.toml"])
+@pytest.mark.parametrize("old", ["", "forwarding = false\n"])
+def test_one_that_forwards_in_other_forms(
+    hidden: Path, wgmesh: Run, form: str, old: str, tmp_path: Path
+) -> None:
+    with (hidden / "nodes/alpha.toml").open("a") as file:
+        file.write(old)
+    assert wgmesh("convert", ".", f"single/{form}")[0] == 0
+    words = ("node", "add", "delta", "--gen-keys", "-c", f"single/{form}", "-o", "new")
+    (hidden / "entry").write_text("managed = false\n")
+    code, out, err = wgmesh(*words, "--from", "entry", "--forwarding", "alpha")
+    assert (code, err, out.split()) == (0, "", [f"single/{form}", "new/keys/delta.key"])
+    found = {
+        node.name: node for node in load({form: (hidden / "single" / form).read_bytes()}).nodes
+    }
+    assert found["alpha"].forwarding and not found["delta"].managed
+    assert not found["charlie"].forwarding
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nobody", "there is no node 'nobody'"), ("bravo", "bravo is behind NAT itself")],
+)
+def test_one_that_cannot_forward(hidden: Path, wgmesh: Run, name: str, said: str) -> None:
+    before = tree(hidden)
+    code, _, err = wgmesh("node", "add", "delta", "--from", "entry", "--forwarding", name)
+    assert code == 3 and said in err and tree(hidden) == before
 
 
 def test_a_file_of_all_nodes_is_no_nodes_own(mesh: Path, wgmesh: Run) -> None:

@@ -41,6 +41,11 @@ def _declare_node(parser: ArgumentParser) -> None:
     add.add_argument(
         "--gen-keys", action="store_true", help="make its keys, the private one in OUT/keys"
     )
+    add.add_argument(
+        "--forwarding",
+        metavar="NODE",
+        help="let NODE, which has an endpoint, pass packets on between nodes behind NAT",
+    )
     inventory_option(add)
     out_option(add)
     _dry_run(add)
@@ -93,7 +98,7 @@ def _node(arguments: Namespace) -> int:
 
 def _add(arguments: Namespace) -> int:
     from wgmesh.agent import keypairs, sources
-    from wgmesh.inventory import edit, load
+    from wgmesh.inventory import edit, load, rework
 
     entry = _entry(arguments.entry)
     if arguments.gen_keys and _HAS_KEY.search(entry):
@@ -102,15 +107,20 @@ def _add(arguments: Namespace) -> int:
             "take it out, or leave out --gen-keys",
         )
     with sources.editing(arguments.inventory) as source:
-        out, name = arguments.out, arguments.name
+        out, name, relay = arguments.out, arguments.name, arguments.forwarding
+        forward = rework.let_forward(source.files, relay) if relay is not None else {}
+        files = {k: data for k, data in {**source.files, **forward}.items() if data is not None}
+
+        def added(text: str, *, require_keys: bool = True) -> rework.Changed:
+            return {**forward, **edit.add_node(files, name, text, require_keys=require_keys)}
+
+        def with_key(key: str) -> rework.Changed:
+            return added(f'public_key = "{key}"\n{entry}')
+
         if not arguments.gen_keys:
-            return _save(source, edit.add_node(source.files, name, entry), arguments)
-
-        def with_key(key: str) -> dict[str, bytes]:
-            return edit.add_node(source.files, name, f'public_key = "{key}"\n{entry}')
-
-        without = edit.add_node(source.files, name, entry, require_keys=False)
-        found = load({**source.files, **without}, require_keys=False)
+            return _save(source, added(entry), arguments)
+        without = edit.add_node(files, name, entry, require_keys=False)
+        found = load({**files, **without}, require_keys=False)
         own = keypairs.at_paths(found.nodes).get(name)
         # with any key first, so that none is left of a node that cannot be
         changed = with_key(keypairs.make(out, name, own, dry_run=True))

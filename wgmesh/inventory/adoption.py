@@ -6,13 +6,14 @@ Where files leave something open the likeliest is taken, and a remark says what 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses, ip_interface, ip_network
 from itertools import combinations
 
 from wgmesh.frozen import frozen
 from wgmesh.inventory.foreign import Foreign
+from wgmesh.inventory.naming import node_names
 from wgmesh.inventory.values import is_private
 from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
 from wgmesh.model.terms import Endpoint, Interface, Prefix
@@ -49,7 +50,8 @@ def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
     """Return the inventory of the mesh that `files` make, each of which is one node's."""
     remarks: list[str] = []
     nodes = _nodes(files, remarks)
-    _name(nodes)
+    for node, name in zip(nodes, node_names([node.name for node in nodes]), strict=True):
+        node.name = name
     cidrs = _networks(nodes)
     for node in nodes:
         if not node.addresses:
@@ -86,16 +88,16 @@ def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
 def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
     """Return a node for each file, then those that are peers only."""
     known: dict[str, _Node] = {}
-    listed = {peer.public_key for file in files for peer in file.peers}
+    lists = [{peer.public_key for peer in file.peers} for file in files]
+    listed = set().union(*lists)
     own = {file.public_key for file in files if file.public_key}
-    for file in files:
+    left = _left_out(lists)
+    for number, file in enumerate(files):
         key = file.public_key
         if not key:
             # its own key is one that all other files list, and it alone does not
-            theirs = [{peer.public_key for peer in other.peers} for other in files if other != file]
-            left = set.intersection(*theirs) if theirs else set()
-            left -= own | {peer.public_key for peer in file.peers}
-            key = left.pop() if len(left) == 1 else f"?{file.file}"
+            others = [each for each in left.get(number, ()) if each not in own]
+            key = others[0] if len(others) == 1 else f"?{file.file}"
             if key not in listed:
                 remarks.append(f"{file.file}: its public key is not known: add public_key")
         node = known.setdefault(key, _Node(key))
@@ -103,8 +105,10 @@ def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
         node.addresses = list(file.addresses)
     for node in list(known.values()):
         for peer in node.file.peers if node.file else ():
-            other = known.setdefault(peer.public_key, _Node(peer.public_key))
-            other.name = other.name or peer.name
+            other = known.get(peer.public_key)
+            if other is None:
+                other = known[peer.public_key] = _Node(peer.public_key)
+            other.name = other.name or peer.called.name
             if peer.preshared:
                 other.preshared.add(node.key)
                 node.preshared.add(other.key)
@@ -118,17 +122,23 @@ def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
     return list(known.values())
 
 
-def _name(nodes: Iterable[_Node]) -> None:
-    """Give each node a name of its own that an inventory takes."""
-    taken: set[str] = set()
-    for node in nodes:
-        base = re.sub(r"[^a-z0-9]+", "-", node.name.lower()).strip("-")[:50] or "node"
-        name = base
-        number = 1
-        while name in taken or (name == "node" and number == 1):
-            name, number = f"{base}-{number}", number + 1
-        taken.add(name)
-        node.name = name
+def _left_out(lists: Sequence[Set[str]]) -> dict[int, list[str]]:
+    """Return, by its position, the keys that a list alone does not have, and all others do.
+
+    Costs one look at each key of each list: the positions of those that have a key give the other.
+    """
+    counts: Counter[str] = Counter()
+    positions: Counter[str] = Counter()
+    for position, keys in enumerate(lists):
+        for key in keys:
+            counts[key] += 1
+            positions[key] += position
+    every = len(lists) * (len(lists) - 1) // 2
+    found: dict[int, list[str]] = {}
+    for key, count in counts.items():
+        if count == len(lists) - 1:
+            found.setdefault(every - positions[key], []).append(key)
+    return found
 
 
 def _networks(nodes: Iterable[_Node]) -> list[Prefix]:

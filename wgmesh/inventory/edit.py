@@ -9,6 +9,7 @@ from wgmesh.errors import InventoryError
 from wgmesh.inventory import layout, load
 from wgmesh.inventory.build import build
 from wgmesh.inventory.draft import Report
+from wgmesh.inventory.meeting import NO_WAY_HINT
 from wgmesh.inventory.toml import read_toml
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.model.inventory import Inventory
@@ -52,7 +53,14 @@ def add_node(
         changed = {own_file: f"{entry}\n".encode()}
     else:
         changed = {top: _append(files[top], f"[node.{name}]\n{entry}\n")}
-    load({**files, **changed}, require_keys=require_keys)
+    try:
+        load({**files, **changed}, require_keys=require_keys)
+    except InventoryError as error:
+        relay = next((node.name for node in before.nodes if node.endpoint is not None), None)
+        if error.hint != NO_WAY_HINT or relay is None:
+            raise
+        hint = f"{error.hint}: --forwarding {relay} does that"
+        raise InventoryError(error.message, hint, error.problems) from None
     return changed
 
 

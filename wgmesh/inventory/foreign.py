@@ -2,25 +2,46 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address, ip_interface
 
 from wgmesh.errors import InventoryError
+from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, endpoint, public_key
 from wgmesh.model.terms import Address, Endpoint, Interface
 
-_NAMED = re.compile(
-    r"#+\s*(?:(?:name|node|peer)\s*[:=]\s*([\w. -]{1,63}?)|([A-Za-z0-9][\w.-]{0,62}))\s*",
+_MARKED = re.compile(
+    r"(?:(?:friendly_)?name|node|peer|client|user|device|host)\s*[:=]\s*([\w .'\u2019()@+-]{1,40})"
+    r"|(?:client|begin)\s+([\w.@+-]{1,40})",
     re.I,
 )
+"""What says that a name follows; the second by scripts that write `### Client NAME` at a peer."""
+
+_WORDS = re.compile(r"\w[\w .'\u2019()@+-]{0,39}")
+_MOST_WORDS = 3
+_REMARK = re.compile(r"\s*\([^()]*\)$")
+_MOST_VALUES = 1 << 14
 _KEY_FILE = re.compile(r"wg set (?:%i|\w+) private-key (/[A-Za-z0-9_./-]+)")
+
+
+@frozen
+class Called:
+    """A name in a comment, "" for none; the heaviest counts. Prose is not `is_plain`."""
+
+    name: str = ""
+    weight: int = 0
+    is_plain: bool = False
+
+
+_NOTHING = Called()
 
 
 @dataclass(slots=True)
 class ForeignPeer:
-    """A section `[Peer]`; `name` is what a comment calls it, "" for nothing."""
+    """A section `[Peer]`; `called` is what comments call it."""
 
-    name: str = ""
+    called: Called = _NOTHING
     public_key: str = ""
     allowed_ips: list[Interface] = field(default_factory=list)
     endpoint: Endpoint | None = None
@@ -57,28 +78,28 @@ def read(file: str, data: bytes, public_half: Callable[[str], str]) -> Foreign:
     """
     found = Foreign(file)
     peer: ForeignPeer | None = None
-    section = remark = ""
+    section = ""
+    above = _NOTHING
     for number, row in enumerate(data.decode(errors="replace").splitlines(), 1):
-        line, mark, _ = row.strip().partition("#")
+        line, mark, comment = row.strip().partition("#")
         line = line.strip()
         if not line:
-            named = _NAMED.fullmatch(row.strip()) if mark else None
-            remark = (named[1] or named[2]) if named else ""
-            if section == "[peer]" and peer is not None and not peer.public_key and named:
-                peer.name = remark
-            elif section == "[interface]" and not found.name and not found.addresses and named:
-                found.name = remark
+            above = _called(comment) if mark else _NOTHING
+            if section == "[peer]" and peer is not None and not peer.public_key:
+                peer.called = max(peer.called, above, key=lambda each: each.weight)
+            elif section == "[interface]" and not found.addresses and above.is_plain:
+                found.name = found.name or above.name
             continue
         if line.lower() in ("[interface]", "[peer]"):
             section = line.lower()
             if section == "[peer]":
-                peer = ForeignPeer(name=remark)
+                peer = ForeignPeer(called=replace(above, weight=above.weight - 1))
                 found.peers.append(peer)
-            elif remark:
-                found.name = remark
-            remark = ""
+            elif above.is_plain:
+                found.name = above.name
+            above = _NOTHING
             continue
-        remark = ""
+        above = _NOTHING
         key, equals, value = (part.strip() for part in line.partition("="))
         try:
             if not equals or not section:
@@ -98,12 +119,24 @@ def read(file: str, data: bytes, public_half: Callable[[str], str]) -> Foreign:
     return found
 
 
+def _called(comment: str) -> Called:
+    """Return what a comment calls what follows it, or stands in: if it says so, or is short."""
+    text = comment.strip("# \t")
+    marked = _MARKED.fullmatch(text)
+    if marked is not None:
+        return Called(_REMARK.sub("", marked[1] or marked[2]), 4, is_plain=True)
+    words = len(text.split())
+    if words > _MOST_WORDS or not _WORDS.fullmatch(text) or text.endswith("."):
+        return _NOTHING
+    return Called(text, 2, is_plain=words == 1)
+
+
 def _interface(found: Foreign, key: str, value: str, public_half: Callable[[str], str]) -> None:
     match key.lower():
         case "privatekey":
             found.public_key = public_half(public_key(value))  # both are 32 bytes of base64
         case "address":
-            found.addresses += map(ip_interface, _parts(value))
+            found.addresses += _interfaces(value)
         case "listenport":
             found.listen_port = int(value)
         case "mtu":
@@ -128,15 +161,24 @@ def _peer(peer: ForeignPeer, key: str, value: str) -> None:
         case "publickey":
             peer.public_key = public_key(value)
         case "allowedips":
-            peer.allowed_ips += map(ip_interface, _parts(value))
+            peer.allowed_ips += _interfaces(value)
         case "endpoint":
-            peer.endpoint = endpoint(value)
+            peer.endpoint = _endpoint(value)
         case "persistentkeepalive":
             peer.keepalive = 0 if value == "off" else int(value)
         case "presharedkey":
             peer.preshared = True
         case _:
             raise ValueError
+
+
+# In the files of a mesh of n nodes the same value stands n times.
+_endpoint = lru_cache(maxsize=_MOST_VALUES)(endpoint)
+
+
+@lru_cache(maxsize=_MOST_VALUES)
+def _interfaces(value: str) -> tuple[Interface, ...]:
+    return tuple(map(ip_interface, _parts(value)))
 
 
 def _parts(value: str) -> Iterator[str]:

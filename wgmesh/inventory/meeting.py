@@ -17,7 +17,7 @@ def check_meetings(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> 
     _check_ways_out(parsed, report, mesh, table)
     behind_nat = [n for n in parsed.nodes if not _reachable(parsed, n)]
     if mesh.topology is Topology.FULLMESH:
-        _check_pairs(parsed, report, behind_nat, lambda n: _forwards(parsed, n), _MESH_HINT)
+        _check_pairs(parsed, report, behind_nat, lambda n: _forwards(parsed, n), NO_WAY_HINT)
         return
     if not set(mesh.hubs) & parsed.names():
         return
@@ -34,7 +34,7 @@ def check_meetings(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> 
         _check_pairs(parsed, report, behind_nat, lambda n: n.name in hubs, _STAR_HINT)
 
 
-_MESH_HINT = "give one of them an endpoint, or a node with an endpoint forwarding = true"
+NO_WAY_HINT = "give one of them an endpoint, or a node with an endpoint forwarding = true"
 _STAR_HINT = "give one of the hubs an endpoint"
 
 

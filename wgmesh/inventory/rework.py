@@ -48,6 +48,31 @@ def set_keys(files: Mapping[str, bytes], public_keys: Mapping[str, str]) -> Chan
     return _checked(files, changed, _with_nodes(before, nodes), require_keys=False)
 
 
+def let_forward(files: Mapping[str, bytes], name: str) -> Changed:
+    """Return the file that changes when the node `name` passes packets on; none if it does already.
+
+    Raises InventoryError when there is no such node, or nobody can reach it.
+    """
+    before = load(files, require_keys=False)
+    node = _node(before, name)
+    if node.endpoint is None:
+        raise InventoryError(
+            f"{name} is behind NAT itself: the others cannot meet there",
+            "name a node with an endpoint",
+        )
+    if node.forwarding:
+        return {}
+    table = _draft(files).nodes[name]
+    text = Passage(table.file, files[table.file])
+    path = _path(table)
+    if text.has((*path, "forwarding")):
+        text.set((*path, "forwarding"), "true")
+    else:
+        text.insert((*path, "address"), "forwarding", "true")
+    nodes = [replace(n, forwarding=True) if n.name == name else n for n in before.nodes]
+    return _checked(files, {table.file: text.edited()}, _with_nodes(before, nodes))
+
+
 def readdress(files: Mapping[str, bytes], name: str, addresses: Sequence[str]) -> Changed:
     """Return the file that changes when the node `name` gets these addresses, with lengths.
 

@@ -22,6 +22,7 @@ from wgmesh.agent import (
     refusals,
     rotation,
     second,
+    shares,
     sources,
     timers,
     views,
@@ -118,7 +119,7 @@ def _land(request: Request, model: Inventory, own: Entry) -> Result:
         _keep_key(me.enrolment, own.public_key, private)
     if own.post_up and not me.settings.allow_hooks:
         log.warning("the inventory's hooks for this node are ignored: allow_hooks is false")
-    plan = node.share(me, model, own, own.public_key)
+    plan = shares.share(me, model, own, own.public_key)
     files = render.files(plan)
     manifest = Manifest(
         number=generation.next_number(PLACES.generations),

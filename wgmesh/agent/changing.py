@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from wgmesh import generation, records
-from wgmesh.agent import manual, node, rotation
+from wgmesh.agent import manual, rotation, states
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.generation import Manifest
 from wgmesh.judge import Windows
@@ -43,8 +43,8 @@ def propose(
     policy = me.settings
     return Proposal(
         manifest=manifest,
-        target=node.target_for(plan, previous),
-        sysctl_keys=node.sysctl_keys(plan, previous),
+        target=states.target_for(plan, previous),
+        sysctl_keys=states.sysctl_keys(plan, previous),
         files=files,
         trial=Trial(
             plan=rotation.as_used(plan),

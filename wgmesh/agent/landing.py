@@ -16,6 +16,7 @@ from wgmesh.agent import (
     remote,
     rotation,
     second,
+    shares,
     soak,
     versions,
 )
@@ -95,7 +96,7 @@ class Landing:
 
     def consider(self, model: Inventory, before: Running | None) -> Result:
         """Compare what the inventory says of this node with what runs here."""
-        own = node.own_entry(self.me.enrolment, model)
+        own = shares.own_entry(self.me.enrolment, model)
         if own is None:
             kind = "removed" if before is not None else "pending"
             text = (
@@ -110,7 +111,7 @@ class Landing:
             return Result(kind, text)
         if own.post_up and not self.me.settings.allow_hooks:
             log.warning("the inventory's hooks for this node are ignored: allow_hooks is false")
-        plan = node.share(self.me, model, own, node.key_in_use(self.me, own, before))
+        plan = shares.share(self.me, model, own, shares.key_in_use(self.me, own, before))
         files = render.files(plan)
         digest = render.digest(files)
         wait = self.wait(model, own, before)
@@ -167,7 +168,7 @@ class Landing:
         if records.read_hold(PLACES.state) is not None:
             rotation.waits(records.read_rotation(PLACES.state), ("wgmesh resume",))
             return None
-        follows = node.share(self.me, model, own, own.next_public_key)
+        follows = shares.share(self.me, model, own, own.next_public_key)
         digest = render.digest(render.files(follows))
         entry = quarantine.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wgmesh import generation, glance, history, probe, records, settings
-from wgmesh.agent import awaited, metrics, node, soak, spare
+from wgmesh.agent import awaited, metrics, node, soak, spare, states
 from wgmesh.agent.contract import Report, timestamp
 from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node, Running
@@ -42,8 +42,8 @@ def gather(me: Node, known: Running | None = None) -> Gathered:
     seen = None
     if plan is not None:
         try:
-            seen = node.observe(plan)
-            changes = node.drift(plan, seen, time.time())
+            seen = states.observe(plan)
+            changes = states.drift(plan, seen, time.time())
             drift += [describe(change) for change in changes]
         except WgmeshError as error:
             drift.append(error.message)
@@ -135,7 +135,7 @@ def refresh(me: Node, known: Running | None = None) -> Gathered:
     have = gather(me, known)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
         with tolerant():
-            node.remember_endpoints(have.running.plan, have.seen)
+            states.remember_endpoints(have.running.plan, have.seen)
     if have.awaited != records.read_awaited(PLACES.state):
         with tolerant():
             records.write_awaited(PLACES.state, have.awaited)
@@ -171,7 +171,7 @@ def tick() -> Running | None:
         return running
     plan = running.plan
     if any(peer.next_public_key for peer in plan.peers):
-        plan = in_force(plan, node.observe(plan).state.link)
+        plan = in_force(plan, states.observe(plan).state.link)
     targets = {peer.public_key: peer.addresses for peer in plan.peers}
     answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
     rtt = {

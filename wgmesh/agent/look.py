@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wgmesh import generation, glance, history, probe, records, settings
 from wgmesh.agent import awaited, metrics, node, soak, spare, states
@@ -17,9 +17,11 @@ from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model.change import Change
-from wgmesh.model.health import Health
 from wgmesh.remembered import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
+
+if TYPE_CHECKING:
+    from wgmesh.model.health import Health
 
 _PROBE_SECONDS = 2.0
 _LIMIT = "stale_after_seconds"
@@ -183,7 +185,7 @@ def tick() -> Running | None:
     return running
 
 
-def remember_probe(health: Health) -> None:
+def remember_probe(health: "Health") -> None:
     """Keep the round trips of a transaction's proof as the last tick."""
     rtt = {key: peer.rtt_ms for key, peer in health.peers.items() if peer.rtt_ms is not None}
     if rtt:

@@ -46,8 +46,8 @@ def field_names(kind: type) -> tuple[str, ...]:
 def _source(found: Sequence[Field[Any]]) -> str:
     """Return the methods that depend on the fields; nothing but names of fields is in them."""
     parameters, body = "", ""
-    for name, each in ((each.name, each) for each in found):
-        value = name
+    for each in found:
+        name = value = each.name
         if each.default_factory is not MISSING:
             parameters += f", {name}=_MISSING"
             value = f"_make_{name}() if {name} is _MISSING else {name}"

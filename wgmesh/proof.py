@@ -17,11 +17,11 @@ from wgmesh.judge import (
 )
 from wgmesh.model.health import Health, PeerHealth, Proof
 from wgmesh.model.kernel import Observed, PeerCounters
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan
 from wgmesh.model.terms import Address
 
 BASELINE_SECONDS = 6
-SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
 RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TIMEOUT) and jitter
 
 _SECONDS_AWAITED = 5

@@ -19,11 +19,12 @@ from wgmesh.model.change import PeerSet
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.kernel import Observed
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan, Peer
 from wgmesh.model.terms import Secret
 from wgmesh.proof import Fits
 from wgmesh.remembered import Rotation
-from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
+from wgmesh.rotation import handed_over, in_force
 from wgmesh.transaction.proposal import Bridge
 
 log = logging.getLogger(__name__)

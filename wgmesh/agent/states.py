@@ -12,11 +12,11 @@ from wgmesh.diff import diff
 from wgmesh.history import Steering
 from wgmesh.model.change import Change
 from wgmesh.model.kernel import KernelState, Observed
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan, Uplinks
 from wgmesh.model.terms import Endpoint, Secret
 
 ENDPOINTS_FILE = settings.GENERATIONS_DIR / "endpoints"
-SESSION_SECONDS = 180
 
 
 def target_for(

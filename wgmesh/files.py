@@ -92,14 +92,14 @@ def link_atomic(path: Path, target: str) -> None:
     sync_directory(path.parent)
 
 
-def sweep(directory: Path) -> None:
-    """Remove the files that writers who were killed have left in `directory`, whole or in part.
+def sweep(directory: Path, *endings: str) -> None:
+    """Remove what writers of files with such `endings` who were killed have left in `directory`.
 
     Only plain files by the name that write_atomic() gives them, whose process is no more; its lock
     tells of one that is not seen from here, in another container or on another machine.
     """
     try:
-        left = [path for path in directory.iterdir() if _is_aside(path.name)]
+        left = [path for path in directory.iterdir() if _is_aside(path.name, endings)]
     except OSError:
         return  # there is none, or nothing to be removed by this user
     for path in left:
@@ -108,9 +108,9 @@ def sweep(directory: Path) -> None:
                 _remove_left(path)
 
 
-def _is_aside(name: str) -> bool:
+def _is_aside(name: str, endings: tuple[str, ...]) -> bool:
     head, _, number = name.removesuffix(".tmp").rpartition(".")
-    known = name.startswith(".") and name.endswith(".tmp") and len(head) > 1
+    known = name.startswith(".") and name.endswith(".tmp") and head.endswith(endings)
     return known and number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
 
 

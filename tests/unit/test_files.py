@@ -159,12 +159,12 @@ def test_what_a_killed_writer_leaves_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "alpha.key"
     with writer(path) as child:
         aside = f".alpha.key.{child.pid}.tmp"
-        sweep(tmp_path)
+        sweep(tmp_path, ".conf", ".key")
         assert entries(tmp_path) == [aside], "it is at work"
         child.kill()
         child.wait()
         assert entries(tmp_path) == [aside]
-        sweep(tmp_path)
+        sweep(tmp_path, ".conf", ".key")
         assert entries(tmp_path) == []
 
 
@@ -173,11 +173,11 @@ def test_a_writer_that_is_not_seen_from_here_has_a_lock(tmp_path: Path) -> None:
         gone.wait()
         moved = tmp_path / f".alpha.key.{gone.pid}.tmp"
         (tmp_path / f".alpha.key.{child.pid}.tmp").rename(moved)
-        sweep(tmp_path)
+        sweep(tmp_path, ".conf", ".key")
         assert moved.exists()
         child.kill()
         child.wait()
-        sweep(tmp_path)
+        sweep(tmp_path, ".conf", ".key")
         assert not moved.exists()
 
 
@@ -187,17 +187,18 @@ def test_nothing_else_is_removed(tmp_path: Path) -> None:
     number = gone.pid
     target = tmp_path / "target"
     target.write_text("precious")
-    kept = ["target", f".link.{number}.tmp", f".pipe.{number}.tmp", f".directory.{number}.tmp"]
+    kept = ["target", *(f".{what}.key.{number}.tmp" for what in ("link", "pipe", "directory"))]
     (tmp_path / kept[1]).symlink_to(target)
     os.mkfifo(tmp_path / kept[2])
     (tmp_path / kept[3]).mkdir()
-    names = f"alpha.{number}.tmp .{number}.tmp .alpha.{number}.tmp~ .alpha.x{number}.tmp .alpha.tmp"
-    kept += [*names.split(), ".alpha..tmp", f".alpha.{os.getpid()}.tmp", ".alpha.99999999999.tmp"]
+    names = f"a.key.{number}.tmp .{number}.tmp .a.key.{number}.tmp~ .a.key.x{number}.tmp .a.key.tmp"
+    kept += [*names.split(), ".a.key..tmp", f".a.key.{os.getpid()}.tmp", ".a.key.99999999999.tmp"]
+    kept += [f".a.txt.{number}.tmp", f".a.{number}.tmp"]
     for name in kept[4:]:
         (tmp_path / name).write_text("")
-    sweep(tmp_path)
+    sweep(tmp_path, ".conf", ".key")
     assert entries(tmp_path) == sorted(kept) and target.read_text() == "precious"
-    sweep(tmp_path / "nowhere")
+    sweep(tmp_path / "nowhere", ".key")
 
 
 def test_link(tmp_path: Path) -> None:

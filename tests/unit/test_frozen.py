@@ -127,7 +127,7 @@ def test_a_method_of_its_own_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "keywords"), [((), {}), (("a", 1, (), {}, "", 6), {}), (("a",), {"sise": 1})]
+    ("words", "keywords"), [((), {}), (("a", 1, (), {}, "", 6), {}), (("a",), {"length": 1})]
 )
 def test_wrong_arguments_are_refused(words: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     with pytest.raises(TypeError):

@@ -15,6 +15,7 @@ from tests.unit.inventory_texts import key
 from tests.unit.signing import run
 from wgmesh import inventory
 from wgmesh.agent import keypairs, sources
+from wgmesh.agent.keyed import keyed
 from wgmesh.agent.sources import Source
 from wgmesh.cli.main import main
 from wgmesh.errors import WgmeshError
@@ -173,6 +174,15 @@ def test_a_key_at_its_path_is_the_nodes_key(
         assert f'public_key = "{wg_pubkey(private)}"' in (mesh / "nodes/alpha.toml").read_text()
 
 
+@pytest.mark.parametrize("make", [False, True])
+def test_what_is_applied_by_hand_has_the_same_key(mesh: Path, own: Path, make: bool) -> None:
+    source = sources.load(str(mesh))
+    found = keyed(source, mesh / "out", make=make)
+    assert wg_pubkey(own.read_text()) in found.files["nodes/alpha.toml"].decode()
+    assert (mesh / "nodes/alpha.toml").read_bytes() == source.files["nodes/alpha.toml"]
+    assert not list(mesh.rglob("*.key"))
+
+
 def test_node_add_takes_the_key_at_its_path(mesh: Path, wgmesh: Run, own: Path) -> None:
     entry = mesh.parent / "entry.toml"
     entry.write_text((mesh / "nodes/alpha.toml").read_text())
@@ -204,7 +214,8 @@ def test_a_path_on_each_nodes_own_machine_says_nothing_here(
     if whose == "of both":
         bravo = f'{BRAVO}private_key_path = "{own}"\n'
     (mesh / "nodes/bravo.toml").write_text(bravo)
-    assert wgmesh("gen-keys")[0] == 0
+    code, _, err = wgmesh("gen-keys")
+    assert code == 0 and f"{own} is not taken for the key of alpha: it is another's, too" in err
     made = (mesh / "out/keys/alpha.key").read_text()
     assert made != own.read_text()
     assert f'public_key = "{wg_pubkey(made)}"' in (mesh / "nodes/alpha.toml").read_text()

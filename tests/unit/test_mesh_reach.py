@@ -11,8 +11,8 @@ from tests.unit.mesh_inventories import NAMES, inventories, inventory, node, sta
 from tests.unit.mesh_packets import all_plans, path
 from tests.unit.test_mesh_plan import big
 from wgmesh.mesh import ways
-from wgmesh.mesh.reach import NETWORKS, Findings, Since, findings
-from wgmesh.model.inventory import Inventory
+from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Findings, Since, findings
+from wgmesh.model.inventory import Inventory, Node
 from wgmesh.model.terms import Topology
 
 NESTED = st.sampled_from(["10.40.0.0/29", "10.40.0.0/25", "fd40::/125", "fd40::4/126", "0.0.0.0/0"])
@@ -91,19 +91,22 @@ def one_by_one(mesh: Inventory) -> set[tuple[str, str, str]]:
         for other in mesh.nodes:
             if one is other:
                 continue
-            bad, families, behind = set(), set(), False
+            bad, families, behind, network = set(), set(), False, False
             for place in ways.places(of, other):
                 version = place.address.version
                 if ways.speaks(one, version) is None:
                     continue
                 failed = ways.way(of, one, other, place).cause is not None
                 if place.network is not None:
-                    behind |= failed
+                    behind, network = behind or failed, True
                 else:
                     families.add(f"IPv{version}")
                     bad |= {f"IPv{version}"} if failed else set()
-            if bad == families:
+            if bad == families and (families or not network):
                 pairs.add((one.name, other.name, ""))
+            elif not families:
+                pairs.add((one.name, other.name, ADDRESSES))
+                pairs |= {(one.name, other.name, NETWORKS)} if behind else set()
             else:
                 pairs |= {(one.name, other.name, each) for each in bad}
                 pairs |= {(one.name, other.name, NETWORKS)} if behind else set()
@@ -147,8 +150,8 @@ def test_what_is_lost_worked_before(
                     worked = had and not before & {(one, other, ""), (one, other, each.over)}
                     expected = Since.LOST if worked else Since.BEFORE if had else Since.NEW
                     assert each.since is expected
-                if each.over == "" and not new_pair:
-                    lost = (one, other, "") not in before
+                if each.over in ("", ADDRESSES) and not new_pair:
+                    lost = not before & {(one, other, ""), (one, other, ADDRESSES)}
                     assert each.since is (Since.LOST if lost else Since.BEFORE)
     assert {each.since for each in findings(new, new).apart} <= {Since.BEFORE}
 
@@ -292,3 +295,46 @@ def test_cost_of_large_meshes() -> None:
         lost = sum(each.pairs for each in found.lost)
         assert lost == (0 if mesh is spread else 333 * 332 // 2)
         assert found.pairs == len(names) * (len(names) - 1) // 2
+
+
+def of_families(version: int, behind: str = "", *, name: str = "bravo") -> Node:
+    """Return a node with an address of one family only, and perhaps a network behind it."""
+    own = node(name)
+    networks = (ip_network(behind),) if behind else ()
+    return replace(
+        own,
+        address=tuple(each for each in own.address if each.version == version),
+        allowed_ips=networks,
+        forwarding=True,
+    )
+
+
+def apart(found: Findings) -> list[tuple[str, str, str, bool, Since]]:
+    return [(e.one[0], e.other[0], e.over, e.mutual, e.since) for e in found.apart]
+
+
+def test_a_network_of_a_family_that_its_node_does_not_have_is_reached() -> None:
+    alpha, lan = of_families(4, name="alpha"), "192.168.9.0/24"
+    found = findings(None, inventory(alpha, of_families(6, lan)))
+    assert apart(found) == [
+        ("alpha", "bravo", ADDRESSES, False, Since.NEW),
+        ("bravo", "alpha", "", False, Since.NEW),
+    ]
+    assert found.apart[0].why == "they have no address of one family"
+    assert found.apart[1].why.endswith(f"family, unless bravo speaks from one in {lan}")
+    found = findings(None, inventory(alpha, of_families(6, "fd99::/64")))
+    assert apart(found) == [("alpha", "bravo", "", True, Since.NEW)]
+
+
+def test_an_address_that_goes_takes_no_network_along() -> None:
+    alpha = of_families(4, name="alpha")
+    both = replace(node("bravo"), allowed_ips=(ip_network("192.168.9.0/24"),), forwarding=True)
+    old, new = inventory(alpha, both), inventory(alpha, of_families(6, "192.168.9.0/24"))
+    assert findings(None, old).apart == ()
+    assert apart(findings(old, new)) == [
+        ("alpha", "bravo", ADDRESSES, False, Since.LOST),
+        ("bravo", "alpha", "", False, Since.LOST),
+    ]
+    assert {each[-1] for each in apart(findings(new, new))} == {Since.BEFORE}
+    gone = inventory(alpha, of_families(6))
+    assert apart(findings(new, gone)) == [("alpha", "bravo", "", True, Since.BEFORE)]

@@ -254,6 +254,22 @@ def test_tunnels_that_pause(review: Review) -> None:
     ]
 
 
+def test_a_network_of_a_family_that_its_node_does_not_have(review: Review) -> None:
+    review.nodes(
+        alpha=entry("alpha", families=(4,)),
+        bravo=entry("bravo", 'allowed_ips = "192.168.9.0/24"\n', families=(6,)),
+        charlie=entry("charlie", 'allowed_ips = "fd99::/64"\n', families=(4,)),
+    )
+    lines = [line.strip() for line in review.plan(base=None).splitlines()]
+    why = "they have no address of one family"
+    assert f"alpha does not reach addresses of bravo: {why}" in lines
+    assert (
+        f"bravo does not reach alpha: {why}, unless bravo speaks from one in 192.168.9.0/24"
+        in lines
+    )
+    assert [line for line in lines if line.startswith("bravo and charlie at their addresses: ")]
+
+
 def test_what_a_forge_takes(review: Review) -> None:
     """A comment of GitHub's has at most 65,536 characters, however large the mesh."""
     (review.tree / "nodes/bravo.toml").unlink()

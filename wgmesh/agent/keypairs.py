@@ -41,7 +41,7 @@ def make_room(out: Path, source: Source) -> None:
             f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
     for directory in (out, out / DIRECTORY):
-        sweep(directory)  # keys may be among it
+        sweep(directory, ".conf", ".png", ".key", ".gitignore")
 
 
 def _tracked(out: Path) -> bool:
@@ -112,10 +112,15 @@ def at_paths(nodes: Sequence[Node]) -> dict[str, Secret]:
     for node in nodes:
         if node.public_key is None and node.private_key_path is not None:
             file = Path(node.private_key_path)
-            if named[node.private_key_path] == 1 and _is_file(file, node.name):
-                private = keys.read(file)
-                if public_half(private) not in taken:
-                    found[node.name] = Secret(private)
+            if not _is_file(file, node.name):
+                continue
+            private = keys.read(file) if named[node.private_key_path] == 1 else None
+            if private is None or public_half(private) in taken:
+                log.warning(
+                    "%s is not taken for the key of %s: it is another's, too", file, node.name
+                )
+            else:
+                found[node.name] = Secret(private)
     return found
 
 

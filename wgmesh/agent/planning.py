@@ -119,7 +119,7 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
 
 def _whole(new: Inventory, only: str | None) -> Planned:
     names = _chosen(new.nodes, only)
-    nodes = _bounded(impact.whole(new, names), names)
+    nodes = _bounded(impact.whole(new, names, _MOST_LINES), names)
     return Planned(nodes, reach.findings(None, new), impact.hooks(None, new), only=only)
 
 

@@ -97,7 +97,7 @@ def editing(text: str) -> Iterator[Source]:
         except OSError as error:  # NFS locks nothing that is open for reading only
             log.debug("%s is not locked: %s", root, error.strerror)
         for directory in (root, root / "nodes"):
-            sweep(directory)
+            sweep(directory, ".toml", ".conf")
         yield load(text)
     finally:
         os.close(fd)

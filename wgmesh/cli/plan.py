@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from wgmesh.agent.planning import TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
-from wgmesh.mesh.reach import NETWORKS, Apart, Askew, Since
+from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Apart, Askew, Since
 from wgmesh.model.inventory import Rollout
 
 _MOST_SHOWN = 20
@@ -189,8 +189,9 @@ def _reach(plan: Planned) -> Iterator[str]:
 
 def _apart(each: Apart) -> str:
     reach = "do" if len(each.one) > 1 or each.mutual else "does"
-    over = f" over {each.over}" if each.over not in ("", NETWORKS) else ""
-    whose = "networks behind " if each.over == NETWORKS else ""
+    over = f" over {each.over}" if each.over in ("IPv4", "IPv6") else ""
+    whose = {NETWORKS: "networks behind ", ADDRESSES: "addresses of "}.get(each.over, "")
+    over = f" at their {ADDRESSES}" if each.mutual and each.over == ADDRESSES else over
     if each.one == each.other:
         return f"{_some(each.one)} do not reach one another{over}: {each.why}"
     if each.mutual:

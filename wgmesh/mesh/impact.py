@@ -1,5 +1,6 @@
 """What a change of the inventory does to each node: pure, for `wgmesh plan`."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -83,13 +84,17 @@ def _briefly(of: NodeImpact) -> NodeImpact:
     lines = []
     for line in of.lines:
         kind = _countable(line)
-        number = counts.pop(kind, 0) if kind else 0
         if not kind:
             lines.append(line)
-        elif number:
-            sign, _, what = kind.partition(" ")
-            lines.append(f"{sign} {number} {what}{'s' if number > 1 else ''}")
+        else:
+            lines += _counted(kind, counts.pop(kind, 0))
     return replace(of, lines=tuple(lines), brief=True)
+
+
+def _counted(kind: str, number: int) -> Iterator[str]:
+    sign, _, what = kind.partition(" ")
+    if number:
+        yield f"{sign} {number} {what}{'s' if number > 1 else ''}"
 
 
 def _countable(line: str) -> str:
@@ -147,22 +152,33 @@ def _part(inventory: Inventory, nodes: Mapping[str, Node], names: Iterable[str])
     return replace(inventory, nodes=tuple(nodes[name] for name in kept))
 
 
-def whole(inventory: Inventory, names: Iterable[str]) -> Iterator[NodeImpact]:
-    """Yield the plan of each of the nodes `names`, as if it were added."""
+def whole(
+    inventory: Inventory, names: Iterable[str], most_lines: int = sys.maxsize
+) -> Iterator[NodeImpact]:
+    """Yield the plan of each of the nodes `names`, as if it were added.
+
+    After `most_lines` of lines the rest is brief: to write what is only counted costs a third more.
+    """
+    told = 0
     for name in names:
-        yield NodeImpact(name, "planned", tuple(_whole(_share(inventory, name))))
+        brief = told > most_lines
+        lines = tuple(_whole(_share(inventory, name), counted=brief))
+        told += len(lines)
+        yield NodeImpact(name, "planned", lines, brief)
 
 
 def _listed(values: object) -> str:
     return ", ".join(str(value) for value in values) if isinstance(values, tuple) else str(values)
 
 
-def _whole(node: NodePlan) -> Iterator[str]:
+def _whole(node: NodePlan, *, counted: bool = False) -> Iterator[str]:
     yield f"address {_listed(node.addresses)}, port {node.listen_port}, mtu {node.mtu}"
-    for peer in node.peers:
-        yield f"+ peer {_peer(peer)}"
-    for route in node.routes:
-        yield f"+ route {_route(route)}"
+    if counted:
+        yield from _counted("+ peer", len(node.peers))
+        yield from _counted("+ route", len(node.routes))
+    else:
+        yield from (f"+ peer {_peer(peer)}" for peer in node.peers)
+        yield from (f"+ route {_route(route)}" for route in node.routes)
     for fact in _facts(node):
         yield f"+ {fact}"
 

@@ -14,7 +14,10 @@ from wgmesh.mesh.ways import Atlas, Cause, Way
 from wgmesh.model.inventory import Inventory, Node
 
 NETWORKS = "networks"
+ADDRESSES = "addresses"
 """What a pair is apart over when it is not a family, or everything ("")."""
+
+_OWN = ("", ADDRESSES, "IPv4", "IPv6")
 
 
 class Since(Enum):
@@ -29,7 +32,8 @@ class Since(Enum):
 class Apart:
     """Nodes that do not reach others: each of `one` none of `other`.
 
-    `over` is IPv4, IPv6, the networks behind `other`, or "" for everything. `mutual`: nor do the
+    `over` is IPv4, IPv6, the networks behind `other`, its addresses where they have no family in
+    common but there are networks of one behind it, or "" for everything. `mutual`: nor do the
     others reach them. `why` says it of the first two that differ. Equal lists: among themselves.
     """
 
@@ -203,13 +207,15 @@ def _bad(
     def since(over: str) -> Since:
         if then is None:
             return Since.NEW
-        known = worked & {"IPv4", "IPv6"} if over == "" else worked & {over}
-        return Since.LOST if known else Since.BEFORE if over in {"", *then} else Since.NEW
+        known = worked & ({"IPv4", "IPv6"} if over in ("", ADDRESSES) else {over})
+        before = over in ("", ADDRESSES, *then)
+        return Since.LOST if known else Since.BEFORE if before else Since.NEW
 
     bad = [(over, since(over), way) for over, way in now.items() if way.cause is not None]
-    families = [each for each in bad if each[0] in ("", "IPv4", "IPv6")]
+    families = [each for each in bad if each[0] in _OWN]
     found: list[_Bad] = []
-    if families and len(families) == len([over for over in now if over in ("", "IPv4", "IPv6")]):
+    every = len(families) == len([over for over in now if over in _OWN])
+    if families and every and ADDRESSES not in now:
         way = next((way for over, _, way in families if over in worked), families[0][2])
         return [("", since(""), way)]  # then what lies behind is not reached either
     found += families
@@ -222,7 +228,8 @@ def _bad(
 def _ways(of: Atlas, start: Node, end: Node) -> Iterator[tuple[str, Way]]:
     """Yield how `start` reaches `end` in each family that both have, and each network behind it.
 
-    Of the addresses of a family the worst counts. "" stands for a family that is missing.
+    Of the addresses of a family the worst counts. "" stands for a family that is missing, or
+    ADDRESSES where some network behind `end` is of a family that `start` has.
     """
     found: dict[str, Way] = {}
     for place in ways.places(of, end):
@@ -235,8 +242,21 @@ def _ways(of: Atlas, start: Node, end: Node) -> Iterator[tuple[str, Way]]:
                 way = Way(way.path, way.cause, f"{place.network}: {way.why}")
             found[over] = way
     if not found.keys() & {"IPv4", "IPv6"}:
-        found[""] = Way((start.name,), Cause.FAMILY, Cause.FAMILY.value)
+        missing = Way((start.name,), Cause.FAMILY, _no_family(start, end))
+        found = {ADDRESSES if found else "": missing, **found}
     yield from found.items()
+
+
+def _no_family(start: Node, end: Node) -> str:
+    """Return why two nodes do not meet at their addresses, and what an inventory cannot tell.
+
+    A kernel takes an address of another interface for the source where the mesh's has none: peers
+    take the packet if that lies in what is behind the node.
+    """
+    families = {address.version for address in end.address}
+    behind = [p for p in start.allowed_ips if p.prefixlen and p.version in families]
+    unless = f", unless {start.name} speaks from one in {behind[0]}" if behind else ""
+    return f"{Cause.FAMILY.value}{unless}"
 
 
 def _askew(

@@ -155,6 +155,7 @@ def refresh(me: Node, known: Running | None = None) -> Gathered:
 def forget(me: Node) -> None:
     """Remove what tells of this node, and what was told: it is in no mesh any more."""
     settings.STATUS_FILE.unlink(missing_ok=True)
+    settings.NAMES_FILE.unlink(missing_ok=True)
     spare.forget()
     records.write_told(PLACES.state, {})
     for name in (history.FAILOVER, history.EXITS):

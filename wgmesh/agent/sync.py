@@ -312,7 +312,7 @@ class _Turn:
         source = fetch.source(self.me)
         try:
             just = self.options.fetched
-            answer = remote.just_fetched(self.heard) if just else remote.ask(source)
+            answer = remote.just_fetched(source, self.heard) if just else remote.ask(source)
             self.heard = answer.run
             return remote.news(answer, source)
         except UnreachableError as error:

@@ -19,6 +19,7 @@ from wgmesh.agent import (
     remote,
     soak,
     spare,
+    states,
     timers,
 )
 from wgmesh.agent.gathered import Gathered
@@ -106,7 +107,7 @@ def finish_cut_short() -> bool:
         return False
     from wgmesh.transaction.recover import recover
 
-    found = recover(PLACES, node.rebuild)
+    found = recover(PLACES, states.rebuild)
     if found is None:
         return False
     if found.forward:

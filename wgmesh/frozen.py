@@ -1,9 +1,9 @@
-"""`@frozen`: what `@dataclass(frozen=True, slots=True)` makes of a class, in a quarter of the time.
+"""`@frozen`: what `@dataclass(frozen=True, slots=True)` makes of most classes, but sooner.
 
 Before Python 3.13 `dataclasses` compiles each method of a class on its own, half a millisecond for
 a class, and a poll, which is to cost next to nothing, loads dozens of them. Here one compilation
 serves a class. To `replace`, `fields`, `asdict` and type checkers it is a dataclass all the same.
-What wants `order`, `kw_only`, or fields of a base class, takes `dataclasses`.
+What wants more than `default`, `default_factory` and `compare` takes `dataclasses`.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,13 @@ def frozen(cls: type[T]) -> type[T]:
     """Return `cls` with slots, its values immutable and equal by their fields.
 
     Fields may have `default`, `default_factory` and `compare`; a method that `cls` defines itself
-    stays.
+    stays. Raises TypeError for what would be taken no notice of.
     """
     plain: Any = dataclass(init=False, repr=False, eq=False)(cls)
     found = fields(plain)
+    special = any(each.kw_only or not (each.init and each.repr) or each.hash for each in found)
+    if special or hasattr(cls, "__post_init__") or len(found) != len(cls.__annotations__):
+        raise TypeError(f"{cls.__qualname__} wants more than frozen() knows: use dataclasses")
     names = tuple(each.name for each in found)
     scope: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": MISSING}
     for each in found:

@@ -6,6 +6,7 @@ of the others may be known by name only: then the fetch, whose packets leave by 
 """
 
 import re
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ from wgmesh.handover import open_handed
 MOST_NAMES = 256
 MOST_ADDRESSES = 16
 LARGEST_BYTES = 1 << 20
+TOLD_SECONDS = 60
 FOUND = "names.toml"
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
@@ -63,8 +65,25 @@ def write_found(directory: Path, id_: str, found: Mapping[str, tuple[str, ...]])
     _write(directory / FOUND, {"id": id_, "found": lines})
 
 
-def read_found(directory: Path, wanted: Wanted) -> dict[str, tuple[str, ...]]:
-    """Return the addresses of those of the wanted names that were found; empty without an answer.
+def answered(directory: Path, wanted: Wanted) -> bool:
+    """Return whether the fetch has answered a question, as it sees its own directory."""
+    try:
+        return read_found(directory, wanted) is not None
+    except WgmeshError:
+        return False
+
+
+def just_told(directory: Path) -> bool:
+    """Return whether the fetch has told names within the last minute."""
+    try:
+        told = (directory / FOUND).lstat().st_mtime
+    except OSError:
+        return False
+    return 0 <= time.time() - told < TOLD_SECONDS
+
+
+def read_found(directory: Path, wanted: Wanted) -> dict[str, tuple[str, ...]] | None:
+    """Return the addresses of those of the wanted names that were found; None without an answer.
 
     Raises WgmeshError for anything but a small regular file that says so.
     """
@@ -73,11 +92,11 @@ def read_found(directory: Path, wanted: Wanted) -> dict[str, tuple[str, ...]]:
             table = tomllib.loads(file.read(LARGEST_BYTES).decode())
         answer = shape.from_table(Found, table)
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, ValueError, RecursionError):
         raise WgmeshError("what the fetch found of names is no answer") from None
     if answer.id != wanted.id:
-        return {}
+        return None
     known: dict[str, tuple[str, ...]] = {}
     for name, address in _pairs(answer):
         if name in wanted.names and len(known.get(name, ())) < MOST_ADDRESSES:

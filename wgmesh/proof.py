@@ -17,14 +17,17 @@ from wgmesh.judge import (
 )
 from wgmesh.model.health import Health, PeerHealth, Proof
 from wgmesh.model.kernel import Observed, PeerCounters
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan
 from wgmesh.model.terms import Address
 
 BASELINE_SECONDS = 6
-SESSION_SECONDS = 180  # REJECT_AFTER_TIME: no session is older; WireGuard whitepaper, section 6.2
 RETRY_SECONDS = 7  # a handshake that was lost is sent again after 5 s (REKEY_TIMEOUT) and jitter
 
 _SECONDS_AWAITED = 5
+
+Fits = Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
+"""See Trial.fits."""
 
 
 @frozen
@@ -40,7 +43,7 @@ class Trial:
     """
 
     plan: NodePlan
-    fits: Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
+    fits: Fits
     remote: Callable[[], bool]
     remote_before: bool
     windows: Windows

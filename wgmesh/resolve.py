@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 from wgmesh import process
@@ -20,13 +20,7 @@ def resolve(endpoints: Collection[Endpoint], *, seconds: float = 5.0) -> dict[En
     address in the resolver's order (RFC 6724) is taken.
     """
     hosts = {endpoint.host for endpoint in endpoints if not endpoint.literal}
-    return literal(endpoints, addresses(hosts, seconds=seconds))
-
-
-def literal(
-    endpoints: Collection[Endpoint], found: Mapping[str, tuple[str, ...]]
-) -> dict[Endpoint, Endpoint]:
-    """Return the literal endpoint for each named one whose addresses were found: the first one."""
+    found = addresses(hosts, seconds=seconds)
     return {
         endpoint: Endpoint(found[endpoint.host][0], endpoint.port)
         for endpoint in endpoints

@@ -9,10 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from wgmesh.model.kernel import LinkState, Observed, PeerCounters, PeerState
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan, Peer
-
-SESSION_SECONDS = 180
-"""No session is older; REJECT_AFTER_TIME, WireGuard whitepaper, section 6.2."""
 
 
 def in_force(plan: NodePlan, link: LinkState | None) -> NodePlan:

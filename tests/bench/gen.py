@@ -18,6 +18,7 @@ from wgmesh import inventory
 from wgmesh.agent import keypairs
 
 NODES = 1000
+QUICK_NODES = 400
 RUNS = 5
 DATABASE = "database.csv"
 OURS, COPY, CAT = "`wgmesh gen`", "the same files, read and written by Python", "`cat` of them"
@@ -32,10 +33,10 @@ for path in source.glob("*.conf"):
 """
 
 
-def prepare(directory: Path) -> Path:
+def prepare(directory: Path, nodes: int = NODES) -> Path:
     """Make the mesh as an inventory, which is returned, its keys, and a database of wg-meshconf."""
     mesh, database = directory / "mesh", directory / DATABASE
-    write_inventory(mesh, NODES, split=True)
+    write_inventory(mesh, nodes, split=True)
     out = directory / "out"
     out.mkdir()
     found = inventory.load(
@@ -66,9 +67,9 @@ def prepare(directory: Path) -> Path:
     return mesh
 
 
-def measure(top: Path, runs: int) -> dict[str, Taken]:
+def measure(top: Path, nodes: int, runs: int) -> dict[str, Taken]:
     """Return what each program took; all but wg-meshconf, which takes long, in turns."""
-    mesh, out = prepare(top), top / "out"
+    mesh, out = prepare(top, nodes), top / "out"
     programs: dict[str, list[str | Path]] = {
         OURS: [sys.executable, "-m", "wgmesh", "gen", "-c", mesh, "-o", out],
         COPY: [sys.executable, "-c", COPY_CODE, out, top / "copy"],
@@ -89,9 +90,9 @@ def beside(top: Path) -> Taken:
 
 def benchmark(effort: Effort) -> list[Result]:
     """Measure; wg-meshconf once, and not when it is quick."""
-    runs, notes = effort.of(RUNS), []
+    runs, nodes, notes = effort.of(RUNS), QUICK_NODES if effort.quick else NODES, []
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
-        found = measure(Path(temporary), runs)
+        found = measure(Path(temporary), nodes, runs)
         mb = sum(path.stat().st_size for path in Path(temporary, "out").glob("*.conf")) / 1e6
         try:
             if not effort.quick:
@@ -115,7 +116,7 @@ def benchmark(effort: Effort) -> list[Result]:
     return [
         Result(
             "gen",
-            f"{times}; full mesh of {NODES:,} nodes, {mb:,.0f} MB",
+            f"{times}; full mesh of {nodes:,} nodes, {mb:,.0f} MB",
             "program",
             (*columns, Column("÷ floor", 1), Column("÷ wgmesh", 1)),
             tuple(rows),

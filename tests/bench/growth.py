@@ -12,43 +12,22 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.result import Column, Effort, Result, Row, exponent, median_of, show
-from tests.bench.taken import CHECKOUT, OWN_PEAK_KIB
+from tests.bench.share import PARTS
+from tests.bench.taken import CHECKOUT
 from tests.bench.validate import write_inventory
 
 SIZES = (10, 100, 1000, 10000)
 RUNS = 5
 WARM = 2
-PARTS = ("read and check", "plan", "files")
-WORK = f"""
-import json, sys, time
-from pathlib import Path
-from wgmesh import inventory
-from wgmesh.mesh import plan
-from wgmesh.render import write
-
-def work(top):
-    paths = [top / "mesh.toml", *(top / "nodes").iterdir()]
-    files = {{str(path.relative_to(top)): path.read_bytes() for path in paths}}
-    marks = [time.process_time()]
-    found = inventory.load(files)
-    marks.append(time.process_time())
-    made = plan(found, "node-00001")
-    marks.append(time.process_time())
-    write.files(made)
-    marks.append(time.process_time())
-    return [1000 * (end - start) for start, end in zip(marks, marks[1:])]
-
-work(Path(sys.argv[1]))  # what is imported or compiled once is not the mesh's
-print(json.dumps(work(Path(sys.argv[2]))))
-{OWN_PEAK_KIB}"""
 
 
 def once(warm: Path, directory: Path) -> list[float]:
     """Return the CPU ms of each part in a new process, and the most memory in KiB."""
-    argv = [sys.executable, "-c", WORK, str(warm), str(directory)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=CHECKOUT)
-    parts, peak = done.stdout.splitlines()
-    return [*json.loads(parts), float(peak)]
+    argv = [sys.executable, "-m", "tests.bench.share", str(warm), str(directory)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
+    found: list[float] = json.loads(done.stdout)
+    return found
 
 
 def measure(top: Path, runs: int = RUNS) -> dict[int, list[float]]:

@@ -63,10 +63,10 @@ def roles_ms(directory: Path, runs: int) -> float:
 
 def benchmark(effort: Effort) -> list[Result]:
     """Measure two sizes; beside each, what it takes to read and check one version of it."""
-    runs = effort.of(RUNS)
+    runs, sizes = effort.of(RUNS), SIZES[-1:] if effort.quick else SIZES
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as temporary:
         programs, base = {}, {}
-        for nodes in SIZES:
+        for nodes in sizes:
             for number, (what, change) in enumerate(CHANGES.items()):
                 place = Path(temporary) / f"{nodes}-{number}"
                 repository(place, nodes, change)
@@ -79,7 +79,7 @@ def benchmark(effort: Effort) -> list[Result]:
                 "-m", "wgmesh", "validate", "-c", str(one)
             )
         taken = medians(programs, runs)
-        roles = {nodes: roles_ms(Path(temporary) / f"{nodes}-0", runs) for nodes in SIZES}
+        roles = {nodes: roles_ms(Path(temporary) / f"{nodes}-0", runs) for nodes in sizes}
     rows = [Row(name, (ms, ms / taken[base.get(name, name)])) for name, ms in taken.items()]
     for nodes, ms in roles.items():
         rows.append(Row(f"who is strict: one more version, {nodes:,} nodes", (ms, None)))

@@ -11,12 +11,12 @@ from tests.bench.result import Column, Effort, Result, Row, show
 from tests.lab.exits import NODES, carry, user_of_exits
 from tests.lab.world import World
 
-SECONDS = 60.0
+SECONDS = 30.0
 QUICK_SECONDS = 10.0
 
 
 def benchmark(effort: Effort) -> list[Result]:
-    """Send for a minute."""
+    """Send for half a minute."""
     seconds = QUICK_SECONDS if effort.quick else SECONDS
     with World(NODES) as world:
         carried = carry(user_of_exits(world), seconds)

@@ -24,13 +24,6 @@ print(json.dumps([code, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss /
 """
 """A child's ru_maxrss begins with the memory of who starts it: so a small process starts it."""
 
-OWN_PEAK_KIB = """
-from pathlib import Path
-status = Path("/proc/self/status").read_text()
-print(status.partition("VmHWM:")[2].split()[0])
-"""
-"""For the end of a Python program: prints the most memory that it had itself, proc(5)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Taken:

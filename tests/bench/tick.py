@@ -15,7 +15,6 @@ from tests.bench.cpu import RUNS, medians
 from tests.bench.noop_sync import starter
 from tests.bench.one_peer import large
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
-from tests.bench.taken import OWN_PEAK_KIB
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
 from wgmesh import history, select
@@ -44,7 +43,9 @@ def measure(world: World, runs: int = RUNS) -> dict[str, float]:
 
 def peak_kbytes(world: World, module: str) -> int:
     """Return the most memory that a tick has held."""
-    code = f"from wgmesh.cli.{module} import main\nmain()\n{OWN_PEAK_KIB}"
+    status = "open('/proc/self/status').read()"  # ru_maxrss would be that of who started it
+    peak = f"{status}.partition('VmHWM:')[2].split()[0]"
+    code = f"from wgmesh.cli.{module} import main\nmain()\nprint({peak})"
     return int(world["alpha"].run([sys.executable, "-c", code]).stdout.split()[-1])
 
 

@@ -19,6 +19,7 @@ from wgmesh.trust import chain
 COMMITS = 10_000
 QUICK_COMMITS = 2_000
 SAMPLE = 200
+QUICK_SAMPLE = 50
 RUNS = 5
 STEPS = (1, 10)
 GIT, RULE = "`git verify-commit`, one by one", "the chain rule"
@@ -87,9 +88,11 @@ def measure(bench: Bench, runs: int = RUNS, sample: int = SAMPLE) -> dict[str, t
 
 def benchmark(effort: Effort) -> list[Result]:
     """Measure a long line, and git beside it."""
-    runs, commits = effort.of(RUNS), QUICK_COMMITS if effort.quick else COMMITS
+    runs, commits, sample = effort.of(RUNS), COMMITS, SAMPLE
+    if effort.quick:
+        commits, sample = QUICK_COMMITS, QUICK_SAMPLE
     with tempfile.TemporaryDirectory(prefix="wgmesh-bench-") as directory:
-        found = measure(prepare(Path(directory), commits), runs, SAMPLE)
+        found = measure(prepare(Path(directory), commits), runs, sample)
     base = found[GIT][1] / found[GIT][0]
     times = {name: count * base / took for name, (count, took) in found.items()}
     columns = (Column("commits"), Column("ms"), Column("commits/s"), Column("÷ git", 1))

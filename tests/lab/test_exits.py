@@ -138,7 +138,7 @@ def test_a_session_from_outside_lives_on_through_switches(mesh: Mesh, alpha: Mac
 
 
 def test_no_packet_goes_round(mesh: Mesh, alpha: Machine) -> None:
-    """What the tunnel carries crosses the uplink once; the minute of it: tests.bench.round."""
+    """What the tunnel carries crosses the uplink once; for longer: tests.bench.round."""
     carried = carry(mesh, 3)
     assert carried.tunnel_bytes > 1_000_000
     assert carried.ratio <= 1.1, carried

@@ -19,7 +19,7 @@ from tests.lab.wait import wait_until
 from tests.lab.world import World
 from wgmesh.mesh import ways
 from wgmesh.mesh.plan import plan
-from wgmesh.mesh.reach import findings
+from wgmesh.mesh.reach import ADDRESSES, findings
 from wgmesh.model.inventory import Inventory, Mesh, Node
 from wgmesh.model.terms import Endpoint, HubSelection, Topology
 from wgmesh.render import files
@@ -222,3 +222,33 @@ def test_what_is_predicted_is_what_pings(world: World, seed: int) -> None:
     wait_until(missing(world, reached), 20, f"{SHAPES[seed % 4]}: what is predicted pings")
     assert answered(world, expected.keys() - reached, 3) == set()
     assert answered(world, reached, 3) == reached
+
+
+def test_a_network_of_a_family_that_its_node_does_not_have(world: World) -> None:
+    """It is reached; whether the node itself speaks that family, its own addresses decide."""
+    addresses = {"alpha": "10.40.0.10/32", "bravo": "fd40::20/128"}
+    nodes = tuple(
+        Node(
+            name=name,
+            address=(ip_interface(address),),
+            public_key=world[name]
+            .run(["sh", "-c", "wg pubkey < /etc/wireguard/wg0.key"])
+            .stdout.strip(),
+            endpoint=Endpoint(world[name].ipv4, 51820),
+            listen_port=51820,
+            allowed_ips=(ip_network("192.168.20.0/24"),) if name == "bravo" else (),
+        )
+        for name, address in addresses.items()
+    )
+    cidrs = (ip_network("10.40.0.0/24"), ip_network("fd40::/64"))
+    mesh = Inventory(Mesh(interface="wg0", mesh_cidr=cidrs), nodes)
+    there, back = findings(None, mesh).apart
+    assert (there.one, there.over) == (("alpha",), ADDRESSES)
+    assert back.why.endswith("unless bravo speaks from one in 192.168.20.0/24")
+    set_up(world, mesh)
+    network, home = ("alpha", "192.168.20.0"), ("bravo", "10.40.0.10")
+    wait_until(missing(world, {network}), 20, "the network behind bravo is reached")
+    assert answered(world, {network, ("alpha", "fd40::20")}, 3) == {network}
+    assert answered(world, {home}, 3) == {home}, "from the address that bravo has there"
+    world["bravo"].run(["ip", "addr", "flush", "dev", "lo", "scope", "global"])
+    assert answered(world, {home}, 3) == set()

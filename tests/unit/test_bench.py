@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import bounds, page, shell, taken
+from tests.bench import bounds, gen, growth, page, share, shell, taken
 from tests.bench.__main__ import PAGE
 from tests.bench.bounds import Bound
 from tests.bench.result import Column, Effort, Result, Row, as_json, exponent, markdown
 from tests.bench.suite import SUITE, Measured, blocks, ratios
+from tests.bench.validate import write_inventory
 from wgmesh import inventory
 
 RESULT = Result(
@@ -223,3 +224,20 @@ def test_the_inventory_for_the_shell_tool_says_what_it_should(tmp_path: Path) ->
     found = inventory.load({"mesh.conf": file.read_bytes()})
     assert [node.name for node in found.nodes] == ["node-001", "node-002", "node-003"]
     assert all(Path(str(node.private_key_path)).is_file() for node in found.nodes)
+
+
+def test_a_node_s_share_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    for name, nodes in (("warm", 2), ("mesh", 5)):
+        write_inventory(tmp_path / name, nodes, split=True)
+    *parts, peak_kib = growth.once(tmp_path / "warm", tmp_path / "mesh")
+    assert len(parts) == len(share.PARTS) and all(0 < ms < 5000 for ms in parts)
+    assert 10 << 10 < peak_kib < 100 << 10
+
+
+def test_gen_and_its_floor_write_the_same(tmp_path: Path) -> None:
+    found = gen.measure(tmp_path, 3, 1)
+    assert list(found) == [gen.OURS, gen.COPY, gen.CAT]
+    ours = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.conf")}
+    assert {"node-00000.conf", "node-00001.conf", "node-00002.conf"} <= set(ours)
+    assert ours == {path.name: path.read_bytes() for path in (tmp_path / "copy").iterdir()}
+    assert (tmp_path / "all").stat().st_size == sum(map(len, ours.values()))

@@ -2,8 +2,9 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, astuple, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,14 @@ class Hidden:
 
 
 @frozen
+class Pair:
+    """A value that can be hashed."""
+
+    number: int
+    word: str
+
+
+@frozen
 class Nested:
     """A value with another one."""
 
@@ -97,7 +106,7 @@ def test_fields_defaults_and_matching() -> None:
 
 
 def test_hash_is_of_the_fields() -> None:
-    assert hash(Nested) != 0
+    assert hash(Pair(1, "a")) == hash(Pair(1, "a")) != hash(Pair(2, "a"))
     assert len({Hidden("a"), Hidden("a"), Hidden("b")}) == 2
     with pytest.raises(TypeError, match="unhashable"):
         hash(Ours("a"))
@@ -132,3 +141,38 @@ def test_a_method_of_its_own_stays() -> None:
 def test_wrong_arguments_are_refused(words: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         Ours(*words, **keywords)
+
+
+def hidden(cls: type) -> None:
+    cls.__annotations__["secret"] = str
+    cls.secret = field(repr=False)  # type: ignore[attr-defined]
+
+
+def keyword(cls: type) -> None:
+    cls.__annotations__["word"] = str
+    cls.word = field(kw_only=True)  # type: ignore[attr-defined]
+
+
+def computed(cls: type) -> None:
+    cls.__annotations__["sum"] = int
+    cls.sum = field(init=False)  # type: ignore[attr-defined]
+
+
+def finished(cls: type) -> None:
+    cls.__post_init__ = print  # type: ignore[attr-defined]
+
+
+def shared(cls: type) -> None:
+    cls.__annotations__["known"] = ClassVar[int]
+
+
+@pytest.mark.parametrize("change", [hidden, keyword, computed, finished, shared])
+def test_what_it_does_not_know_is_refused(change: Callable[[type], None]) -> None:
+    class Special:
+        """A class of which more is wanted."""
+
+        number: int
+
+    change(Special)
+    with pytest.raises(TypeError, match="use dataclasses"):
+        frozen(Special)

@@ -24,10 +24,16 @@ def test_a_question_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_for_its_question_alone(tmp_path: Path) -> None:
-    assert names.read_found(tmp_path, WANTED) == {}
+    assert names.read_found(tmp_path, WANTED) is None
+    assert not names.just_told(tmp_path)
     names.write_found(tmp_path, "aa", FOUND)
     assert names.read_found(tmp_path, WANTED) == FOUND
-    assert names.read_found(tmp_path, Wanted("bb", WANTED.names)) == {}
+    assert names.answered(tmp_path, WANTED)
+    assert names.just_told(tmp_path)
+    assert names.read_found(tmp_path, Wanted("bb", WANTED.names)) is None
+    assert not names.answered(tmp_path, Wanted("bb", WANTED.names))
+    os.utime(tmp_path / names.FOUND, (1, 1))
+    assert not names.just_told(tmp_path)
 
 
 def test_only_addresses_of_wanted_names_are_believed(tmp_path: Path) -> None:
@@ -41,7 +47,8 @@ def test_only_addresses_of_wanted_names_are_believed(tmp_path: Path) -> None:
 def test_no_more_addresses_than_anybody_needs(tmp_path: Path) -> None:
     lines = ", ".join(f'"sierra.example.com 192.0.2.{number}"' for number in range(200))
     (tmp_path / names.FOUND).write_text(f'id = "aa"\nfound = [{lines}]\n')
-    assert len(names.read_found(tmp_path, WANTED)["sierra.example.com"]) == MOST_ADDRESSES
+    found = names.read_found(tmp_path, WANTED)
+    assert found is not None and len(found["sierra.example.com"]) == MOST_ADDRESSES
 
 
 @pytest.mark.parametrize(

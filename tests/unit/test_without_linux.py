@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
-from wgmesh.cli import doctor, node, trust
+from wgmesh.cli import doctor, node, operate, trust
 from wgmesh.cli.main import commands
 
 ENTRY = f'public_key = "{key(3)}"\nendpoint = "node3.example.com"\n'
@@ -100,7 +100,9 @@ INVOCATIONS: dict[str, list[list[str]]] = {
     "remove-node": [["remove-node", "bravo", "-c", "mesh"]],
     "prune-nodes": [["prune-nodes", "bravo", "-c", "mesh"]],
 }
-OURS = {each.name for each in (*node.COMMANDS, *trust.COMMANDS, *doctor.COMMANDS)}
+OURS = {
+    each.name for each in (*node.COMMANDS, *operate.COMMANDS, *trust.COMMANDS, *doctor.COMMANDS)
+}
 ELSEWHERE = {"apply", "apply-remote"}
 """`apply` is for Linux, `apply-remote` wants hosts."""
 

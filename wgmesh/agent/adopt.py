@@ -4,7 +4,8 @@ import logging
 import time
 
 from wgmesh import generation, linux, process, render, snapshot
-from wgmesh.agent.node import PLACES, sysctl_keys
+from wgmesh.agent.node import PLACES
+from wgmesh.agent.states import sysctl_keys
 from wgmesh.errors import WgmeshError
 from wgmesh.generation import Manifest
 from wgmesh.model.plan import NodePlan

@@ -14,15 +14,15 @@ from wgmesh import generation, inventory, journal, keys, linux, records, render,
 from wgmesh.agent import (
     adopt,
     awaited,
+    changing,
     direct,
     keypairs,
-    landing,
     look,
-    manual,
     node,
     refusals,
     rotation,
     second,
+    shares,
     sources,
     timers,
     views,
@@ -37,13 +37,11 @@ from wgmesh.files import locked, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
-from wgmesh.judge import Windows
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
-from wgmesh.proof import Trial
 from wgmesh.settings import Anchor, Enrolment
-from wgmesh.transaction.proposal import Outcome, Proposal
+from wgmesh.transaction.proposal import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +119,7 @@ def _land(request: Request, model: Inventory, own: Entry) -> Result:
         _keep_key(me.enrolment, own.public_key, private)
     if own.post_up and not me.settings.allow_hooks:
         log.warning("the inventory's hooks for this node are ignored: allow_hooks is false")
-    plan = node.share(me, model, own, own.public_key)
+    plan = shares.share(me, model, own, own.public_key)
     files = render.files(plan)
     manifest = Manifest(
         number=generation.next_number(PLACES.generations),
@@ -156,32 +154,19 @@ def _change(
     previous = before.plan if before is not None else None
     if before is None:
         adopt.keep_what_was(plan)
-    another_key = previous is not None and previous.public_key != plan.public_key
     runs = direct.applied(before.manifest.digest) if before is not None else None
-    windows = me.settings
     rotation.before_boot(plan)
     counters = linux.counters(plan.interface)
-    outcome = landing.attempt(
-        Proposal(
-            manifest=manifest,
-            target=node.target_for(plan, previous),
-            sysctl_keys=node.sysctl_keys(plan, previous),
-            files=files,
-            trial=Trial(
-                plan=rotation.as_used(plan),
-                fits=Versions(me, runs, previous, model, plan, ()).fits,
-                remote=lambda: True,
-                remote_before=False,
-                windows=Windows(
-                    windows.confirm_most_seconds,
-                    windows.confirm_silent_seconds,
-                    windows.confirm_minority_seconds,
-                ),
-                another_key=another_key,
-            ),
-            hooks=manual.hooks(previous, plan),
-            undo_hooks=manual.hooks(plan, previous),
-            adopt=previous is None,
+    outcome = changing.attempt(
+        changing.propose(
+            me,
+            manifest,
+            plan,
+            previous,
+            files,
+            fits=Versions(me, runs, previous, model, plan, ()).fits,
+            remote=lambda: True,
+            remote_before=False,
         )
     )
     if not outcome.confirmed:

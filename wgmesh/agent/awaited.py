@@ -7,11 +7,10 @@ perhaps not applied it, and `status` says so.
 from collections.abc import Mapping, Sequence
 
 from wgmesh.model.kernel import PeerCounters
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan
 from wgmesh.remembered import Awaited
 from wgmesh.settings import Settings
-
-SESSION_SECONDS = 180
 
 
 def renamed_keys(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgmesh import doctor, generation, linux, process, records, resolve, settings
-from wgmesh.agent import node, remote
+from wgmesh.agent import node, remote, shares
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.remote import Source
 from wgmesh.desired import names
@@ -181,7 +181,7 @@ def _key_fits(enrolment: Enrolment, plan: NodePlan | None) -> bool | None:
     if plan is None:
         return None
     try:
-        return node.own_public_key(enrolment) == plan.public_key
+        return shares.own_public_key(enrolment) == plan.public_key
     except WgmeshError:
         return None  # a key that is missing, or a `wg` that is, has a finding of its own
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from wgmesh import inventory, linux, process, records, settings
-from wgmesh.agent import access, direct, fetch, look, node, remote, timers
+from wgmesh.agent import access, direct, fetch, look, node, remote, shares, timers
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
@@ -107,7 +107,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
         anchor=anchor,
     )
     _ensure_key(enrolment.key_path, interface)
-    public_key = node.own_public_key(enrolment)
+    public_key = shares.own_public_key(enrolment)
     entry = find_node(model, public_key)
     if entry is not None and entry.name != name:
         log.warning("the inventory knows this key as %s", entry.name)
@@ -274,5 +274,5 @@ def _entry_text(public_key: str) -> str:
 
 def _entry_again() -> Joined:
     me = node.load()
-    entry = _entry_text(node.own_public_key(me.enrolment))
+    entry = _entry_text(shares.own_public_key(me.enrolment))
     return Joined(entry, me.enrolment.node, f"{me.enrolment.node} has joined already")

@@ -266,9 +266,9 @@ class Turn:
         """Bring the kernel to the confirmed plan with `wanted` in force, as far as exits go."""
         from ipaddress import ip_network
 
-        from wgmesh.agent import node, steer
+        from wgmesh.agent import states, steer
 
-        choices = node.steered(wanted)
+        choices = states.steered(wanted)
         if lent:
             choices = replace(choices, lent={ip_network(t): key for t, key in lent.items()})
         keys = history.keys_of(self.memory.exits)

@@ -5,7 +5,7 @@ was written down when the confirmed generation changed.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -121,6 +121,7 @@ class _Turn:
         self.memory = replace(self.memory, hubs=seen_hubs)
         silent = [key for key in keys if key in there and key not in answers]
         alive = answers | set(self._otherwise_alive(silent, there))
+        self._hear()
         self._resolve([key for key in silent if key not in alive], now)
         watches = dict(self.memory.watches)
         waiting, moves = [], {}
@@ -186,17 +187,32 @@ class _Turn:
         if not names or self._asked:
             return
         self._asked = True  # once a tick: a dead resolver must not keep it from the other peers
+        from wgmesh import resolve
         from wgmesh.agent import naming
 
-        hosts = {name: name.rpartition(":") for name in names}
-        found = naming.addresses({host for host, _, _ in hosts.values()}, seconds=ASK_SECONDS)
+        hosts = {name.rpartition(":")[0] for name in names}
+        found = resolve.addresses(hosts, seconds=ASK_SECONDS)
+        naming.ask(hosts - found.keys())
+        self._learn(found, names)
+        self.memory = replace(self.memory, resolved_at=now)
+
+    def _hear(self) -> None:
+        """Take what the fetch has found of the names that it was asked for at an earlier look."""
+        if settings.NAMES_FILE.exists():
+            from wgmesh.agent import naming
+
+            every = (each for watched in self.memory.watched.values() for each in watched.endpoints)
+            self._learn(naming.answer(), every)
+
+    def _learn(self, found: Mapping[str, tuple[str, ...]], endpoints: Iterable[str]) -> None:
+        """Remember where those of these endpoints lead whose hosts were found."""
+        parts = {each: each.rpartition(":") for each in endpoints}
         fresh = {
             name: tuple(spell(each, port) for each in found[host])
-            for name, (host, _, port) in hosts.items()
+            for name, (host, _, port) in parts.items()
             if host in found
         }
-        resolved = {**self.memory.resolved, **fresh}
-        self.memory = replace(self.memory, resolved=resolved, resolved_at=now)
+        self.memory = replace(self.memory, resolved={**self.memory.resolved, **fresh})
 
     def move(self, moves: Mapping[str, str]) -> None:
         """Point peers elsewhere, as one change of the device."""

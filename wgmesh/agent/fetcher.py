@@ -36,13 +36,17 @@ _OUTCOMES = {UnreachableError: "unreachable", RefusedError: "refused"}
 def fetch() -> str:
     """Ask the remotes and leave the answer for root; return one sentence for people.
 
+    Root may ask for names instead; then no remote is asked.
+
     Raises UnreachableError when none answers, or when it is too early to ask again after several
     that failed; RefusedError for malformed objects; UsageError for anybody but the directory's
     owner; another WgmeshError. The answer says the same.
     """
     _be_the_owner()
-    _find_names()
+    told = _find_names()
     request = handover.read_request(settings.REQUEST_FILE)
+    if told and request is None:
+        return told
     last = _last()
     now = int(time.time())
     answer = replace(last, run=handover.new_id(), request=request.id if request else "")
@@ -88,19 +92,21 @@ def _be_the_owner() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
-def _find_names() -> None:
-    """Tell root the addresses of the names that it asks for, whatever becomes of the rest."""
+def _find_names() -> str:
+    """Tell root the addresses of the names that it asks for; return a sentence, "" without any.
+
+    A question that was answered already is none.
+    """
     if not settings.NAMES_FILE.exists():
-        return
+        return ""
     from wgmesh import names, resolve
 
-    try:
-        wanted = names.read_wanted(settings.NAMES_FILE)
-        if wanted is not None:
-            found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
-            names.write_found(settings.FETCH_DIR, wanted.id, found)
-    except (OSError, WgmeshError) as error:
-        log.warning("the names that root asks for are not told: %s", error)
+    wanted = names.read_wanted(settings.NAMES_FILE)
+    if wanted is None or names.answered(settings.FETCH_DIR, wanted):
+        return ""
+    found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
+    names.write_found(settings.FETCH_DIR, wanted.id, found)
+    return f"of {len(wanted.names)} names {len(found)} were found"
 
 
 def _known(limits: tuple[int, int]) -> list[int]:

@@ -122,7 +122,7 @@ def settle(memory: Failover) -> Failover:
     wanted = replace(memory, hubs=decided(memory.hubs, glance.clock()))
     if wanted.hubs.holder == memory.hubs.holder:
         return wanted
-    from wgmesh.agent import node, steer
+    from wgmesh.agent import states, steer
 
     keys = history.keys_of(wanted.hubs.hubs)
 
@@ -135,7 +135,7 @@ def settle(memory: Failover) -> Failover:
     def done() -> None:  # at once: others ask what is in force
         history.write_failover(settings.RUN_DIR, wanted)
 
-    choices = replace(node.in_force(), hub=wanted.hubs.holder)
+    choices = replace(states.in_force(), hub=wanted.hubs.holder)
     try:
         steer.follow(memory.generation, choices, concerns, done)
     except LockedError:

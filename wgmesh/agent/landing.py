@@ -8,14 +8,15 @@ from wgmesh import generation, inventory, linux, quarantine, records, render, se
 from wgmesh.agent import (
     adopt,
     awaited,
+    changing,
     fetch,
     look,
-    manual,
     node,
     refusals,
     remote,
     rotation,
     second,
+    shares,
     soak,
     versions,
 )
@@ -24,50 +25,16 @@ from wgmesh.agent.sync import Options, Result
 from wgmesh.agent.versions import Versions, plausible
 from wgmesh.errors import InventoryError, RolledBackError, WgmeshError
 from wgmesh.generation import Manifest
-from wgmesh.judge import Windows
 from wgmesh.mesh import stages
 from wgmesh.model.commit import VerifiedCommit
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as NodeEntry
 from wgmesh.model.plan import NodePlan
-from wgmesh.proof import Trial
 from wgmesh.quarantine import Quarantined
 from wgmesh.remembered import Seen, Tips, Verdict
 from wgmesh.repository.bare import Repository
-from wgmesh.transaction.execute import execute
-from wgmesh.transaction.proposal import Outcome, Proposal
 
 log = logging.getLogger(__name__)
-
-_ATTEMPTS = 3
-"""To apply a change: what else is lost meanwhile is no reason to go on for ever."""
-
-
-def attempt(proposal: Proposal) -> Outcome:
-    """Carry out `proposal`; again when what was lost by it turns out to be away without it.
-
-    Who was away then only counts when it shows life.
-    """
-    for left in reversed(range(_ATTEMPTS)):
-        known = records.read_quarantine(PLACES.state), records.read_verdict(PLACES.state)
-        outcome = execute(proposal, PLACES)
-        trial = proposal.trial
-        if outcome.confirmed or not outcome.innocent or trial is None or not left:
-            break
-        records.write_quarantine(PLACES.state, known[0])
-        records.write_verdict(PLACES.state, known[1])
-        log.warning("so the change is not to blame: it is applied again")
-        number = generation.next_number(PLACES.generations)
-        proposal = replace(
-            proposal,
-            manifest=replace(proposal.manifest, number=number),
-            trial=replace(
-                trial,
-                doubtful=trial.doubtful | outcome.lost,
-                remote_before=trial.remote_before and not outcome.remote_lost,
-            ),
-        )
-    return outcome
 
 
 class Landing:
@@ -129,7 +96,7 @@ class Landing:
 
     def consider(self, model: Inventory, before: Running | None) -> Result:
         """Compare what the inventory says of this node with what runs here."""
-        own = node.own_entry(self.me.enrolment, model)
+        own = shares.own_entry(self.me.enrolment, model)
         if own is None:
             kind = "removed" if before is not None else "pending"
             text = (
@@ -144,7 +111,7 @@ class Landing:
             return Result(kind, text)
         if own.post_up and not self.me.settings.allow_hooks:
             log.warning("the inventory's hooks for this node are ignored: allow_hooks is false")
-        plan = node.share(self.me, model, own, node.key_in_use(self.me, own, before))
+        plan = shares.share(self.me, model, own, shares.key_in_use(self.me, own, before))
         files = render.files(plan)
         digest = render.digest(files)
         wait = self.wait(model, own, before)
@@ -201,7 +168,7 @@ class Landing:
         if records.read_hold(PLACES.state) is not None:
             rotation.waits(records.read_rotation(PLACES.state), ("wgmesh resume",))
             return None
-        follows = node.share(self.me, model, own, own.next_public_key)
+        follows = shares.share(self.me, model, own, own.next_public_key)
         digest = render.digest(render.files(follows))
         entry = quarantine.find(records.read_quarantine(PLACES.state), digest)
         if entry is not None and entry.blocks(time.time()):
@@ -237,43 +204,31 @@ class Landing:
     ) -> Result:
         """Carry the change out; raises RolledBackError when it was harmful."""
         previous = before.plan if before is not None else None
-        another_key = previous is not None and previous.public_key != plan.public_key
         if before is None:
             adopt.keep_what_was(plan)
         rollouts = (each.rollout for each in (self.runs, model) if each is not None)
         soaks = [each.soak_seconds for each in rollouts if each is not None]
         lag_seconds = self.me.settings.peer_lag_seconds + max(soaks, default=0)
         others = plausible(self.seen, time.time(), lag_seconds)
-        target = node.target_for(plan, previous)
-        proposal = Proposal(
-            manifest=manifest,
-            target=target,
-            sysctl_keys=node.sysctl_keys(plan, previous),
-            files=files,
-            trial=Trial(
-                plan=rotation.as_used(plan),
-                fits=rotation.certain(
-                    Versions(self.me, self.runs, previous, model, plan, others).fits, self.knows
-                ),
+        fits = Versions(self.me, self.runs, previous, model, plan, others).fits
+        proposal = replace(
+            changing.propose(
+                self.me,
+                manifest,
+                plan,
+                previous,
+                files,
+                fits=rotation.certain(fits, self.knows),
                 remote=lambda: remote.answers(fetch.source(self.me)),
                 remote_before=self.options.fetch or remote.answers(fetch.source(self.me)),
-                windows=Windows(
-                    self.me.settings.confirm_most_seconds,
-                    self.me.settings.confirm_silent_seconds,
-                    self.me.settings.confirm_minority_seconds,
-                ),
-                another_key=another_key,
             ),
-            hooks=manual.hooks(previous, plan),
-            undo_hooks=manual.hooks(plan, previous),
-            adopt=previous is None,
-            bridge=rotation.bridge(another_key, self.knows),
+            bridge=rotation.bridge(changing.another_key(previous, plan), self.knows),
             condemn=lambda reason: self.quarantine(manifest.digest, reason),
         )
         log.info("applying %s as generation %d", self.short, manifest.number)
         counters = linux.counters(plan.interface)
         renamed = awaited.renamed_keys(previous, plan, counters, time.time())
-        outcome = attempt(proposal)
+        outcome = changing.attempt(proposal)
         if not outcome.confirmed:
             raise RolledBackError(
                 f"{self.short} was applied, found harmful and rolled back: {outcome.reason}",

@@ -1,7 +1,7 @@
 """Leaving a mesh."""
 
 from wgmesh import generation, linux, records, settings
-from wgmesh.agent import adopt, direct, look, node, second, timers
+from wgmesh.agent import adopt, direct, look, node, second, states, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.files import locked
@@ -37,9 +37,9 @@ def _restore(me: Node) -> None:
     """Bring back what was there before wgmesh, kernel and configuration files."""
     interface = me.enrolment.interface
     current = node.running()
-    keys = node.sysctl_keys(current.plan if current is not None else None)
+    keys = states.sysctl_keys(current.plan if current is not None else None)
     zero = generation.manifest_path(PLACES.generations, 0).exists()
-    before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=node.former())
+    before = adopt.before_wgmesh().state if zero else KernelState(None, sysctls=states.former())
     unit = f"wg-quick@{interface}.service" if linux.systemd.running() else ""
     with undisturbed():
         if unit and before.link is None:  # it can take down only an interface that is there

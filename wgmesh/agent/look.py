@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wgmesh import generation, glance, history, probe, records, settings
-from wgmesh.agent import awaited, metrics, node, soak, spare
+from wgmesh.agent import awaited, metrics, node, soak, spare, states
 from wgmesh.agent.contract import Report, timestamp
 from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node, Running
@@ -17,9 +17,11 @@ from wgmesh.describe import describe
 from wgmesh.errors import NotJoinedError, WgmeshError
 from wgmesh.files import tolerant, write_atomic
 from wgmesh.model.change import Change
-from wgmesh.model.health import Health
 from wgmesh.remembered import LastSync, RemoteState, Tips
 from wgmesh.rotation import in_force
+
+if TYPE_CHECKING:
+    from wgmesh.model.health import Health
 
 _PROBE_SECONDS = 2.0
 _LIMIT = "stale_after_seconds"
@@ -42,8 +44,8 @@ def gather(me: Node, known: Running | None = None) -> Gathered:
     seen = None
     if plan is not None:
         try:
-            seen = node.observe(plan)
-            changes = node.drift(plan, seen, time.time())
+            seen = states.observe(plan)
+            changes = states.drift(plan, seen, time.time())
             drift += [describe(change) for change in changes]
         except WgmeshError as error:
             drift.append(error.message)
@@ -135,7 +137,7 @@ def refresh(me: Node, known: Running | None = None) -> Gathered:
     have = gather(me, known)
     if have.running is not None and have.running.plan is not None and have.seen is not None:
         with tolerant():
-            node.remember_endpoints(have.running.plan, have.seen)
+            states.remember_endpoints(have.running.plan, have.seen)
     if have.awaited != records.read_awaited(PLACES.state):
         with tolerant():
             records.write_awaited(PLACES.state, have.awaited)
@@ -153,6 +155,7 @@ def refresh(me: Node, known: Running | None = None) -> Gathered:
 def forget(me: Node) -> None:
     """Remove what tells of this node, and what was told: it is in no mesh any more."""
     settings.STATUS_FILE.unlink(missing_ok=True)
+    settings.NAMES_FILE.unlink(missing_ok=True)
     spare.forget()
     records.write_told(PLACES.state, {})
     for name in (history.FAILOVER, history.EXITS):
@@ -171,7 +174,7 @@ def tick() -> Running | None:
         return running
     plan = running.plan
     if any(peer.next_public_key for peer in plan.peers):
-        plan = in_force(plan, node.observe(plan).state.link)
+        plan = in_force(plan, states.observe(plan).state.link)
     targets = {peer.public_key: peer.addresses for peer in plan.peers}
     answers = probe.round_trips(running.plan.interface, targets, _PROBE_SECONDS)
     rtt = {
@@ -183,7 +186,7 @@ def tick() -> Running | None:
     return running
 
 
-def remember_probe(health: Health) -> None:
+def remember_probe(health: "Health") -> None:
     """Keep the round trips of a transaction's proof as the last tick."""
     rtt = {key: peer.rtt_ms for key, peer in health.peers.items() if peer.rtt_ms is not None}
     if rtt:

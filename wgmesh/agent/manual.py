@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from wgmesh import generation, journal, proof, quarantine, records, settings, watchdog
-from wgmesh.agent import adopt, look, node, rotation
+from wgmesh.agent import adopt, look, node, rotation, states
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.desired import restored
@@ -111,15 +111,15 @@ def go(current: Running, goal: Running) -> None:
     """Converge from one confirmed generation to another, boot link included."""
     if goal.plan is None:
         saved = adopt.before_wgmesh()
-        keys = frozenset(saved.state.sysctls) | node.sysctl_keys(current.plan)
+        keys = frozenset(saved.state.sysctls) | states.sysctl_keys(current.plan)
 
-        former = {**node.former(), **saved.state.sysctls}
+        former = {**states.former(), **saved.state.sysctls}
         before = replace(saved.state, sysctls=former)
         target: Callable[[KernelState], KernelState] = partial(_as_before, before)
 
     else:
-        keys = node.sysctl_keys(goal.plan, current.plan)
-        target = node.target_for(goal.plan, current.plan)
+        keys = states.sysctl_keys(goal.plan, current.plan)
+        target = states.target_for(goal.plan, current.plan)
     rotation.before_boot(goal.plan)
     outcome = execute(
         Proposal(
@@ -213,15 +213,15 @@ def reconcile() -> Result:
 
 def converge_to(plan: NodePlan) -> bool:
     """Make the kernel equal the confirmed `plan`; return whether anything differed."""
-    seen = node.observe(plan)
-    reset = node.idle_peers(plan, seen, time.time())
-    target = node.target_for(plan, plan, reset=reset)(seen.state)
+    seen = states.observe(plan)
+    reset = states.idle_peers(plan, seen, time.time())
+    target = states.target_for(plan, plan, reset=reset)(seen.state)
     from wgmesh.diff import diff
 
     if not diff(target, seen.state):
         return False
     with undisturbed():
-        converge(target, plan.interface, node.sysctl_keys(plan))
+        converge(target, plan.interface, states.sysctl_keys(plan))
     return True
 
 

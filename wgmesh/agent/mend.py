@@ -7,7 +7,7 @@ else was changed by hand is drift: shown, and put back by `reconcile` or `drift 
 import logging
 from collections.abc import Callable
 
-from wgmesh import linux
+from wgmesh import linux, resolve
 from wgmesh.agent.gathered import Gathered
 from wgmesh.errors import WgmeshError, system_errors
 from wgmesh.model.change import AcceptAdd, Change, EndpointSet, FirewallSet, RouteReplace, RuleAdd
@@ -78,11 +78,7 @@ def _late_names(plan: NodePlan, seen: Observed) -> tuple[Change, ...]:
         and peer.public_key in link.peers
         and link.peers[peer.public_key].endpoint is None
     }
-    if not waiting:
-        return ()
-    from wgmesh.agent import naming
-
-    found = naming.endpoints(set(waiting.values()))
+    found = resolve.resolve(set(waiting.values())) if waiting else {}
     return tuple(
         EndpointSet(link.name, key, found[name]) for key, name in waiting.items() if name in found
     )

@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wgmesh import handover, linux, settings
+from wgmesh import handover, linux, names, settings
 from wgmesh.agent import fetcher
 from wgmesh.errors import RefusedError, UnreachableError, WgmeshError
 from wgmesh.files import make_directory
@@ -103,16 +103,18 @@ def ask(source: Source, *, only_ask: bool = False) -> Answer:
     return Answer("", outcome="reached", said=said)
 
 
-def just_fetched(before: str) -> Answer:
+def just_fetched(source: Source, before: str) -> Answer:
     """Return the answer of the fetch that has run right before this process.
 
     `before` is the run that was heard last: to hear it twice means that there was no new one, which
-    is an UnreachableError. The caller holds the lock, so a request that is still there is a dead
-    one's.
+    is an UnreachableError; unless the fetch was at work on names just then, and is asked again. The
+    caller holds the lock, so a request that is still there is a dead one's.
     """
     settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)
     if answer is None or answer.run == before:
+        if names.just_told(settings.FETCH_DIR):
+            return _fetch(source)
         raise UnreachableError(
             "the fetch left no new answer", f"see why: journalctl -u {handover.UNIT}"
         )

@@ -6,12 +6,12 @@ it and lets the old one go on beside it, until each of them has handed its Allow
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from wgmesh import generation, keys, linux, probe, records
-from wgmesh.agent import node
+from wgmesh.agent import node, states
 from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.errors import WgmeshError, system_errors
@@ -19,15 +19,15 @@ from wgmesh.model.change import PeerSet
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.kernel import Observed
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import NodePlan, Peer
 from wgmesh.model.terms import Secret
+from wgmesh.proof import Fits
 from wgmesh.remembered import Rotation
-from wgmesh.rotation import SESSION_SECONDS, handed_over, in_force
+from wgmesh.rotation import handed_over, in_force
 from wgmesh.transaction.proposal import Bridge
 
 log = logging.getLogger(__name__)
-
-Fits = Callable[[frozenset[str], frozenset[str]], Mapping[str, int | None]]
 
 TRIAL_SECONDS = 10
 """For two handshakes, the first one lost. Who has known the key is not asked again."""
@@ -50,7 +50,7 @@ def as_used(plan: NodePlan) -> NodePlan:
     """Return `plan` with the keys of its peers as the device uses them now."""
     if all(peer.next_public_key is None for peer in plan.peers):
         return plan
-    return in_force(plan, node.observe(plan).state.link)
+    return in_force(plan, states.observe(plan).state.link)
 
 
 def note(own: Entry, runs: str, *, remember: bool = True) -> bool:
@@ -88,7 +88,7 @@ def known_to(me: Node, own: Entry, plan: NodePlan) -> frozenset[str] | None:
     record = records.read_rotation(PLACES.state)
     if record is None or own.next_public_key is None:
         return None
-    seen = node.observe(plan)
+    seen = states.observe(plan)
     link = seen.state.link
     if link is None:
         waits(record, ("the interface, which is not there",))
@@ -237,7 +237,7 @@ def _hand_over(plan: NodePlan, seen: Observed) -> bool:
         }
         answers = probe.round_trips(plan.interface, targets, DEAD_SECONDS)
         silent = {key for key, own in targets.items() if answers.keys().isdisjoint(own)}
-        moves = handed_over(plan, node.observe(plan), silent, time.time())
+        moves = handed_over(plan, states.observe(plan), silent, time.time())
     names = {key: peer.name for peer in plan.peers for key in _keys(peer)}
     linux.apply([PeerSet(plan.interface, replace(peer, endpoint=None)) for peer in moves.values()])
     for key in moves:
@@ -274,7 +274,7 @@ def _let_go(plan: NodePlan) -> bool:
 
 def _behind(plan: NodePlan) -> tuple[tuple[str, ...], bool]:
     """Return who still sends by the old key, and whether somebody sends by neither."""
-    used = in_force(plan, node.observe(plan).state.link)
+    used = in_force(plan, states.observe(plan).state.link)
     before = linux.counters(plan.interface), linux.counters(linux.bridge.SECOND)
     addresses = {address for peer in used.peers for address in peer.addresses}
     with probe.Prober(plan.interface, padding_bytes=_LARGE_BYTES) as prober:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from wgmesh.agent import awaited, node
+from wgmesh.agent import awaited
 from wgmesh.agent.contract import Report, commit_table, timestamp
 from wgmesh.agent.gathered import Gathered, exit_in_use, hub_in_use, since
 from wgmesh.agent.reasons import reasons
 from wgmesh.model.commit import VerifiedCommit
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.model.plan import Peer
 from wgmesh.model.terms import Endpoint
 from wgmesh.remembered import Rotation, Tips, Verdict
@@ -83,7 +84,7 @@ def peer_state(
     A session younger than 180 s or an echo at the last tick is up; no probe and no handshake is
     unknown; a peer that may sleep, is not managed, or is `due` to come is expected-down.
     """
-    if rtt_ms is not None or (age is not None and age < node.SESSION_SECONDS):
+    if rtt_ms is not None or (age is not None and age < SESSION_SECONDS):
         return "up"
     if peer.intermittent or not peer.managed or due:
         return "expected-down"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wgmesh import journal, linux, settings
-from wgmesh.agent import node
+from wgmesh.agent import node, states
 from wgmesh.agent.node import PLACES
 from wgmesh.agent.ticks import confirmed_generation
 from wgmesh.choices import Choices
@@ -36,8 +36,8 @@ def follow(
         plan = running.plan if running is not None else None
         if plan is None:
             raise LockedError("there is no plan to follow", "the next tick looks anew")
-        seen = node.observe(plan).state
-        target = node.target_for(plan, plan, ask_resolver=False, choices=choices)(seen)
+        seen = states.observe(plan).state
+        target = states.target_for(plan, plan, ask_resolver=False, choices=choices)(seen)
         linux.apply([change for change in diff(target, seen) if concerns(change, seen)])
         done()
 

@@ -19,6 +19,7 @@ from wgmesh.agent import (
     remote,
     soak,
     spare,
+    states,
     timers,
 )
 from wgmesh.agent.gathered import Gathered
@@ -106,7 +107,7 @@ def finish_cut_short() -> bool:
         return False
     from wgmesh.transaction.recover import recover
 
-    found = recover(PLACES, node.rebuild)
+    found = recover(PLACES, states.rebuild)
     if found is None:
         return False
     if found.forward:
@@ -311,7 +312,7 @@ class _Turn:
         source = fetch.source(self.me)
         try:
             just = self.options.fetched
-            answer = remote.just_fetched(self.heard) if just else remote.ask(source)
+            answer = remote.just_fetched(source, self.heard) if just else remote.ask(source)
             self.heard = answer.run
             return remote.news(answer, source)
         except UnreachableError as error:

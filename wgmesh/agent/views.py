@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wgmesh import generation, glance, inventory, records, render
-from wgmesh.agent import look, node
+from wgmesh.agent import look, node, shares
 from wgmesh.agent.contract import timestamp
 from wgmesh.agent.node import PLACES
 from wgmesh.errors import WgmeshError
@@ -109,11 +109,11 @@ def _candidate(me: node.Node) -> dict[str, bytes]:
         raise WgmeshError("nothing was fetched yet", "run: wgmesh sync")
     with Repository(REPOSITORY_DIR) as repository:
         model = inventory.load(repository.inventory_files(tip.id, me.enrolment.path))
-    own = node.own_entry(me.enrolment, model)
+    own = shares.own_entry(me.enrolment, model)
     if own is None:
         raise WgmeshError("this node's key is not in the inventory", "merge its entry first")
-    key = node.key_in_use(me, own, node.running())
-    return render.files(node.share(me, model, own, key))
+    key = shares.key_in_use(me, own, node.running())
+    return render.files(shares.share(me, model, own, key))
 
 
 def _unified(old: dict[str, bytes], new: dict[str, bytes], old_name: str, new_name: str) -> str:

@@ -4,7 +4,7 @@ import time
 from pathlib import PurePosixPath
 
 from wgmesh import inventory, keys, records, settings
-from wgmesh.agent import node, rotation
+from wgmesh.agent import node, rotation, shares
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import WgmeshError, system_errors
@@ -34,7 +34,7 @@ def walk() -> tuple[str, str]:
         with Repository(settings.REPOSITORY_DIR) as repository:
             files = repository.inventory_files(tip.id, me.enrolment.path)
         model = inventory.load(files)
-        own = node.own_entry(me.enrolment, model)
+        own = shares.own_entry(me.enrolment, model)
         if own is None:
             raise WgmeshError(
                 "this node's key is not in the inventory", "merge its entry: wgmesh join prints it"

@@ -11,10 +11,11 @@ from wgmesh.cli.command import Command, Parser, common
 
 def commands() -> tuple[Command, ...]:
     """Return the table: a node's commands, then those of who edits an inventory."""
-    from wgmesh.cli import apply, author, doctor, edit, graph, produce, trust
+    from wgmesh.cli import apply, author, doctor, edit, graph, operate, produce, trust
 
     return (
         *node.COMMANDS,
+        *operate.COMMANDS,
         *trust.COMMANDS,
         *doctor.COMMANDS,
         *author.COMMANDS,
@@ -55,13 +56,22 @@ def parser(only: str = "") -> argparse.ArgumentParser:
 
 
 def _chosen(only: str) -> list[Command]:
-    """Return the command `only`, or all that are for people; of a poll nothing else is loaded."""
-    for command in node.COMMANDS:
-        if command.name == only:
-            return [command]
-    found = commands()
-    named = [command for command in found if command.name == only]
-    return named or [command for command in found if not command.hidden]
+    """Return the command `only`, or all that are for people.
+
+    Of a poll nothing else is loaded, and of what brings a node back no command of an author.
+    """
+    if found := _named(only, node.COMMANDS):
+        return found
+    from wgmesh.cli import operate
+
+    if found := _named(only, operate.COMMANDS):
+        return found
+    every = commands()
+    return _named(only, every) or [command for command in every if not command.hidden]
+
+
+def _named(name: str, among: Sequence[Command]) -> list[Command]:
+    return [command for command in among if command.name == name]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -124,6 +124,12 @@ def _throw_away(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def say(result: object) -> int:
+    """Print what a command came to, in a sentence; return 0."""
+    print(getattr(result, "message", ""))
+    return 0
+
+
 def painter(stream: TextIO) -> Callable[[str, str], str]:
     """Return paint(text, colour) for `stream`: colours on a terminal only, never under NO_COLOR."""
     if not stream.isatty() or os.environ.get("NO_COLOR"):

@@ -31,9 +31,10 @@ def exists(unit: str) -> bool:
     return process.run(["systemctl", "cat", "--", unit], check=False).returncode == 0
 
 
-def start(unit: str) -> None:
-    """Start `unit` and wait until it runs. Raises WgmeshError."""
-    process.run(["systemctl", "--quiet", "start", unit], timeout_seconds=90)
+def start(unit: str, *, wait: bool = True) -> None:
+    """Start `unit`, and wait until it runs unless told not to. Raises WgmeshError."""
+    how = () if wait else ("--no-block",)
+    process.run(["systemctl", "--quiet", "start", *how, unit], timeout_seconds=90)
 
 
 def start_to_end(unit: str, *, timeout_seconds: float) -> str:

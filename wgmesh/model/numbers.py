@@ -1,4 +1,4 @@
-"""Numbers and names that are ours: in the kernel, and where an inventory leaves one out."""
+"""Numbers and names that many share: ours in the kernel, an inventory's defaults, WireGuard's."""
 
 ROUTE_PROTOCOL = 101
 """The `proto` that marks routes and rules as ours (unassigned in iproute2's rt_protos)."""
@@ -20,3 +20,6 @@ MARK_MASK = 0xFFF
 DEFAULT_PORT = 51820
 DEFAULT_MTU = 1420
 MAIN_TABLE = 254
+
+SESSION_SECONDS = 180
+"""No session is older: REJECT_AFTER_TIME, WireGuard whitepaper, section 6.2."""

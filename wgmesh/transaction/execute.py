@@ -11,6 +11,7 @@ from wgmesh.journal import Journal, Phase
 from wgmesh.judge import Judgement, Roles, Verdict, listed, roles
 from wgmesh.model.health import Health, Proof
 from wgmesh.model.kernel import KernelState, Observed
+from wgmesh.model.numbers import SESSION_SECONDS
 from wgmesh.proof import Trial
 from wgmesh.snapshot import Snapshot
 from wgmesh.transaction.converge import converge, run_hook, undisturbed
@@ -174,7 +175,7 @@ def _keep_old_key(wanted: Bridge, observed: Observed) -> None:
         alive = {
             key
             for key, seen in observed.counters.items()
-            if 0 <= now - seen.latest_handshake < proof.SESSION_SECONDS
+            if 0 <= now - seen.latest_handshake < SESSION_SECONDS
         }
         linux.bridge.build(observed.state.link, alive, seconds=BRIDGE_SECONDS)
     except WgmeshError as error:

@@ -1,12 +1,17 @@
 """`wgmesh`: the table of commands."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
 from wgmesh import __version__
 from wgmesh.cli import node, output
 from wgmesh.cli.command import Command, Parser, common
+
+
+OBJECTS_BETWEEN_COLLECTIONS = 10_000
+"""Not 700: what a command makes, a large inventory above all, mostly lives as long as it does."""
 
 
 def commands() -> tuple[Command, ...]:
@@ -77,6 +82,7 @@ def _named(name: str, among: Sequence[Command]) -> list[Command]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command in `argv` and return its exit code; no traceback reaches a user."""
     words = sys.argv[1:] if argv is None else argv
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     return output.guard(lambda: _run(words))
 
 

@@ -176,7 +176,7 @@ def test_a_new_address_behind_a_name_brings_an_exit_back(
             internet.cut("bravo")
             wait_until(lambda: not reaches(alpha), SWITCH_SECONDS, "no exit works")
             wait_until(lambda: reaches(alpha), RETURN_SECONDS, "the exit is found by its name")
-        assert in_use(alpha) == "charlie"
+            wait_until(lambda: in_use(alpha) == "charlie", RETURN_SECONDS, "and chosen")
         said = alpha.journal("-u", "wg-failover.service", "-n", "60")
         assert "found by the uplink: charlie.mesh.test" in said
     finally:

@@ -9,7 +9,6 @@ from wgmesh import __version__
 from wgmesh.cli import node, output
 from wgmesh.cli.command import Command, Parser, common
 
-
 OBJECTS_BETWEEN_COLLECTIONS = 10_000
 """Not 700: what a command makes, a large inventory above all, mostly lives as long as it does."""
 

@@ -11,7 +11,7 @@ from wgmesh.agent.sources import Source
 from wgmesh.errors import InventoryError, UsageError, WgmeshError
 from wgmesh.frozen import frozen
 from wgmesh.mesh import impact, order, reach, stages
-from wgmesh.mesh.impact import NodeImpact
+from wgmesh.mesh.impact import Bounded, NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
 from wgmesh.model.inventory import Inventory, Node, Rollout
@@ -19,8 +19,8 @@ from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
 
-_MOST_LINES = 2000
-"""About all nodes of a full mesh of thirty: more than anybody reads."""
+MOST_LINES = 2000
+"""About all nodes of a full mesh of 45: more than anybody reads."""
 _PATIENCE_SECONDS = 1.0
 
 TRAILER = "Wgmesh-Allow-Break"
@@ -31,6 +31,7 @@ WORK_TREE = "the work tree"
 class Planned:
     """A plan; `base` and `head` name the two versions, `base` None: there is no change to speak of.
 
+    `details` are the lines that are only counted in `nodes`, each once, and on how many nodes.
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
     there are other commands to run as root than before. `only` is the node that was asked for, when
     `nodes` has no other. `rollout` says who applies this first,
@@ -50,6 +51,7 @@ class Planned:
     later: Rollout | None = None
     unknown: str = ""
     only: str | None = None
+    details: tuple[tuple[str, int], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -101,9 +103,10 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         why = f"the inventory of {since[:12]} is invalid ({error.message})"
         return replace(_whole(new, only), unknown=why, allowed=allowed)
     names = _chosen((*old.nodes, *new.nodes), only)
+    found = _bounded(impact.impact_on(old, new, names), names)
     drops = order.drops(old, new)
     return Planned(
-        _bounded(impact.impact_on(old, new, names), names),
+        found.nodes,
         reach.findings(old, new),
         impact.hooks(old, new),
         base=since[:12],
@@ -114,12 +117,13 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         rollout=stages.governing(old, new),
         later=new.rollout,
         only=only,
+        details=found.details,
     )
 
 
 def _whole(new: Inventory, only: str | None) -> Planned:
     names = _chosen(new.nodes, only)
-    nodes = _bounded(impact.whole(new, names, _MOST_LINES), names)
+    nodes = _bounded(impact.whole(new, names, MOST_LINES), names).nodes
     return Planned(nodes, reach.findings(None, new), impact.hooks(None, new), only=only)
 
 
@@ -130,11 +134,11 @@ def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:
     return names if only is None else [only]
 
 
-def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> tuple[NodeImpact, ...]:
+def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> Bounded:
     """Return what happens on the nodes: of one all of it, however much that is."""
     if len(names) == 1:
-        return tuple(impacts)
-    return impact.bounded(_progress(impacts, len(names)), _MOST_LINES)
+        return Bounded(tuple(impacts))
+    return impact.bounded(_progress(impacts, len(names)), MOST_LINES)
 
 
 def _progress(impacts: Iterable[NodeImpact], nodes: int) -> Iterator[NodeImpact]:

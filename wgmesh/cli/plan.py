@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from wgmesh.agent.planning import TRAILER, Planned
+from wgmesh.agent.planning import MOST_LINES, TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
 from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Apart, Askew, Since
@@ -14,12 +14,14 @@ _MOST_NAMES = 8
 _MOST_CHARACTERS = 59_800
 """GitHub takes 65,536 for a comment, the CI of `init` cuts at 60,000; the last lines come after."""
 
+MANY = "peers and routes are counted, since they are many: --node NAME lists those of a node"
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 
 
 def as_text(plan: Planned) -> str:
-    """Return the plan for a terminal."""
-    lines = [*_nodes(plan)]
+    """Return the plan for a terminal; where it is long what is the same on many nodes once."""
+    long = sum(len(node.lines) + 1 for node in plan.nodes if not node.brief) > MOST_LINES
+    lines = [*_nodes(plan, together=long or bool(plan.details))]
     if plan.nodes or plan.only:
         lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
@@ -80,6 +82,7 @@ def as_json(plan: Planned) -> str:
             }
             for node in plan.nodes
         ],
+        "details": [{"line": line, "nodes": number} for line, number in plan.details],
         "hooks": list(plan.hooks),
         "rollout": None
         if plan.rollout is None
@@ -138,6 +141,11 @@ def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:
     """Yield what happens on each node; `together`: once for all on which it is the same."""
     if not plan.nodes:
         yield "no node changes" if plan.only is None else f"{plan.only} does not change"
+    if any(node.brief for node in plan.nodes):
+        yield MANY
+    if plan.details:
+        yield "what is counted, each once:"
+        yield from (f"  {line}, on {_nodes_of(number)}" for line, number in plan.details)
     same: dict[object, list[NodeImpact]] = {}
     for node in plan.nodes:
         same.setdefault((node.kind, node.lines) if together else node.node, []).append(node)
@@ -148,8 +156,10 @@ def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:
         else:
             yield head
             yield from (f"  {line}" for line in lines)
-    if any(node.brief for node in plan.nodes):
-        yield "peers and routes are counted, since they are many: --node NAME lists those of a node"
+
+
+def _nodes_of(number: int) -> str:
+    return f"{number} nodes" if number > 1 else "one node"
 
 
 def _unknown(plan: Planned) -> Iterator[str]:

@@ -14,7 +14,9 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
+from wgmesh.agent import sources
 from wgmesh.cli.main import main
+from wgmesh.errors import UsageError
 from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 from wgmesh.trust.policy import Rules, parse
@@ -157,9 +159,42 @@ def test_a_link_is_refused_as_nodes_refuse_it(
     (mesh / name).rename(mesh / "elsewhere")
     (mesh / name).symlink_to(mesh / "elsewhere")
     code, _, err = wgmesh("validate", "-c", mesh)
-    assert code == 3 and f"{name} is no plain file" in err
+    kind = "directory" if name == "nodes" else "plain file"
+    assert code == 3 and f"{name} is no {kind}" in err
     commit(mesh, "a link")
     assert wgmesh("validate", "-c", "HEAD:.")[0] == 4
+
+
+def test_a_file_in_the_place_of_nodes_is_no_mesh_without_nodes(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    (mesh / "nodes").rename(mesh.parent / "nodes")
+    assert wgmesh("validate")[0] == 0, "there is none"
+    (mesh / "nodes").write_text("alpha\n")
+    for words in (["validate"], ["plan", "--base", "HEAD"], ["validate", "-c", "mesh.toml"]):
+        code, out, err = wgmesh(*words)
+        assert (code, out) == (3, "") and "nodes is no directory" in err
+
+
+@pytest.mark.parametrize("name", ["nodes", "nodes/alpha.toml"])
+def test_what_may_not_be_read_is_not_nothing(
+    mesh: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)  # what pytest makes above it is its owner's alone
+    closed = mesh / name
+    before, user = closed.stat().st_mode, os.geteuid()
+    mesh.chmod(0o755)
+    closed.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(UsageError, match=r"\w cannot be read: Permission denied") as caught:
+            sources.load(".")
+    finally:
+        os.seteuid(user)
+        closed.chmod(before)
+    assert name in caught.value.message and "owner and its mode" in caught.value.hint
 
 
 def test_a_file_that_nodes_refuse_for_its_size_is_named(

@@ -10,7 +10,7 @@ from functools import reduce
 from operator import and_
 from pathlib import Path
 
-from wgmesh.errors import InventoryError, UsageError
+from wgmesh.errors import InventoryError, UsageError, of_system
 from wgmesh.files import sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
@@ -152,12 +152,11 @@ def create(source: Source, files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def _directory(path: Path) -> dict[str, bytes]:
-    tops = [path / name for name in NAMES if os.path.lexists(path / name)]
-    below = path / "nodes"
-    every = sorted(below.glob("*.toml")) if below.is_dir() else []
+    tops = [path / name for name in NAMES if _is_there(path / name)]
+    every = _below(path / "nodes")
     nodes = [file for file in every if is_entry(file.name)]
-    for file in (*tops, *nodes, *([below] if nodes else [])):
-        if file.is_symlink() or not (file.is_file() or file == below):
+    for file in (*tops, *nodes):
+        if file.is_symlink() or not file.is_file():
             raise InventoryError(
                 f"{file} is no plain file", "put the file itself there: nodes take nothing else"
             )
@@ -181,8 +180,37 @@ def _directory(path: Path) -> dict[str, bytes]:
     return found
 
 
+def _below(nodes: Path) -> list[Path]:
+    """Return the files for nodes, by name. A directory that cannot be read is not an empty one."""
+    if not _is_there(nodes):
+        return []
+    if nodes.is_symlink() or not nodes.is_dir():
+        raise InventoryError(
+            f"{nodes} is no directory", "put the directory itself there: nodes take nothing else"
+        )
+    try:
+        with os.scandir(nodes) as entries:
+            return sorted(nodes / each.name for each in entries if each.name.endswith(".toml"))
+    except OSError as error:
+        raise _unreadable(nodes, error) from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return True
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "name another") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be read: {error.strerror}", of_system(error).hint)

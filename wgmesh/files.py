@@ -1,8 +1,10 @@
 """Files that survive a power cut: write aside, fsync, rename, fsync the directory. And the lock."""
 
 import fcntl
+import glob
 import logging
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -77,6 +79,28 @@ def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
         raise
     if durable:
         sync_directory(path.parent)
+
+
+@contextmanager
+def directory_atomic(path: Path) -> Iterator[Path]:
+    """Give a directory to fill, which becomes `path`, whole or not at all, when the body ends.
+
+    `path` is new, or empty. What a process that was killed in the body has left is removed.
+    """
+    make_directory(path.parent)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if _is_aside(left.name, (path.name,)) and not _is_alive(int(left.name.split(".")[-2])):
+            shutil.rmtree(left, ignore_errors=True)  # not behind a link, nor a file
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside.mkdir()
+    try:
+        aside.chmod(0o755)
+        yield aside
+        aside.rename(path)
+    except BaseException:  # also KeyboardInterrupt: nothing half-made may stay
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
 
 
 def link_atomic(path: Path, target: str) -> None:

@@ -11,7 +11,7 @@ from operator import and_
 from pathlib import Path
 
 from wgmesh.errors import InventoryError, UsageError, of_system
-from wgmesh.files import sweep, write_atomic
+from wgmesh.files import directory_atomic, sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
 from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
@@ -138,17 +138,49 @@ def _mode(files: Sequence[Path]) -> int:
     return reduce(and_, modes) if modes else 0o644
 
 
-def create(source: Source, files: Mapping[Path, bytes]) -> list[Path]:
-    """Write new files, made of `source`, and return their paths.
+def create(source: Source, path: Path, data: bytes) -> list[Path]:
+    """Write a new file, made of `source`, and return its path. Raises UsageError when it is there.
 
-    Raises UsageError when one of them is there.
+    What a process that was killed while it did so has left is removed.
     """
-    for path in files:
-        if path.exists():
-            raise UsageError(f"{path} is there already", "name another, or remove it first")
-    for path, data in files.items():
-        write_atomic(path, data, mode(source))
-    return list(files)
+    _must_be_new(path)
+    sweep(path.parent, path.name)
+    write_atomic(path, data, mode(source))
+    return [path]
+
+
+def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write new files, made of `source`, into the directory `root`; return their paths.
+
+    At no moment there is a mesh without some of its nodes: a new directory appears as a whole, and
+    in one that is there mesh.toml comes last. Raises UsageError when there is an inventory already.
+    """
+    for name in NAMES:
+        _must_be_new(root / name)
+    below = root / "nodes"
+    if below.is_symlink() or not below.is_dir() or any(below.iterdir()):
+        _must_be_new(below)
+    usual = mode(source)
+    nodes = {name: data for name, data in files.items() if name.startswith("nodes/")}
+    if not root.exists():
+        with directory_atomic(root) as aside:
+            for name, data in files.items():
+                write_atomic(aside / name, data, usual)
+        return [root / name for name in files]
+    sweep(root, *NAMES)
+    if nodes:
+        with directory_atomic(below) as aside:
+            for name, data in nodes.items():
+                write_atomic(aside / Path(name).name, data, usual)
+    for name, data in files.items():
+        if name not in nodes:
+            write_atomic(root / name, data, usual)
+    return [root / name for name in files]
+
+
+def _must_be_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there already", "name another, or remove it first")
 
 
 def _directory(path: Path) -> dict[str, bytes]:

@@ -110,9 +110,12 @@ def _with_keys(found: Inventory, out: Path) -> Inventory:
     for node in nodes:
         other = owners.setdefault(node.public_key, node)
         if other is not node:
+            lack = {each.name for each in found.nodes if each.public_key is None}
+            kept = [keypairs.path(out, each.name) for each in (node, other) if each.name in lack]
+            file = next((each for each in kept if each.exists()), None)
             raise InventoryError(
                 f"{node.name} has the key of {other.name}",
-                f"remove {keypairs.path(out, node.name)}, and it gets another",
+                f"remove {file}, and its node gets another" if file else "give one another key",
             )
     return replace(found, nodes=nodes)
 

@@ -253,6 +253,9 @@ def test_names(
         ("# friendly_name = phone", "phone"),
         ("### Client phone", "phone"),
         ("### begin phone ###", "phone"),
+        ("# Client: Laptop (8c2d1c0e-52c2-4b4e-9f0e-0b1c9a3c7f11)", "laptop"),  # wg-easy
+        ("# BEGIN_PEER dave", "dave"),  # wireguard-install
+        ("# END_PEER dave", "node-1"),
         ("# added on a Monday by Bob", "node-1"),
         ("# AllowedIPs = 10.0.0.0/8", "node-1"),
         ("# see the wiki.", "node-1"),
@@ -269,6 +272,16 @@ def test_names_out_of_comments(imported: Import, comment: str, name: str, place:
     _, text, said = imported(server=interface("server", "10.9.0.1/24") + section)
     assert list(tomllib.loads(text)["node"]) == ["server", name]
     assert said.count("error") == said.count("both are behind NAT") == 1, said
+
+
+def test_the_end_of_a_peer_names_not_the_next(imported: Import) -> None:
+    """As wireguard-install has them: without an empty line, and here the next without a name."""
+    server = interface("server", "10.9.0.1/24")
+    for number, called in enumerate(("dave", "eve", ""), 2):
+        text = peer(f"{number}", f"10.9.0.{number}/32").replace(f"# {number}\n", "").lstrip()
+        server += f"# BEGIN_PEER {called}\n{text}# END_PEER {called}\n" if called else text
+    _, text, _ = imported(server=server)
+    assert list(tomllib.loads(text)["node"]) == ["server", "dave", "eve", "node-1"]
 
 
 def test_what_says_that_it_is_a_name_counts(imported: Import) -> None:

@@ -13,14 +13,16 @@ from wgmesh.model.terms import Address, Endpoint, Interface
 
 _MARKED = re.compile(
     r"(?:(?:friendly_)?name|node|peer|client|user|device|host)\s*[:=]\s*([\w .'\u2019()@+-]{1,40})"
-    r"|(?:client|begin)\s+([\w.@+-]{1,40})",
+    r"|(?:client|begin|begin_peer)\s+([\w.@+-]{1,40})",
     re.I,
 )
 """What says that a name follows; the second by scripts that write `### Client NAME` at a peer."""
+_END = re.compile(r"end(?:_peer)?\s+[\w.@+-]+", re.I)
+"""What the same scripts write below a peer: it calls nothing."""
 
 _WORDS = re.compile(r"\w[\w .'\u2019()@+-]{0,39}")
 _MOST_WORDS = 3
-_REMARK = re.compile(r"\s*\([^()]*\)$")
+_REMARK = re.compile(r"\([^()]*\)$")
 _MOST_VALUES = 1 << 14
 _KEY_FILE = re.compile(r"wg set (?:%i|\w+) private-key (/[A-Za-z0-9_./-]+)")
 
@@ -122,9 +124,11 @@ def read(file: str, data: bytes, public_half: Callable[[str], str]) -> Foreign:
 def _called(comment: str) -> Called:
     """Return what a comment calls what follows it, or stands in: if it says so, or is short."""
     text = comment.strip("# \t")
-    marked = _MARKED.fullmatch(text)
+    marked = _MARKED.fullmatch(_REMARK.sub("", text))
     if marked is not None:
-        return Called(_REMARK.sub("", marked[1] or marked[2]), 4, is_plain=True)
+        return Called((marked[1] or marked[2]).strip(), 4, is_plain=True)
+    if _END.fullmatch(text):
+        return _NOTHING
     words = len(text.split())
     if words > _MOST_WORDS or not _WORDS.fullmatch(text) or text.endswith("."):
         return _NOTHING

@@ -1,10 +1,8 @@
 """Files that survive a power cut: write aside, fsync, rename, fsync the directory. And the lock."""
 
 import fcntl
-import glob
 import logging
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -85,22 +83,43 @@ def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
 def directory_atomic(path: Path) -> Iterator[Path]:
     """Give a directory to fill, which becomes `path`, whole or not at all, when the body ends.
 
-    `path` is new, or empty. What a process that was killed in the body has left is removed.
+    `path` is new, or empty.
     """
+    with directory_aside(path) as aside:
+        yield aside
+        aside.rename(path)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def directory_aside(path: Path) -> Iterator[Path]:
+    """Give a new directory beside `path`, which is gone in the end unless the body has renamed it.
+
+    What a process that was killed in the body has left is removed.
+    """
+    import shutil  # late: it brings every packer along, and no tick asks
+
     make_directory(path.parent)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if _is_aside(left.name, (path.name,)) and not _is_alive(int(left.name.split(".")[-2])):
-            shutil.rmtree(left, ignore_errors=True)  # not behind a link, nor a file
+    for left in left_aside(path):
+        shutil.rmtree(left, ignore_errors=True)  # no file, and nothing behind a link
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     aside.mkdir()
     try:
         aside.chmod(0o755)
         yield aside
-        aside.rename(path)
-    except BaseException:  # also KeyboardInterrupt: nothing half-made may stay
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
-    sync_directory(path.parent)
+
+
+def left_aside(path: Path) -> list[Path]:
+    """Return what processes that were killed have left aside of `path`."""
+    start = f".{path.name}."
+    ours = [
+        each
+        for each in path.parent.iterdir()
+        if each.name.startswith(start) and _is_aside(each.name, (path.name,))
+    ]
+    return [each for each in ours if not _is_alive(int(each.name.split(".")[-2]))]
 
 
 def link_atomic(path: Path, target: str) -> None:

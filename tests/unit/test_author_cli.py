@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -731,6 +732,50 @@ def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Pa
     assert "git could not sign it (not on a Friday): mend that, then run" in told
     hook.unlink()
     follow(told, tmp_path)
+
+
+def test_init_without_git_makes_nothing(
+    tmp_path: Path, signer: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh-keygen").symlink_to(shutil.which("ssh-keygen") or "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    before = {*tmp_path.iterdir()}
+    code, _, err = wgmesh("init", tmp_path / "mesh", "--signer", signer)
+    assert (code, err) == (1, "wgmesh: git is missing\n  install git\n")
+    assert {*tmp_path.iterdir()} == before
+
+
+KILLED = """
+import os, sys
+from wgmesh import process
+from wgmesh.cli.main import main
+run = process.run
+process.run = lambda argv, **rest: os._exit(99) if "commit" in argv else run(argv, **rest)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_init_that_is_killed_can_be_repeated(tmp_path: Path, signer: Path, there: bool) -> None:
+    made = tmp_path / "mesh"
+    if there:
+        made.mkdir()
+    words = ["init", str(made), "--signer", str(signer)]
+    argv = [sys.executable, "-c", KILLED, *words]
+    env = environment(tmp_path) | {"PYTHONPATH": str(TOP)}
+    assert subprocess.run(argv, env=env, cwd=tmp_path, check=False).returncode == 99
+    assert made.exists() is there
+    done = in_a_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    run(["git", "verify-commit", "HEAD"], made)
+    assert run(["git", "status", "--porcelain"], made) == b""
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_init_in_the_place_of_a_file(tmp_path: Path, signer: Path, wgmesh: Run) -> None:
+    code, _, err = wgmesh("init", signer, "--signer", signer)
+    assert code == 2 and f"{signer} is no directory" in err
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
+from wgmesh.agent import planning
 from wgmesh.cli.main import main
+from wgmesh.cli.plan import as_json, as_text
 
 MESH = """\
 [mesh]
@@ -60,7 +62,8 @@ class Review:
         words = ["plan", "-c", str(self.tree), *options]
         assert main([*words, "--base", base] if base else words) == code
         out, err = self._capsys.readouterr()
-        assert all(re.fullmatch(r"\d+ of \d+ nodes", line) for line in err.splitlines()), err
+        progress = r"\d+ of \d+ nodes|order: \d+ of \d+ nodes|reach: \d+ of \d+ groups of nodes"
+        assert all(re.fullmatch(progress, line) for line in err.splitlines()), err
         return out
 
 
@@ -365,6 +368,24 @@ def test_the_change_of_a_few_nodes_of_a_large_mesh_is_told_of_each_peer(review: 
     found = json.loads(review.plan("--format", "json", code=3))
     assert [node["counted"] for node in found["nodes"]] == [False] * 203 and not found["details"]
     assert sum(f"~ peer n07: {moved}" in node["lines"] for node in found["nodes"]) == 202
+
+
+def test_a_change_of_all_pairs_is_counted_and_its_progress_told(
+    review: Review, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(planning, "_PATIENCE_SECONDS", 0)
+    grow(review, 70)
+    review.commit()
+    review.write("mesh.toml", f"{MESH}port = 51821\n")
+    (review.tree / "nodes/alpha.toml").unlink()
+    with caplog.at_level("INFO", logger="wgmesh.agent.planning"):
+        found = planning.plan(str(review.tree), "HEAD")
+    assert "order: 71 of 72 nodes" in caplog.messages
+    assert any(line.startswith("reach: 1 of ") for line in caplog.messages)
+    told = json.loads(as_json(found))
+    assert told["breaks_in_all"] == len(found.breaks) == 72 * 71 // 2
+    assert len(told["breaks"]) == 2000 and told["allow"] == ["*"]
+    assert f"  … and {72 * 71 // 2 - 20} more\n" in as_text(found)
 
 
 def test_nodes_that_join_a_large_mesh_hide_no_other_change(review: Review) -> None:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
@@ -18,6 +19,8 @@ from wgmesh.model.inventory import Inventory, Node, Rollout
 from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 MOST_LINES = 2000
 """About all nodes of a full mesh of 45: more than anybody reads."""
@@ -104,10 +107,10 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         return replace(_whole(new, only), unknown=why, allowed=allowed)
     names = _chosen((*old.nodes, *new.nodes), only)
     found = _bounded(impact.impact_on(old, new, names), names)
-    drops = order.drops(old, new)
+    drops = order.drops(old, new, lambda each: _progress(each, len(each), "order: %d of %d nodes"))
     return Planned(
         found.nodes,
-        reach.findings(old, new),
+        _findings(old, new),
         impact.hooks(old, new),
         base=since[:12],
         head=head[:12] if _is_at(source, head) else WORK_TREE,
@@ -124,7 +127,7 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
 def _whole(new: Inventory, only: str | None) -> Planned:
     names = _chosen(new.nodes, only)
     nodes = _bounded(impact.whole(new, names, MOST_LINES), names).nodes
-    return Planned(nodes, reach.findings(None, new), impact.hooks(None, new), only=only)
+    return Planned(nodes, _findings(None, new), impact.hooks(None, new), only=only)
 
 
 def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:
@@ -141,13 +144,18 @@ def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> Bounded:
     return impact.bounded(_progress(impacts, len(names)), MOST_LINES)
 
 
-def _progress(impacts: Iterable[NodeImpact], nodes: int) -> Iterator[NodeImpact]:
+def _findings(old: Inventory | None, new: Inventory) -> Findings:
+    text = "reach: %d of %d groups of nodes"
+    return reach.findings(old, new, lambda groups: _progress(groups, len(groups), text))
+
+
+def _progress(each: Iterable[_T], number: int, text: str = "%d of %d nodes") -> Iterator[_T]:
     told = time.monotonic()
-    for number, each in enumerate(impacts):
-        yield each
+    for position, one in enumerate(each):
+        yield one
         if time.monotonic() - told > _PATIENCE_SECONDS:
             told = time.monotonic()
-            log.info("%d of %d nodes", number + 1, nodes)
+            log.info(text, position + 1, number)
 
 
 def _is_at(source: Source, commit: str) -> bool:

@@ -62,7 +62,8 @@ def as_markdown(plan: Planned) -> str:
 def as_json(plan: Planned) -> str:
     """Return the plan for programs."""
     ends: dict[str, list[str]] = {}
-    for each in plan.breaks:
+    shown = plan.breaks[:MOST_LINES]
+    for each in shown:
         one, other = each.nodes
         ends.setdefault(one, []).append(other)
         ends.setdefault(other, []).append(one)
@@ -99,8 +100,9 @@ def as_json(plan: Planned) -> str:
                 "allowed": each.is_allowed(plan.allowed),
                 "seconds": plan.seconds(each),
             }
-            for each in plan.breaks
+            for each in shown
         ],
+        "breaks_in_all": len(plan.breaks),
         "pauses": [{"nodes": list(each.nodes), "seconds": each.seconds} for each in plan.pauses],
         "reach": _reach_table(plan),
         "allow": list(_to_allow(plan)),
@@ -239,16 +241,22 @@ def _pauses(plan: Planned) -> Iterator[str]:
 
 def _order(plan: Planned) -> Iterator[str]:
     if plan.breaks:
-        yield from _few("not safe in every order:", (_sentence(plan, each) for each in plan.breaks))
+        told = (_sentence(plan, each) for each in plan.breaks[:_MOST_SHOWN])
+        yield from _few("not safe in every order:", told, len(plan.breaks))
     else:
         yield SAFE
-    steps = dict.fromkeys(each.safe for each in plan.breaks)
-    told = [step for step in steps if step]
-    for step in told[:_MOST_SHOWN]:
-        yield f"safe in two steps: {step}"
-    if len(told) > _MOST_SHOWN:
-        yield f"  … and {len(told) - _MOST_SHOWN} more such steps"
-    if "" in steps:
+    steps: dict[str, set[tuple[str, ...]]] = {}
+    number = 0
+    for each in plan.breaks:
+        known = steps.setdefault(each.why, set())
+        if each.ends and each.ends not in known:
+            known.add(each.ends)
+            number += 1
+            if number <= _MOST_SHOWN:
+                yield f"safe in two steps: {each.safe}"
+    if number > _MOST_SHOWN:
+        yield f"  … and {number - _MOST_SHOWN} more such steps"
+    if not all(each.ends for each in plan.breaks):
         yield "where there are no safe steps: down until both ends have applied this"
     if plan.breaks:
         longest = max(map(plan.seconds, plan.breaks))
@@ -270,15 +278,19 @@ def _to_allow(plan: Planned) -> tuple[str, ...]:
     return (EVERY_NODE,) if every else tuple(sorted(names))
 
 
-def _few(heading: str, told: Iterable[str]) -> Iterator[str]:
-    """Yield a heading and the first of what is told, nothing when there is none."""
+def _few(heading: str, told: Iterable[str], number: int = 0) -> Iterator[str]:
+    """Yield a heading and the first of what is told, nothing when there is none.
+
+    `number`: how many there are, where not all are told.
+    """
     lines = [*told]
+    number = max(number, len(lines))
     if lines:
         yield heading
     for line in lines[:_MOST_SHOWN]:
         yield f"  {line}"
-    if len(lines) > _MOST_SHOWN:
-        yield f"  … and {len(lines) - _MOST_SHOWN} more"
+    if number > _MOST_SHOWN:
+        yield f"  … and {number - _MOST_SHOWN} more"
 
 
 def _some(names: Sequence[str]) -> str:

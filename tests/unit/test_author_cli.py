@@ -487,6 +487,7 @@ def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
     found = json.loads(out)
     assert code == 3 and found["ok"] is False and found["unknown"] is not None
     assert base[:12] in found["unknown"]
+    assert (found["safe"], found["base"], found["allow"]) == (None, base[:12], ["*"])
     assert wgmesh("plan", "-c", broken, "--base", "HEAD~1")[0] == 0, "what nodes run"
 
 

@@ -39,7 +39,8 @@ class Planned:
     there are other commands to run as root than before. `only` is the node that was asked for, when
     `nodes` has no other. `rollout` says who applies this first,
     `later` who does so with what comes after it. `unknown` says why it is not known what nodes run
-    now: then the plan is that of all of the new inventory.
+    now: then the plan is that of all of the new inventory, and `asked` the version that was to be
+    compared with.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -55,6 +56,7 @@ class Planned:
     unknown: str = ""
     only: str | None = None
     details: tuple[tuple[str, int], ...] = ()
+    asked: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -104,7 +106,8 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         old = inventory.load(files)
     except InventoryError as error:
         why = f"the inventory of {since[:12]} is invalid ({error.message})"
-        return replace(_whole(new, only), unknown=why, allowed=allowed)
+        whole = _whole(new, only)
+        return replace(whole, unknown=why, allowed=allowed, asked=since[:12])
     names = _chosen((*old.nodes, *new.nodes), only)
     found = _bounded(impact.impact_on(old, new, names), names)
     drops = order.drops(old, new, lambda each: _progress(each, len(each), "order: %d of %d nodes"))

@@ -68,9 +68,9 @@ def as_json(plan: Planned) -> str:
         ends.setdefault(one, []).append(other)
         ends.setdefault(other, []).append(one)
     value = {
-        "base": plan.base,
+        "base": plan.base or plan.asked,
         "head": plan.head or None,
-        "safe": not plan.breaks,
+        "safe": None if plan.unknown else not plan.breaks,
         "ok": plan.ok,
         "unknown": plan.unknown or None,
         "nodes": [
@@ -269,7 +269,9 @@ def _order(plan: Planned) -> Iterator[str]:
 
 
 def _to_allow(plan: Planned) -> tuple[str, ...]:
-    """Return few names that allow all that is refused."""
+    """Return few names that allow all that is refused: every one where that is not known."""
+    if plan.unknown:
+        return (EVERY_NODE,)
     names = {*names_to_allow(each for each in plan.refused if isinstance(each, Break))}
     for each in plan.refused:
         if isinstance(each, Apart) and not each.is_allowed(names):

@@ -104,7 +104,7 @@ def test_gen_of_one_node(mesh: Path, wgmesh: Run) -> None:
     assert (code, out.split()[0]) == (0, "there/of/it/bravo.conf")
     assert not (mesh / "there/of/it/alpha.conf").exists()
     code, out, err = wgmesh("gen", "--node", "nobody")
-    assert (code, out) == (2, "") and "there is no node nobody" in err
+    assert (code, out) == (2, "") and "there is no node 'nobody'" in err
     assert not (mesh / "out").exists()
 
 

@@ -411,9 +411,13 @@ def test_a_node_that_does_not_change(review: Review) -> None:
 
 
 @pytest.mark.parametrize("base", [None, "HEAD"])
-def test_a_node_that_is_not_there(review: Review, base: str | None) -> None:
-    words = ["plan", "-c", str(review.tree), "--node", "nobody"]
+def test_a_node_that_is_not_there(
+    review: Review, base: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "-c", str(review.tree), "--node", "\x1b[31mnobody"]
     assert main([*words, "--base", base] if base else words) == 2
+    said = capsys.readouterr().err
+    assert "there is no node '\\x1b[31mnobody'" in said and "\x1b" not in said
 
 
 def test_what_a_forge_takes_of_many_ways_in_two_steps(review: Review) -> None:

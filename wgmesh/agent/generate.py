@@ -9,7 +9,7 @@ from pathlib import Path
 from wgmesh import inventory
 from wgmesh.agent import keypairs, sources
 from wgmesh.agent.sources import Source
-from wgmesh.errors import InventoryError, UsageError
+from wgmesh.errors import InventoryError, no_node
 from wgmesh.files import write_atomic
 from wgmesh.inventory import rework
 from wgmesh.model.inventory import Inventory, Node
@@ -32,7 +32,7 @@ def generate(
     """
     found = inventory.load(source.files, require_keys=not gen_keys)
     if only is not None and all(node.name != only for node in found.nodes):
-        raise UsageError(f"there is no node {only} in the inventory", "check the name")
+        raise no_node(only)
     for node in found.nodes:
         if f"{node.name}.conf" in SHARED and only in (None, node.name):
             raise InventoryError(

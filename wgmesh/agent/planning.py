@@ -9,7 +9,7 @@ from typing import TypeVar
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
 from wgmesh.agent.sources import Source
-from wgmesh.errors import InventoryError, UsageError, WgmeshError
+from wgmesh.errors import InventoryError, WgmeshError, no_node
 from wgmesh.frozen import frozen
 from wgmesh.mesh import impact, order, reach, stages
 from wgmesh.mesh.impact import Bounded, NodeImpact
@@ -136,7 +136,7 @@ def _whole(new: Inventory, only: str | None) -> Planned:
 def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:
     names = sorted({node.name for node in nodes})
     if only is not None and only not in names:
-        raise UsageError(f"there is no node {only} in the inventory", "check the name")
+        raise no_node(only)
     return names if only is None else [only]
 
 

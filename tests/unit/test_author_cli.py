@@ -207,6 +207,14 @@ def test_a_file_that_nodes_refuse_for_its_size_is_named(
     code, _, err = wgmesh("validate", "-c", mesh)
     assert code == 0 and "mesh.toml has" in err and "nodes refuse" in err
     commit(mesh, "long")
+    (tree := mesh.parent / "larger").mkdir()
+    (tree / "mesh.toml").write_text(MESH + "# long\n" * (1 << 21))
+    code, _, err = wgmesh("validate", "-c", tree)
+    assert (
+        code == 3
+        and "the file is larger than 8 MiB" in err
+        and "of its own, nodes/NAME.toml" in err
+    )
     assert wgmesh("validate", "-c", "HEAD:.")[0] in (3, 4)
 
 

@@ -241,6 +241,28 @@ def test_names(
     assert list(tomllib.loads(capsys.readouterr().out)["node"]) == names
 
 
+@pytest.mark.parametrize("name", ["Alpha", "al_pha", "", "\x1b[31m", "x" * 64])
+def test_a_name_that_is_given_and_no_node_can_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "a.conf").write_text(ALPHA)
+    assert main(["import", f"{name}={tmp_path}/a.conf"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "is no node name" in err and "\x1b" not in err
+
+
+def test_a_name_that_is_given_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.conf").write_text("# Name: x\n" + ALPHA)
+    (tmp_path / "b.conf").write_text(BRAVO)
+    files = [f"{tmp_path}/a.conf", f"{tmp_path}/b.conf"]
+    for name in ("x", "node"):
+        main(["import", files[0], f"{name}={files[1]}"])
+        found = tomllib.loads(capsys.readouterr().out)["node"]
+        assert found[name]["public_key"] == public("bravo")
+    assert main(["import", *(f"x={file}" for file in files)]) == 2
+    assert "2 files are given the name x" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("comment", "name"),
     [

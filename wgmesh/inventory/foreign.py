@@ -55,11 +55,13 @@ class ForeignPeer:
 class Foreign:
     """A wg-quick file; `public_key` is "" when its private key is not in it.
 
-    `name` is what it calls its node, `fallback` one for when nobody calls it anything.
+    `name` is what it calls its node, or the author does (`is_given`), `fallback` one for when
+    nobody calls it anything.
     """
 
     file: str
     name: str = ""
+    is_given: bool = False
     fallback: str = "node"
     public_key: str = ""
     key_file: str = ""

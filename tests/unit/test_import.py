@@ -411,6 +411,50 @@ def written(star: bool, numbers: list[int]) -> Inventory:
     return inventory("\n".join(rows) + "\n")
 
 
+def test_the_commands_of_gen_are_no_hooks() -> None:
+    """They follow from the inventory; those of the author stay."""
+    before = inventory(
+        f"""[mesh]
+interface = "wg0"
+mesh_cidr = "10.40.0.0/24"
+[node.alpha]
+address = "10.40.0.1/32"
+endpoint = "a.example.com"
+public_key = "{public("alpha")}"
+private_key_path = "/etc/wireguard/own.key"
+preshared_key_path = "/etc/wireguard/psk/%p"
+forwarding = true
+enable_nat = true
+nat_iface = "eth0"
+post_up = "logger up; true"
+post_down = "logger down"
+[node.bravo]
+address = "10.40.0.2/32"
+endpoint = "b.example.com"
+public_key = "{public("bravo")}"
+preshared_key_path = "/etc/wireguard/psk/%p"
+allowed_ips = "0.0.0.0/0"
+"""
+    )
+    writer = Writer(before)
+    texts = {
+        node.name: writer.config(node, None, node.private_key_path or "/k") for node in before.nodes
+    }
+    alpha = texts["alpha"].decode()
+    assert "nft 'add" in alpha and "sysctl" in alpha and "route add" in alpha and "Table" in alpha
+    files = [read(f"{name}.conf", text, public_half) for name, text in texts.items()]
+    for file, name in zip(files, texts, strict=True):
+        file.fallback = name
+    made = adopt(files, "wg0")
+    node = tomllib.loads(made.text)["node"]["alpha"]
+    assert (node["post_up"], node["post_down"]) == ("logger up; true", "logger down")
+    assert node["private_key_path"] == "/etc/wireguard/own.key"
+    assert node["preshared_key_path"] == "/etc/wireguard/psk/%p"
+    assert any("what gen wrote for forwarding and NAT" in remark for remark in made.remarks)
+    by_hand = read("wg0.conf", texts["alpha"].partition(b"\n")[2], public_half)
+    assert any(command.startswith("nft ") for command in by_hand.up), "others' lines are theirs"
+
+
 @given(st.booleans(), st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=6))
 def test_what_gen_writes_is_the_same_mesh_again(star: bool, numbers: list[int]) -> None:
     before = written(star, numbers)

@@ -106,8 +106,9 @@ def editing(text: str) -> Iterator[Source]:
 def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:
     """Write the files that differ from `source`, remove those that are None; return their paths.
 
-    All are written before the first is removed: an entry that moves is never nowhere. A file keeps
-    its mode, also when it moves; a new one is for those who may read all the others.
+    All are written before the first is removed, and where one is new ones come first: an entry that
+    moves is never nowhere. A file keeps its mode, also when it moves; a new one is for those who
+    may read all the others.
     """
     root = editable(source)
     changed = {name: data for name, data in files.items() if source.files.get(name) != data}
@@ -116,8 +117,8 @@ def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = F
             raise UsageError(f"{root / name} is a symbolic link", "edit the file that it leads to")
     gone = [root / name for name, data in changed.items() if data is None]
     if not dry_run:
-        for name, data in changed.items():
-            if data is not None:
+        for name in sorted(changed, key=lambda name: bool(gone) and name in source.files):
+            if (data := changed[name]) is not None:
                 like = [root / name] if (root / name).exists() else gone
                 write_atomic(root / name, data, _mode(like) if like else mode(source))
         for name, data in changed.items():

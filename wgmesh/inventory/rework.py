@@ -95,8 +95,15 @@ def readdress(files: Mapping[str, bytes], name: str, addresses: Sequence[str]) -
 def rename(files: Mapping[str, bytes], old: str, new: str) -> Changed:
     """Return the files that change when the node `old` is called `new` from now on.
 
-    Raises UsageError when there is no such node, InventoryError when that cannot be.
+    One that was cut short, so that a file of each name is there, goes on where it was. Raises
+    UsageError when there is no such node, InventoryError when that cannot be.
     """
+    one, other = f"nodes/{old}.toml", f"nodes/{new}.toml"
+    if old != new and one in files and files[one] == files.get(other):
+        done = {name: data for name, data in files.items() if name != one}
+        if _loads(done):
+            return {one: None}
+        files = {name: data for name, data in files.items() if name != other}
     before = load(files, require_keys=False)
     _node(before, old)
     try:
@@ -138,6 +145,14 @@ def remove(files: Mapping[str, bytes], names: Collection[str]) -> Changed:
     changed |= _edited(files, top)
     nodes = [node for node in before.nodes if node.name not in gone]
     return _checked(files, changed, _renamed(_with_nodes(before, nodes), gone))
+
+
+def _loads(files: Mapping[str, bytes]) -> bool:
+    try:
+        load(files, require_keys=False)
+    except InventoryError:
+        return False
+    return True
 
 
 def _draft(files: Mapping[str, bytes]) -> Draft:

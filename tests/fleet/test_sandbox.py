@@ -37,12 +37,13 @@ TRAPS = f"""
 \tpackObjectsHook = {FETCH}/bait
 """
 HOOKS = ["reference-transaction", "post-update", "pre-auto-gc", "update", "post-receive"]
-# What a fetch that was taken over may leave for root, in place of its two files.
+# What a fetch that was taken over may leave for root, in place of its files.
 HOSTILE = {
-    "pipes": "rm -f answer.toml bundle; mkfifo answer.toml bundle",
-    "links": "ln -sf /etc/shadow answer.toml; ln -sf /etc/shadow bundle",
-    "huge": "truncate -s 900M bundle answer.toml",
-    "directories": "rm -f answer.toml bundle; mkdir answer.toml bundle",
+    "pipes": "rm -f answer.toml bundle names.toml; mkfifo answer.toml bundle names.toml",
+    "links": "ln -sf /etc/shadow answer.toml; ln -sf /etc/shadow bundle;"
+    " ln -sf /etc/shadow names.toml",
+    "huge": "truncate -s 900M bundle answer.toml names.toml",
+    "directories": "rm -f answer.toml bundle names.toml; mkdir answer.toml bundle names.toml",
     "nonsense": r"printf '\033]0;owned\007[[[' > answer.toml; head -c 9999 /dev/urandom > bundle",
     "closed": "chmod 0700 .",
     "shut": "chmod 000 .",

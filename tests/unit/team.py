@@ -12,6 +12,7 @@ from pathlib import Path
 from wgmesh.errors import RefusedError
 from wgmesh.gpgv import Gpgv
 from wgmesh.model.commit import VerifiedCommit
+from wgmesh.repository import transfer
 from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain, verdict
 
@@ -39,7 +40,7 @@ class Node:
 
     def fetch(self) -> str:
         """Fetch the branch as a node does and return its tip."""
-        tip = self.repository.ls_remote(str(self.server), "main", timeout_seconds=60)
+        tip = transfer.ask(self.repository.path, str(self.server), "main", timeout_seconds=60)
         self.repository.fetch(str(self.server), "main", tip, timeout_seconds=60)
         return tip
 

@@ -150,7 +150,7 @@ PLAIN = (packs.entry(packs.COMMIT, COMMIT), packs.entry(packs.TREE, b""))
 
 def test_the_hostile_server_can_be_fetched_from(node: Repository) -> None:
     with HostileServer(TIP, lambda: [packs.joined(*PLAIN)]) as server:
-        assert node.ls_remote(server.url, "main", timeout_seconds=SECONDS) == TIP
+        assert transfer.ask(node.path, server.url, "main", timeout_seconds=SECONDS) == TIP
         node.fetch(server.url, "main", TIP, timeout_seconds=SECONDS)
     assert node.commit(TIP) == COMMIT
 
@@ -251,7 +251,7 @@ def test_more_refs_than_anybody_reads(node: Repository) -> None:
         HostileServer(TIP, refs=many_refs) as server,
         pytest.raises(UnreachableError, match="says far too much"),
     ):
-        node.ls_remote(server.url, "main", timeout_seconds=SECONDS)
+        transfer.ask(node.path, server.url, "main", timeout_seconds=SECONDS)
 
 
 # ---------------------------------------------------------------- slow
@@ -260,7 +260,7 @@ def test_more_refs_than_anybody_reads(node: Repository) -> None:
 def asked(node: Repository, server: HostileServer) -> list[Callable[[float], object]]:
     """Return the two things that a node wants of a server, given how many seconds it has."""
     return [
-        lambda seconds: node.ls_remote(server.url, "main", timeout_seconds=seconds),
+        lambda seconds: transfer.ask(node.path, server.url, "main", timeout_seconds=seconds),
         lambda seconds: node.fetch(server.url, "main", TIP, timeout_seconds=seconds),
     ]
 
@@ -283,7 +283,7 @@ def test_a_server_that_trickles_its_refs(node: Repository) -> None:
 def test_a_server_that_trickles_its_pack(node: Repository) -> None:
     data = packs.joined(*PLAIN, Zeros(64 << 20).entry(packs.BLOB))
     with HostileServer(TIP, lambda: bytewise(data), delay_seconds=0.05) as server:
-        assert node.ls_remote(server.url, "main", timeout_seconds=SECONDS) == TIP
+        assert transfer.ask(node.path, server.url, "main", timeout_seconds=SECONDS) == TIP
         start = time.monotonic()
         with pytest.raises(UnreachableError, match="the time was up"):
             node.fetch(server.url, "main", TIP, timeout_seconds=2)
@@ -366,9 +366,10 @@ def test_a_limit_of_the_admins_own_that_is_lower_holds(
     """As of LimitFSIZE= in a drop-in: nobody without rights can raise it, so nobody tries to."""
     code = (
         "import sys; from pathlib import Path; from wgmesh.repository.bare import Repository\n"
+        "from wgmesh.repository import transfer\n"
         "path, remote = sys.argv[1:]\n"
         "node = Repository(Path(path))\n"
-        "tip = node.ls_remote(remote, 'main', timeout_seconds=60)\n"
+        "tip = transfer.ask(node.path, remote, 'main', timeout_seconds=60)\n"
         "node.fetch(remote, 'main', tip)\n"
         "print(node.fetched() == (tip,))\n"
     )

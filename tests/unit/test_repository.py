@@ -15,7 +15,7 @@ from wgmesh.errors import (
     UsageError,
     WgmeshError,
 )
-from wgmesh.repository import inventory_files
+from wgmesh.repository import inventory_files, transfer
 from wgmesh.repository.bare import Repository
 from wgmesh.repository.checkout import files_at
 from wgmesh.repository.remote import check_branch, check_remote
@@ -45,7 +45,7 @@ def node(tmp_path: Path) -> Iterator[Repository]:
 
 
 def pull(node: Repository, hub: str) -> str:
-    tip = node.ls_remote(hub, "main", timeout_seconds=SECONDS)
+    tip = transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS)
     node.fetch(hub, "main", tip, timeout_seconds=SECONDS)
     assert node.fetched() == (tip,)
     return tip
@@ -96,7 +96,7 @@ def test_remotes_that_may_not_be(remote: str, node: Repository) -> None:
         check_remote(remote)
     assert caught.value.hint and caught.value.message.isprintable()
     with pytest.raises(UsageError):
-        node.ls_remote(remote, "main", timeout_seconds=SECONDS)
+        transfer.ask(node.path, remote, "main", timeout_seconds=SECONDS)
     with pytest.raises(UsageError):
         node.fetch(remote, "main", "12" * 20, timeout_seconds=SECONDS)
 
@@ -149,7 +149,7 @@ def test_branches() -> None:
 
 def test_ls_remote_and_fetch(work: Workshop, hub: str, node: Repository) -> None:
     for remote in (hub, f"file://{hub}"):
-        assert node.ls_remote(remote, "main", timeout_seconds=SECONDS) == work.head()
+        assert transfer.ask(node.path, remote, "main", timeout_seconds=SECONDS) == work.head()
     assert not node.has(work.head()) and node.fetched() == ()
     tip = pull(node, hub)
     assert node.inventory_files(tip, ".") == {"mesh.toml": b"one"}
@@ -162,7 +162,7 @@ def test_ls_remote_and_fetch(work: Workshop, hub: str, node: Repository) -> None
 
 def test_ls_remote_needs_no_repository(work: Workshop, hub: str, tmp_path: Path) -> None:
     with Repository(tmp_path / "none") as node:
-        assert node.ls_remote(hub, "main", timeout_seconds=SECONDS) == work.head()
+        assert transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS) == work.head()
         with pytest.raises(WgmeshError, match="no repository"):
             node.fetch(hub, "main", work.head(), timeout_seconds=SECONDS)
 
@@ -171,19 +171,19 @@ def test_only_the_exact_branch_counts(work: Workshop, hub: str, node: Repository
     head = work.head()
     work.commit("Elsewhere")
     work.git("push", "--quiet", "origin", "HEAD:refs/aaa/refs/heads/main", "HEAD:refs/tags/main")
-    assert node.ls_remote(hub, "main", timeout_seconds=SECONDS) == head
+    assert transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS) == head
     assert pull(node, hub) == head
 
 
 def test_a_missing_branch(work: Workshop, hub: str, node: Repository) -> None:
     with pytest.raises(UnreachableError, match="has no branch trunk"):
-        node.ls_remote(hub, "trunk", timeout_seconds=SECONDS)
+        transfer.ask(node.path, hub, "trunk", timeout_seconds=SECONDS)
 
 
 def test_an_unreachable_remote(tmp_path: Path, node: Repository) -> None:
     for remote in (str(tmp_path / "nothing.git"), "git://127.0.0.1:1/mesh.git"):
         with pytest.raises(UnreachableError, match="cannot be reached") as caught:
-            node.ls_remote(remote, "main", timeout_seconds=SECONDS)
+            transfer.ask(node.path, remote, "main", timeout_seconds=SECONDS)
         assert caught.value.exit_code == 5 and caught.value.message.isprintable()
         with pytest.raises(UnreachableError, match="cannot be reached"):
             node.fetch(remote, "main", "12" * 20, timeout_seconds=SECONDS)
@@ -220,14 +220,14 @@ def test_a_directory_of_another_user(work: Workshop, hub: str, node: Repository)
         pytest.skip("only root can give a directory away")
     os.chown(hub, 65534, 65534)
     with pytest.raises(UnreachableError, match="dubious ownership") as caught:
-        node.ls_remote(hub, "main", timeout_seconds=SECONDS)
+        transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS)
     assert "must belong" in caught.value.hint
 
 
 def test_a_branch_that_moves_between_question_and_fetch(
     work: Workshop, hub: str, node: Repository
 ) -> None:
-    asked = node.ls_remote(hub, "main", timeout_seconds=SECONDS)
+    asked = transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS)
     work.commit("Moved on")
     work.git("push", "--quiet")
     node.fetch(hub, "main", asked, timeout_seconds=SECONDS)
@@ -241,7 +241,7 @@ def test_a_shallow_server(work: Workshop, hub: str, node: Repository, tmp_path: 
     work.git("push", "--quiet")
     run(["git", "clone", "-q", "--bare", "--depth=1", f"file://{hub}", "shallow.git"], tmp_path)
     shallow = str(tmp_path / "shallow.git")
-    tip = node.ls_remote(shallow, "main", timeout_seconds=SECONDS)
+    tip = transfer.ask(node.path, shallow, "main", timeout_seconds=SECONDS)
     with pytest.raises(UnreachableError):
         node.fetch(shallow, "main", tip, timeout_seconds=SECONDS)
     assert not (node.path / "shallow").exists()
@@ -259,7 +259,7 @@ def test_malformed_objects_are_refused_while_fetching(
     bad_tree = run(argv, work.path, stdin=tree).decode().strip()
     bad = work.git("commit-tree", "-p", "HEAD", "-m", "Dots", bad_tree)
     work.git("push", "--quiet", "origin", f"{bad}:main")
-    tip = node.ls_remote(hub, "main", timeout_seconds=SECONDS)
+    tip = transfer.ask(node.path, hub, "main", timeout_seconds=SECONDS)
     with pytest.raises(RefusedError, match="git refuses"):
         node.fetch(hub, "main", tip, timeout_seconds=SECONDS)
     assert node.fetched() == ()

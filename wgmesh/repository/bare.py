@@ -74,12 +74,6 @@ class Repository:
 
     # ------------------------------------------------------------ the remote
 
-    def ls_remote(self, remote: str, branch: str, *, timeout_seconds: float) -> str:
-        """Return the id that `remote` has at the branch now; see transfer.ask."""
-        return transfer.ask(
-            self.path, remote, branch, extra=self._extra, timeout_seconds=timeout_seconds
-        )
-
     def fetch(
         self, remote: str, branch: str, expected: str, *, timeout_seconds: float = 300
     ) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from wgmesh.model.inventory import Problem
 
 
+_MOST_CHARACTERS = 80
+
+
 class WgmeshError(Exception):
     """A failure that a user can read: `message` says what is wrong, `hint` what to do instead."""
 
@@ -28,6 +31,12 @@ class UsageError(WgmeshError):
     """The command line asks for something that cannot be."""
 
     exit_code = 2
+
+
+def no_node(name: str) -> UsageError:
+    """Return what is wrong with a command line that names a node which the inventory has not."""
+    shown = repr(name[:_MOST_CHARACTERS])  # without control characters
+    return UsageError(f"there is no node {shown} in the inventory", "check the name")
 
 
 class InventoryError(WgmeshError):

@@ -79,6 +79,49 @@ def _write_atomic(path: Path, data: bytes, mode: int, *, durable: bool) -> None:
         sync_directory(path.parent)
 
 
+@contextmanager
+def directory_atomic(path: Path) -> Iterator[Path]:
+    """Give a directory to fill, which becomes `path`, whole or not at all, when the body ends.
+
+    `path` is new, or empty.
+    """
+    with directory_aside(path) as aside:
+        yield aside
+        aside.rename(path)
+        sync_directory(path.parent)
+
+
+@contextmanager
+def directory_aside(path: Path) -> Iterator[Path]:
+    """Give a new directory beside `path`, which is gone in the end unless the body has renamed it.
+
+    What a process that was killed in the body has left is removed.
+    """
+    import shutil  # late: it brings every packer along, and no tick asks
+
+    make_directory(path.parent)
+    for left in left_aside(path):
+        shutil.rmtree(left, ignore_errors=True)  # no file, and nothing behind a link
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside.mkdir()
+    try:
+        aside.chmod(0o755)
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def left_aside(path: Path) -> list[Path]:
+    """Return what processes that were killed have left aside of `path`."""
+    start = f".{path.name}."
+    ours = [
+        each
+        for each in path.parent.iterdir()
+        if each.name.startswith(start) and _is_aside(each.name, (path.name,))
+    ]
+    return [each for each in ours if not _is_alive(int(each.name.split(".")[-2]))]
+
+
 def link_atomic(path: Path, target: str) -> None:
     """Make `path` a symbolic link to `target`, replacing what was there in one step, durably."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

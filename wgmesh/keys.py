@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from wgmesh import process
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import WgmeshError, of_system
 from wgmesh.files import link_atomic, sync_directory, write_atomic
 
 DIRECTORY = "keys"
@@ -44,7 +44,8 @@ def read(file: Path) -> str:
     except FileNotFoundError:
         raise WgmeshError(f"the key file {file} is missing", "put it back, mode 0600") from None
     except OSError as error:
-        raise WgmeshError(f"the key file {file} cannot be read: {error.strerror}") from None
+        why, hint = error.strerror, of_system(error).hint
+        raise WgmeshError(f"the key file {file} cannot be read: {why}", hint) from None
     except ValueError:  # binascii.Error and UnicodeDecodeError are such
         raw = b""
     if len(raw) != _KEY_BYTES:

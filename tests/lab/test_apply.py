@@ -142,7 +142,7 @@ def test_what_apply_refuses(world_factory: WorldFactory) -> None:
     cases = (
         (good.replace("wg0", "no/such"), 3, "invalid"),
         (foreign, 1, "the private key of alpha is not on this machine"),
-        (good.replace('"alpha"', '"other"'), 2, "there is no node alpha"),
+        (good.replace('"alpha"', '"other"'), 2, "there is no node 'alpha'"),
     )
     for text, wanted, words in cases:
         code, _, complaint = apply(alpha, text, check=False)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,9 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import environment, run
+from wgmesh.agent import sources
 from wgmesh.cli.main import main
+from wgmesh.errors import UsageError
 from wgmesh.repository.bare import Repository
 from wgmesh.trust import chain
 from wgmesh.trust.policy import Rules, parse
@@ -157,9 +160,42 @@ def test_a_link_is_refused_as_nodes_refuse_it(
     (mesh / name).rename(mesh / "elsewhere")
     (mesh / name).symlink_to(mesh / "elsewhere")
     code, _, err = wgmesh("validate", "-c", mesh)
-    assert code == 3 and f"{name} is no plain file" in err
+    kind = "directory" if name == "nodes" else "plain file"
+    assert code == 3 and f"{name} is no {kind}" in err
     commit(mesh, "a link")
     assert wgmesh("validate", "-c", "HEAD:.")[0] == 4
+
+
+def test_a_file_in_the_place_of_nodes_is_no_mesh_without_nodes(
+    mesh: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)
+    (mesh / "nodes").rename(mesh.parent / "nodes")
+    assert wgmesh("validate")[0] == 0, "there is none"
+    (mesh / "nodes").write_text("alpha\n")
+    for words in (["validate"], ["plan", "--base", "HEAD"], ["validate", "-c", "mesh.toml"]):
+        code, out, err = wgmesh(*words)
+        assert (code, out) == (3, "") and "nodes is no directory" in err
+
+
+@pytest.mark.parametrize("name", ["nodes", "nodes/alpha.toml"])
+def test_what_may_not_be_read_is_not_nothing(
+    mesh: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mesh)  # what pytest makes above it is its owner's alone
+    closed = mesh / name
+    before, user = closed.stat().st_mode, os.geteuid()
+    mesh.chmod(0o755)
+    closed.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        with pytest.raises(UsageError, match=r"\w cannot be read: Permission denied") as caught:
+            sources.load(".")
+    finally:
+        os.seteuid(user)
+        closed.chmod(before)
+    assert name in caught.value.message and "owner and its mode" in caught.value.hint
 
 
 def test_a_file_that_nodes_refuse_for_its_size_is_named(
@@ -171,6 +207,14 @@ def test_a_file_that_nodes_refuse_for_its_size_is_named(
     code, _, err = wgmesh("validate", "-c", mesh)
     assert code == 0 and "mesh.toml has" in err and "nodes refuse" in err
     commit(mesh, "long")
+    (tree := mesh.parent / "larger").mkdir()
+    (tree / "mesh.toml").write_text(MESH + "# long\n" * (1 << 21))
+    code, _, err = wgmesh("validate", "-c", tree)
+    assert (
+        code == 3
+        and "the file is larger than 8 MiB" in err
+        and "of its own, nodes/NAME.toml" in err
+    )
     assert wgmesh("validate", "-c", "HEAD:.")[0] in (3, 4)
 
 
@@ -451,6 +495,7 @@ def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
     found = json.loads(out)
     assert code == 3 and found["ok"] is False and found["unknown"] is not None
     assert base[:12] in found["unknown"]
+    assert (found["safe"], found["base"], found["allow"]) == (None, base[:12], ["*"])
     assert wgmesh("plan", "-c", broken, "--base", "HEAD~1")[0] == 0, "what nodes run"
 
 
@@ -696,6 +741,50 @@ def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Pa
     assert "git could not sign it (not on a Friday): mend that, then run" in told
     hook.unlink()
     follow(told, tmp_path)
+
+
+def test_init_without_git_makes_nothing(
+    tmp_path: Path, signer: Path, wgmesh: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh-keygen").symlink_to(shutil.which("ssh-keygen") or "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    before = {*tmp_path.iterdir()}
+    code, _, err = wgmesh("init", tmp_path / "mesh", "--signer", signer)
+    assert (code, err) == (1, "wgmesh: git is missing\n  install git\n")
+    assert {*tmp_path.iterdir()} == before
+
+
+KILLED = """
+import os, sys
+from wgmesh import process
+from wgmesh.cli.main import main
+run = process.run
+process.run = lambda argv, **rest: os._exit(99) if "commit" in argv else run(argv, **rest)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_init_that_is_killed_can_be_repeated(tmp_path: Path, signer: Path, there: bool) -> None:
+    made = tmp_path / "mesh"
+    if there:
+        made.mkdir()
+    words = ["init", str(made), "--signer", str(signer)]
+    argv = [sys.executable, "-c", KILLED, *words]
+    env = environment(tmp_path) | {"PYTHONPATH": str(TOP)}
+    assert subprocess.run(argv, env=env, cwd=tmp_path, check=False).returncode == 99
+    assert made.exists() is there
+    done = in_a_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    run(["git", "verify-commit", "HEAD"], made)
+    assert run(["git", "status", "--porcelain"], made) == b""
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_init_in_the_place_of_a_file(tmp_path: Path, signer: Path, wgmesh: Run) -> None:
+    code, _, err = wgmesh("init", signer, "--signer", signer)
+    assert code == 2 and f"{signer} is no directory" in err
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

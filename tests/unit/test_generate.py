@@ -18,7 +18,6 @@ from wgmesh.agent import keypairs, sources
 from wgmesh.agent.keyed import keyed
 from wgmesh.agent.sources import Source
 from wgmesh.cli.main import main
-from wgmesh.errors import WgmeshError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -105,7 +104,7 @@ def test_gen_of_one_node(mesh: Path, wgmesh: Run) -> None:
     assert (code, out.split()[0]) == (0, "there/of/it/bravo.conf")
     assert not (mesh / "there/of/it/alpha.conf").exists()
     code, out, err = wgmesh("gen", "--node", "nobody")
-    assert (code, out) == (2, "") and "there is no node nobody" in err
+    assert (code, out) == (2, "") and "there is no node 'nobody'" in err
     assert not (mesh / "out").exists()
 
 
@@ -205,7 +204,7 @@ def test_a_key_that_was_made_before_counts_and_the_other_stays(
     assert own.read_text() == private
 
 
-@pytest.mark.parametrize("whose", ["of both", "of another"])
+@pytest.mark.parametrize("whose", ["of both", "of another", "copied"])
 def test_a_path_on_each_nodes_own_machine_says_nothing_here(
     mesh: Path, wgmesh: Run, own: Path, whose: str
 ) -> None:
@@ -213,11 +212,18 @@ def test_a_path_on_each_nodes_own_machine_says_nothing_here(
     bravo = BRAVO.replace(key(2), public)
     if whose == "of both":
         bravo = f'{BRAVO}private_key_path = "{own}"\n'
+    elif whose == "copied":  # such as ./alpha/wg0.key and ./bravo/wg0.key of one image
+        copy = own.with_name("copy.key")
+        copy.write_bytes(own.read_bytes())
+        bravo = f'address = "10.40.0.2/32"\nprivate_key_path = "{copy}"\n'
     (mesh / "nodes/bravo.toml").write_text(bravo)
     code, _, err = wgmesh("gen-keys")
     assert code == 0 and f"{own} is not taken for the key of alpha: it is another's, too" in err
     made = (mesh / "out/keys/alpha.key").read_text()
     assert made != own.read_text()
+    if whose == "copied":
+        assert f"{copy} is not taken for the key of bravo: it is another's, too" in err
+        assert (mesh / "out/keys/bravo.key").read_text() not in (made, own.read_text())
     assert f'public_key = "{wg_pubkey(made)}"' in (mesh / "nodes/alpha.toml").read_text()
 
 
@@ -231,18 +237,23 @@ def test_a_file_at_its_path_that_holds_no_key_is_no_reason_for_another(
     assert (mesh / "nodes/alpha.toml").read_text() == before and not list(mesh.rglob("*.key"))
 
 
-def test_a_path_that_may_not_be_looked_at_is_no_reason_for_another(mesh: Path, own: Path) -> None:
+def test_a_path_that_may_not_be_looked_at_is_one_on_the_nodes_own_machine(
+    mesh: Path, own: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as in /etc/wireguard of an author who is not root."""
     own.parent.chmod(0)
     nodes = inventory.load(sources.load(str(mesh)).files, require_keys=False).nodes
     user = os.geteuid()
     try:
         if user == 0:
             os.seteuid(65534)
-        with pytest.raises(WgmeshError, match="the private_key_path of alpha, cannot be looked at"):
-            keypairs.at_paths(nodes)
+        found = keypairs.at_paths(nodes)
     finally:
         os.seteuid(user)
         own.parent.chmod(0o700)
+    assert not found, "then a key is made in OUT"
+    [said] = caplog.messages
+    assert said.startswith(f"{own}, the private_key_path of alpha, may not be looked at (Perm")
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev", "/dev/null/none"])
@@ -470,7 +481,7 @@ def test_one_key_for_two_nodes_is_refused(mesh: Path, wgmesh: Run) -> None:
     made = keypairs.make(mesh / "out", "alpha")
     (mesh / "nodes/bravo.toml").write_text(BRAVO.replace(key(2), made))
     code, _, err = wgmesh("gen-keys")
-    assert code == 3 and "has the key of" in err
+    assert code == 3 and "bravo has the key of alpha\n  remove out/keys/alpha.key, and " in err
     assert (mesh / "nodes/alpha.toml").read_text() == ALPHA
 
 

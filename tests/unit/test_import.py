@@ -241,6 +241,28 @@ def test_names(
     assert list(tomllib.loads(capsys.readouterr().out)["node"]) == names
 
 
+@pytest.mark.parametrize("name", ["Alpha", "al_pha", "", "\x1b[31m", "x" * 64])
+def test_a_name_that_is_given_and_no_node_can_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "a.conf").write_text(ALPHA)
+    assert main(["import", f"{name}={tmp_path}/a.conf"]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "is no node name" in err and "\x1b" not in err
+
+
+def test_a_name_that_is_given_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.conf").write_text("# Name: x\n" + ALPHA)
+    (tmp_path / "b.conf").write_text(BRAVO)
+    files = [f"{tmp_path}/a.conf", f"{tmp_path}/b.conf"]
+    for name in ("x", "node"):
+        main(["import", files[0], f"{name}={files[1]}"])
+        found = tomllib.loads(capsys.readouterr().out)["node"]
+        assert found[name]["public_key"] == public("bravo")
+    assert main(["import", *(f"x={file}" for file in files)]) == 2
+    assert "2 files are given the name x" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("comment", "name"),
     [
@@ -253,6 +275,9 @@ def test_names(
         ("# friendly_name = phone", "phone"),
         ("### Client phone", "phone"),
         ("### begin phone ###", "phone"),
+        ("# Client: Laptop (8c2d1c0e-52c2-4b4e-9f0e-0b1c9a3c7f11)", "laptop"),  # wg-easy
+        ("# BEGIN_PEER dave", "dave"),  # wireguard-install
+        ("# END_PEER dave", "node-1"),
         ("# added on a Monday by Bob", "node-1"),
         ("# AllowedIPs = 10.0.0.0/8", "node-1"),
         ("# see the wiki.", "node-1"),
@@ -269,6 +294,16 @@ def test_names_out_of_comments(imported: Import, comment: str, name: str, place:
     _, text, said = imported(server=interface("server", "10.9.0.1/24") + section)
     assert list(tomllib.loads(text)["node"]) == ["server", name]
     assert said.count("error") == said.count("both are behind NAT") == 1, said
+
+
+def test_the_end_of_a_peer_names_not_the_next(imported: Import) -> None:
+    """As wireguard-install has them: without an empty line, and here the next without a name."""
+    server = interface("server", "10.9.0.1/24")
+    for number, called in enumerate(("dave", "eve", ""), 2):
+        text = peer(f"{number}", f"10.9.0.{number}/32").replace(f"# {number}\n", "").lstrip()
+        server += f"# BEGIN_PEER {called}\n{text}# END_PEER {called}\n" if called else text
+    _, text, _ = imported(server=server)
+    assert list(tomllib.loads(text)["node"]) == ["server", "dave", "eve", "node-1"]
 
 
 def test_what_says_that_it_is_a_name_counts(imported: Import) -> None:
@@ -374,6 +409,50 @@ def written(star: bool, numbers: list[int]) -> Inventory:
         if number == 0:
             rows.append("forwarding = true")
     return inventory("\n".join(rows) + "\n")
+
+
+def test_the_commands_of_gen_are_no_hooks() -> None:
+    """They follow from the inventory; those of the author stay."""
+    before = inventory(
+        f"""[mesh]
+interface = "wg0"
+mesh_cidr = "10.40.0.0/24"
+[node.alpha]
+address = "10.40.0.1/32"
+endpoint = "a.example.com"
+public_key = "{public("alpha")}"
+private_key_path = "/etc/wireguard/own.key"
+preshared_key_path = "/etc/wireguard/psk/%p"
+forwarding = true
+enable_nat = true
+nat_iface = "eth0"
+post_up = "logger up; true"
+post_down = "logger down"
+[node.bravo]
+address = "10.40.0.2/32"
+endpoint = "b.example.com"
+public_key = "{public("bravo")}"
+preshared_key_path = "/etc/wireguard/psk/%p"
+allowed_ips = "0.0.0.0/0"
+"""
+    )
+    writer = Writer(before)
+    texts = {
+        node.name: writer.config(node, None, node.private_key_path or "/k") for node in before.nodes
+    }
+    alpha = texts["alpha"].decode()
+    assert "nft 'add" in alpha and "sysctl" in alpha and "route add" in alpha and "Table" in alpha
+    files = [read(f"{name}.conf", text, public_half) for name, text in texts.items()]
+    for file, name in zip(files, texts, strict=True):
+        file.fallback = name
+    made = adopt(files, "wg0")
+    node = tomllib.loads(made.text)["node"]["alpha"]
+    assert (node["post_up"], node["post_down"]) == ("logger up; true", "logger down")
+    assert node["private_key_path"] == "/etc/wireguard/own.key"
+    assert node["preshared_key_path"] == "/etc/wireguard/psk/%p"
+    assert any("what gen wrote for forwarding and NAT" in remark for remark in made.remarks)
+    by_hand = read("wg0.conf", texts["alpha"].partition(b"\n")[2], public_half)
+    assert any(command.startswith("nft ") for command in by_hand.up), "others' lines are theirs"
 
 
 @given(st.booleans(), st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=6))

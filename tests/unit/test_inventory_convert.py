@@ -1,7 +1,10 @@
 """Forms of an inventory: there and back is the same model, the comments come along."""
 
 import re
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,70 @@ def test_the_command_replaces_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "is there already" in capsys.readouterr().err
     assert main(["convert", str(DATA / "seed/mesh.conf"), str(tmp_path)]) == 2
     assert target.read_text() == "precious" and list(tmp_path.iterdir()) == [target]
+
+
+def test_nodes_that_are_there_are_not_taken_along(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be part of the mesh."""
+    tree = tmp_path / "tree"
+    (tree / "nodes").mkdir(parents=True)
+    seed = str(DATA / "seed/mesh.conf")
+    stray = tree / "nodes/zulu.toml"
+    stray.write_text('address = "10.40.0.99/32"\n')
+    assert main(["convert", seed, str(tree)]) == 2
+    assert f"{tree}/nodes is there already" in capsys.readouterr().err
+    assert [path for path in tree.rglob("*") if path.is_file()] == [stray]
+    stray.unlink()
+    (tree / "README").write_text("of a repository")
+    assert main(["convert", seed, str(tree)]) == 0 and main(["validate", "-c", str(tree)]) == 0
+
+
+@pytest.mark.parametrize("name", ["mesh.yaml", "mesh.json"])
+def test_a_form_that_there_is_not_makes_no_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    seed, target = str(DATA / "seed/mesh.conf"), tmp_path / name
+    assert main(["convert", seed, str(target)]) == 2
+    assert f"{name} is neither .toml nor .conf" in capsys.readouterr().err and not target.exists()
+    target.mkdir()
+    assert main(["convert", seed, str(target)]) == 0
+
+
+KILLED = """
+import os, sys
+from wgmesh import files
+from wgmesh.cli.main import main
+left, replace = int(sys.argv.pop(1)), files.Path.replace
+def counted(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(99)
+    return replace(self, target)
+files.Path.replace = counted
+sys.exit(main())
+"""
+"""`wgmesh`, killed when it puts that file into its place; sys.argv[1] are in theirs."""
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_conversion_that_is_killed_leaves_no_smaller_mesh(tmp_path: Path, there: bool) -> None:
+    tree = tmp_path / "tree"
+    if there:
+        tree.mkdir()
+        (tree / "README").write_text("of a repository")
+    words = ["convert", str(DATA / "seed/mesh.conf"), str(tree)]
+    codes = []
+    for done in range(5):
+        argv = [sys.executable, "-c", KILLED, str(done), *words]
+        codes.append(subprocess.run(argv, check=False, cwd=Path(__file__).parents[2]).returncode)
+        whole = codes[-1] == 0
+        assert (main(["validate", "-c", str(tree)]) == 0) is whole
+        if there and not whole and (tree / "nodes").exists():
+            shutil.rmtree(tree / "nodes")  # as the sentence says
+    assert codes == [99] * 4 + [0], "mesh.toml and three nodes"
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
 def test_what_is_invalid_is_not_converted(

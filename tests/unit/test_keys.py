@@ -53,6 +53,12 @@ def test_a_machine_whose_key_never_changed_has_no_directory(directory: Path) -> 
     assert keys.prune(directory, ()) == 0 and not (directory / keys.DIRECTORY).exists()
 
 
+def test_a_key_file_that_cannot_be_read_comes_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(WgmeshError, match="cannot be read: Is a directory") as caught:
+        keys.read(tmp_path)
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize("text", ["", "c2VjcmV0", "\xe9", "A" * 44])
 def test_what_is_no_key_is_not_shown(text: str, tmp_path: Path) -> None:
     file = tmp_path / "wg0.key"

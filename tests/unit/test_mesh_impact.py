@@ -58,14 +58,14 @@ def test_many_nodes_with_many_peers_need_little_room() -> None:
 
     tracemalloc.start()
     try:
-        found = bounded(map(each, range(200)), 5000)
+        found = bounded(map(each, range(200)), 5000).nodes
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 5_000_000, "all of it has 28,000,000"
     assert {node.lines for node in found} == {("port 1", "+ 1000 peers", "+ 1 route", "~ 1 peer")}
     assert len(found) == 200 and all(node.brief for node in found)
-    [whole] = bounded(map(each, range(1)), 5000)
+    [whole] = bounded(map(each, range(1)), 5000).nodes
     assert whole == each(0)
 
 

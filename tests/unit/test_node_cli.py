@@ -2,6 +2,8 @@
 
 import errno
 import io
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -125,7 +127,7 @@ def test_keys_go_only_after_a_yes(mesh: Path, wgmesh: Run) -> None:
 def test_a_node_that_is_not_there(mesh: Path, wgmesh: Run, words: list[str]) -> None:
     before = tree(mesh)
     code, out, err = wgmesh(*words, "bravo", "nobody", "--out-clean")
-    assert (code, out) == (3, "") and "there is no node 'nobody'" in err
+    assert (code, out) == (2, "") and "there is no node 'nobody'" in err
     assert tree(mesh) == before
 
 
@@ -217,13 +219,15 @@ def test_one_that_forwards_in_other_forms(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("nobody", "there is no node 'nobody'"), ("bravo", "bravo is behind NAT itself")],
+    ("name", "said", "want"),
+    [("nobody", "there is no node 'nobody'", 2), ("bravo", "bravo is behind NAT itself", 3)],
 )
-def test_one_that_cannot_forward(hidden: Path, wgmesh: Run, name: str, said: str) -> None:
+def test_one_that_cannot_forward(
+    hidden: Path, wgmesh: Run, name: str, said: str, want: int
+) -> None:
     before = tree(hidden)
     code, _, err = wgmesh("node", "add", "delta", "--from", "entry", "--forwarding", name)
-    assert code == 3 and said in err and tree(hidden) == before
+    assert code == want and said in err and tree(hidden) == before
 
 
 def test_a_file_of_all_nodes_is_no_nodes_own(mesh: Path, wgmesh: Run) -> None:
@@ -250,6 +254,55 @@ def test_another_name_is_written_before_the_old_one_goes(
     code, _, err = wgmesh("node", "rename", "bravo", "delta")
     assert code == 1 and "No space left" in err
     assert (mesh / "nodes/bravo.toml").read_bytes() == entry
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from wgmesh.cli.main import main
+left = int(sys.argv.pop(1))
+def counted(call):
+    def step(self, *rest, **options):
+        global left
+        if not (call.__name__ == "unlink" and options):  # else nothing is there
+            left -= 1
+            if left < 0:
+                os._exit(99)
+        return call(self, *rest, **options)
+    return step
+for name in ("replace", "rename", "unlink"):
+    setattr(Path, name, counted(getattr(Path, name)))
+sys.exit(main())
+"""
+"""`wgmesh`, killed before what changes a name for that time; sys.argv[1] changes come before."""
+
+
+def test_another_name_that_was_cut_short_is_finished_by_the_next(
+    mesh: Path, wgmesh: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    private = subprocess.run(["wg", "genkey"], capture_output=True, text=True, check=True).stdout
+    (mesh / "out/keys/bravo.key").write_text(private)
+    entry = mesh / "nodes/bravo.toml"
+    entry.write_text(entry.read_text().replace(key(2), public_half(private)))
+    words = ["node", "rename", "bravo", "delta"]
+    start = tmp_path_factory.mktemp("start") / "mesh"
+    shutil.copytree(mesh, start)
+    assert wgmesh(*words)[0] == 0
+    wanted, codes = tree(mesh), []
+    for done in range(7):
+        shutil.rmtree(mesh / "nodes")
+        shutil.rmtree(mesh / "out")
+        shutil.copytree(start, mesh, dirs_exist_ok=True)
+        argv = [sys.executable, "-c", KILLED, str(done), *words]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        codes.append(subprocess.run(argv, check=False, cwd=mesh, env=env).returncode)
+        if codes[-1]:
+            code, _, err = wgmesh(*words)
+            assert (done, code, err) == (done, 0, "")
+        assert tree(mesh) == wanted
+    assert codes == [99] * 6 + [0], "two written, one removed, three renamed"
+    code, _, err = wgmesh(*words)
+    assert code == 2 and "there is no node 'bravo'" in err
 
 
 def test_another_name_where_keys_are_missing_yet(mesh: Path, wgmesh: Run) -> None:

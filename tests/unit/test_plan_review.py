@@ -8,7 +8,9 @@ import pytest
 
 from tests.unit.inventory_texts import key
 from tests.unit.signing import run
+from wgmesh.agent import planning
 from wgmesh.cli.main import main
+from wgmesh.cli.plan import as_json, as_text
 
 MESH = """\
 [mesh]
@@ -60,7 +62,8 @@ class Review:
         words = ["plan", "-c", str(self.tree), *options]
         assert main([*words, "--base", base] if base else words) == code
         out, err = self._capsys.readouterr()
-        assert all(re.fullmatch(r"\d+ of \d+ nodes", line) for line in err.splitlines()), err
+        progress = r"\d+ of \d+ nodes|order: \d+ of \d+ nodes|reach: \d+ of \d+ groups of nodes"
+        assert all(re.fullmatch(progress, line) for line in err.splitlines()), err
         return out
 
 
@@ -306,6 +309,7 @@ MANY = "peers and routes are counted, since they are many: --node NAME lists tho
 def test_the_plan_of_a_large_mesh_is_a_line_for_each_node(review: Review) -> None:
     grow(review, 50)
     lines = review.plan(base=None).splitlines()
+    assert lines.pop(0) == MANY
     assert [line.split(":")[0] for line in lines[:53]] == [
         *NAMES[:3],
         *(f"n{n:02}" for n in range(50)),
@@ -314,7 +318,6 @@ def test_the_plan_of_a_large_mesh_is_a_line_for_each_node(review: Review) -> Non
         "alpha: planned: address 10.40.0.1/32, fd40::1/128, port 51820, mtu 1420;"
         " + 52 peers; + 2 routes"
     )
-    assert lines[53] == MANY
     comment = review.plan("--format", "markdown", base=None)
     assert lines[0] in comment and MANY in comment
     found = json.loads(review.plan("--format", "json", base=None))["nodes"]
@@ -337,11 +340,65 @@ def test_a_change_of_all_peers_of_a_large_mesh(review: Review) -> None:
     assert "alpha: changed\n  mtu: 1420 -> 1400\n" in review.plan(), "few lines"
     review.write("mesh.toml", f"{MESH}port = 51821\n")
     lines = review.plan(code=3).splitlines()
-    assert "alpha: changed: listen port: 51820 -> 51821; ~ 52 peers" in lines and MANY in lines
+    together = "alpha, bravo, charlie, n00, n01, n02, n03, n04 and 45 more: changed"
+    assert f"{together}: listen port: 51820 -> 51821; ~ 52 peers" in lines and lines[0] == MANY
+    moved = "endpoint n7.example.com:51820 -> n7.example.com:51821"
+    assert f"  ~ peer n07: {moved}, on 52 nodes" in lines
+    assert f"  ~ peer n07: {moved}, on 52 nodes\n" in review.plan("--format", "markdown", code=3)
+    details = json.loads(review.plan("--format", "json", code=3))["details"]
+    assert {"line": f"~ peer n07: {moved}", "nodes": 52} in details
     lines = review.plan("--node", "alpha", code=3).splitlines()
     assert lines[0] == "alpha: changed" and MANY not in lines
     assert sum(line.startswith("  ~ peer ") for line in lines) == 52
     assert any(line.startswith("to do it all the same") for line in lines), "of the whole change"
+
+
+def test_the_change_of_a_few_nodes_of_a_large_mesh_is_told_of_each_peer(review: Review) -> None:
+    """It is the same on nearly all nodes: it is told once, and nothing of it is only counted."""
+    grow(review, 200)
+    review.commit()
+    for number in range(12):
+        file = review.tree / f"nodes/n{number:02}.toml"
+        file.write_text(file.read_text().replace("example.com", "evil.example.net"))
+    texts = [review.plan("--format", form, code=3) for form in ("text", "markdown")]
+    moved = "endpoint n7.example.com:51820 -> n7.evil.example.net:51820"
+    for text in texts:
+        assert MANY not in text and f"\n  ~ peer n07: {moved}\n" in text
+        assert "alpha, bravo, charlie, n100, n101, n102, n103, n104 and 183 more: changed" in text
+    found = json.loads(review.plan("--format", "json", code=3))
+    assert [node["counted"] for node in found["nodes"]] == [False] * 203 and not found["details"]
+    assert sum(f"~ peer n07: {moved}" in node["lines"] for node in found["nodes"]) == 202
+
+
+def test_a_change_of_all_pairs_is_counted_and_its_progress_told(
+    review: Review, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(planning, "_PATIENCE_SECONDS", 0)
+    grow(review, 70)
+    review.commit()
+    review.write("mesh.toml", f"{MESH}port = 51821\n")
+    (review.tree / "nodes/alpha.toml").unlink()
+    with caplog.at_level("INFO", logger="wgmesh.agent.planning"):
+        found = planning.plan(str(review.tree), "HEAD")
+    assert "order: 71 of 72 nodes" in caplog.messages
+    assert any(line.startswith("reach: 1 of ") for line in caplog.messages)
+    told = json.loads(as_json(found))
+    assert told["breaks_in_all"] == len(found.breaks) == 72 * 71 // 2
+    assert len(told["breaks"]) == 2000 and told["allow"] == ["*"]
+    assert f"  … and {72 * 71 // 2 - 20} more\n" in as_text(found)
+
+
+def test_nodes_that_join_a_large_mesh_hide_no_other_change(review: Review) -> None:
+    grow(review, 200)
+    review.commit()
+    grow(review, 212)
+    file = review.tree / "nodes/n07.toml"
+    file.write_text(file.read_text().replace("n7.example.com", "evil.example.net"))
+    text = review.plan(code=3)
+    assert "~ peer n07: endpoint n7.example.com:51820 -> evil.example.net:51820\n" in text
+    assert (
+        "  + peer n211 at n211.example.com:51820" in text and "; + 214 peers; + 2 routes\n" in text
+    )
 
 
 def test_a_node_that_does_not_change(review: Review) -> None:
@@ -354,9 +411,13 @@ def test_a_node_that_does_not_change(review: Review) -> None:
 
 
 @pytest.mark.parametrize("base", [None, "HEAD"])
-def test_a_node_that_is_not_there(review: Review, base: str | None) -> None:
-    words = ["plan", "-c", str(review.tree), "--node", "nobody"]
+def test_a_node_that_is_not_there(
+    review: Review, base: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["plan", "-c", str(review.tree), "--node", "\x1b[31mnobody"]
     assert main([*words, "--base", base] if base else words) == 2
+    said = capsys.readouterr().err
+    assert "there is no node '\\x1b[31mnobody'" in said and "\x1b" not in said
 
 
 def test_what_a_forge_takes_of_many_ways_in_two_steps(review: Review) -> None:

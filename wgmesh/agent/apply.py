@@ -32,7 +32,14 @@ from wgmesh.agent.node import PLACES, Node, Running
 from wgmesh.agent.sources import Source
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.agent.versions import Versions
-from wgmesh.errors import InventoryError, RolledBackError, UsageError, WgmeshError, system_errors
+from wgmesh.errors import (
+    InventoryError,
+    RolledBackError,
+    UsageError,
+    WgmeshError,
+    no_node,
+    system_errors,
+)
 from wgmesh.files import locked, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
@@ -100,7 +107,7 @@ def _own(model: Inventory, name: str | None) -> Entry:
     for entry in model.nodes:
         if entry.name == wanted:
             return entry
-    raise UsageError(f"there is no node {wanted} in the inventory", "check the name")
+    raise no_node(wanted)
 
 
 def _land(request: Request, model: Inventory, own: Entry) -> Result:

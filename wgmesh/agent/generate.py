@@ -9,7 +9,7 @@ from pathlib import Path
 from wgmesh import inventory
 from wgmesh.agent import keypairs, sources
 from wgmesh.agent.sources import Source
-from wgmesh.errors import InventoryError, UsageError
+from wgmesh.errors import InventoryError, no_node
 from wgmesh.files import write_atomic
 from wgmesh.inventory import rework
 from wgmesh.model.inventory import Inventory, Node
@@ -32,7 +32,7 @@ def generate(
     """
     found = inventory.load(source.files, require_keys=not gen_keys)
     if only is not None and all(node.name != only for node in found.nodes):
-        raise UsageError(f"there is no node {only} in the inventory", "check the name")
+        raise no_node(only)
     for node in found.nodes:
         if f"{node.name}.conf" in SHARED and only in (None, node.name):
             raise InventoryError(
@@ -110,9 +110,12 @@ def _with_keys(found: Inventory, out: Path) -> Inventory:
     for node in nodes:
         other = owners.setdefault(node.public_key, node)
         if other is not node:
+            lack = {each.name for each in found.nodes if each.public_key is None}
+            kept = [keypairs.path(out, each.name) for each in (node, other) if each.name in lack]
+            file = next((each for each in kept if each.exists()), None)
             raise InventoryError(
                 f"{node.name} has the key of {other.name}",
-                f"remove {keypairs.path(out, node.name)}, and it gets another",
+                f"remove {file}, and its node gets another" if file else "give one another key",
             )
     return replace(found, nodes=nodes)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from wgmesh import inventory, keys
 from wgmesh.agent import keypairs, parcel, sources
 from wgmesh.agent.keyed import keyed
-from wgmesh.errors import UsageError
+from wgmesh.errors import no_node
 from wgmesh.frozen import frozen
 from wgmesh.model.inventory import Inventory
 from wgmesh.model.inventory import Node as Entry
@@ -130,7 +130,7 @@ def _chosen(model: Inventory, name: str | None) -> list[Entry]:
         return chosen
     found = [node for node in model.nodes if node.name == name]
     if not found:
-        raise UsageError(f"there is no node {name} in the inventory", "check the name")
+        raise no_node(name)
     return found
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wgmesh import keys, process
+from wgmesh import inventory, keys, process
 from wgmesh.agent.sources import Source
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import sweep, write_atomic
@@ -103,24 +103,28 @@ def make(out: Path, name: str, own: Secret | None = None, *, dry_run: bool = Fal
 def at_paths(nodes: Sequence[Node]) -> dict[str, Secret]:
     """Return the keys, by node, that lie here at the private_key_path of nodes without public key.
 
-    Several nodes' path is one on their own machines, and so is one with the key of another node.
-    Raises WgmeshError where a file may be there, and cannot be read or holds no key.
+    Several nodes' path is one on their own machines, and so is one with the key of another node,
+    and one that may not be looked at. Raises WgmeshError where a file is there, and cannot be read
+    or holds no key.
     """
     named = Counter(node.private_key_path for node in nodes)
-    taken = {node.public_key for node in nodes}
-    found: dict[str, Secret] = {}
+    owners = Counter(node.public_key for node in nodes if node.public_key is not None)
+    here: dict[str, tuple[Path, Secret | None, str]] = {}
     for node in nodes:
         if node.public_key is None and node.private_key_path is not None:
             file = Path(node.private_key_path)
             if not _is_file(file, node.name):
                 continue
             private = keys.read(file) if named[node.private_key_path] == 1 else None
-            if private is None or public_half(private) in taken:
-                log.warning(
-                    "%s is not taken for the key of %s: it is another's, too", file, node.name
-                )
-            else:
-                found[node.name] = Secret(private)
+            half = "" if private is None else public_half(private)
+            here[node.name] = (file, None if private is None else Secret(private), half)
+            owners[half] += 1
+    found: dict[str, Secret] = {}
+    for name, (file, own, half) in here.items():
+        if own is None or owners[half] > 1:
+            log.warning("%s is not taken for the key of %s: it is another's, too", file, name)
+        else:
+            found[name] = own
     return found
 
 
@@ -128,12 +132,23 @@ def _is_file(file: Path, name: str) -> bool:
     try:
         return stat.S_ISREG(file.stat().st_mode)
     except PermissionError as error:
-        raise WgmeshError(
-            f"{file}, the private_key_path of {name}, cannot be looked at: {error.strerror}",
-            "run this as who may read it, or write the node's public_key into the inventory",
-        ) from None
+        log.warning(
+            "%s, the private_key_path of %s, may not be looked at (%s): it counts as a path on the"
+            " node's own machine",
+            file,
+            name,
+            error.strerror,
+        )
+        return False
     except (OSError, ValueError):
         return False
+
+
+def is_of(file: Path, name: str, source: Source) -> bool:
+    """Tell whether there is a node `name` in the inventory, whose private key is in `file`."""
+    nodes = inventory.load(source.files, require_keys=False).nodes
+    wanted = [node.public_key for node in nodes if node.name == name]
+    return bool(wanted) and file.exists() and public_half(keys.read(file)) in wanted
 
 
 def at_hand(out: Path, node: Node) -> Secret | None:

@@ -4,14 +4,15 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from wgmesh import inventory, settings
 from wgmesh.agent import sources
 from wgmesh.agent.sources import Source
-from wgmesh.errors import InventoryError, UsageError, WgmeshError
+from wgmesh.errors import InventoryError, WgmeshError, no_node
 from wgmesh.frozen import frozen
 from wgmesh.mesh import impact, order, reach, stages
-from wgmesh.mesh.impact import NodeImpact
+from wgmesh.mesh.impact import Bounded, NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, Pause
 from wgmesh.mesh.reach import Apart, Findings
 from wgmesh.model.inventory import Inventory, Node, Rollout
@@ -19,8 +20,10 @@ from wgmesh.repository.checkout import commit_id, trailer_words
 
 log = logging.getLogger(__name__)
 
-_MOST_LINES = 2000
-"""About all nodes of a full mesh of thirty: more than anybody reads."""
+_T = TypeVar("_T")
+
+MOST_LINES = 2000
+"""About all nodes of a full mesh of 45: more than anybody reads."""
 _PATIENCE_SECONDS = 1.0
 
 TRAILER = "Wgmesh-Allow-Break"
@@ -31,11 +34,13 @@ WORK_TREE = "the work tree"
 class Planned:
     """A plan; `base` and `head` name the two versions, `base` None: there is no change to speak of.
 
+    `details` are the lines that are only counted in `nodes`, each once, and on how many nodes.
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
     there are other commands to run as root than before. `only` is the node that was asked for, when
     `nodes` has no other. `rollout` says who applies this first,
     `later` who does so with what comes after it. `unknown` says why it is not known what nodes run
-    now: then the plan is that of all of the new inventory.
+    now: then the plan is that of all of the new inventory, and `asked` the version that was to be
+    compared with.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -50,6 +55,8 @@ class Planned:
     later: Rollout | None = None
     unknown: str = ""
     only: str | None = None
+    details: tuple[tuple[str, int], ...] = ()
+    asked: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -99,12 +106,14 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         old = inventory.load(files)
     except InventoryError as error:
         why = f"the inventory of {since[:12]} is invalid ({error.message})"
-        return replace(_whole(new, only), unknown=why, allowed=allowed)
+        whole = _whole(new, only)
+        return replace(whole, unknown=why, allowed=allowed, asked=since[:12])
     names = _chosen((*old.nodes, *new.nodes), only)
-    drops = order.drops(old, new)
+    found = _bounded(impact.impact_on(old, new, names), names)
+    drops = order.drops(old, new, lambda each: _progress(each, len(each), "order: %d of %d nodes"))
     return Planned(
-        _bounded(impact.impact_on(old, new, names), names),
-        reach.findings(old, new),
+        found.nodes,
+        _findings(old, new),
         impact.hooks(old, new),
         base=since[:12],
         head=head[:12] if _is_at(source, head) else WORK_TREE,
@@ -114,36 +123,42 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         rollout=stages.governing(old, new),
         later=new.rollout,
         only=only,
+        details=found.details,
     )
 
 
 def _whole(new: Inventory, only: str | None) -> Planned:
     names = _chosen(new.nodes, only)
-    nodes = _bounded(impact.whole(new, names, _MOST_LINES), names)
-    return Planned(nodes, reach.findings(None, new), impact.hooks(None, new), only=only)
+    nodes = _bounded(impact.whole(new, names, MOST_LINES), names).nodes
+    return Planned(nodes, _findings(None, new), impact.hooks(None, new), only=only)
 
 
 def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:
     names = sorted({node.name for node in nodes})
     if only is not None and only not in names:
-        raise UsageError(f"there is no node {only} in the inventory", "check the name")
+        raise no_node(only)
     return names if only is None else [only]
 
 
-def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> tuple[NodeImpact, ...]:
+def _bounded(impacts: Iterable[NodeImpact], names: Sequence[str]) -> Bounded:
     """Return what happens on the nodes: of one all of it, however much that is."""
     if len(names) == 1:
-        return tuple(impacts)
-    return impact.bounded(_progress(impacts, len(names)), _MOST_LINES)
+        return Bounded(tuple(impacts))
+    return impact.bounded(_progress(impacts, len(names)), MOST_LINES)
 
 
-def _progress(impacts: Iterable[NodeImpact], nodes: int) -> Iterator[NodeImpact]:
+def _findings(old: Inventory | None, new: Inventory) -> Findings:
+    text = "reach: %d of %d groups of nodes"
+    return reach.findings(old, new, lambda groups: _progress(groups, len(groups), text))
+
+
+def _progress(each: Iterable[_T], number: int, text: str = "%d of %d nodes") -> Iterator[_T]:
     told = time.monotonic()
-    for number, each in enumerate(impacts):
-        yield each
+    for position, one in enumerate(each):
+        yield one
         if time.monotonic() - told > _PATIENCE_SECONDS:
             told = time.monotonic()
-            log.info("%d of %d nodes", number + 1, nodes)
+            log.info(text, position + 1, number)
 
 
 def _is_at(source: Source, commit: str) -> bool:

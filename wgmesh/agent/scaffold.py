@@ -3,12 +3,13 @@
 import logging
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.agent import pipelines
-from wgmesh.errors import RefusedError, UsageError
-from wgmesh.files import write_atomic
+from wgmesh.errors import RefusedError, UsageError, WgmeshError
+from wgmesh.files import directory_aside, left_aside, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.process import CommandError
 from wgmesh.trust import sshkey
@@ -72,49 +73,70 @@ class Made:
 def init(directory: Path, key: Path) -> Made:
     """Make an inventory repository in `directory` for the signer whose public key is in `key`.
 
-    Raises UsageError when the directory is in use or the key is not a public SSH key; then nothing
-    was made.
+    It appears as a whole: what one that was killed has left is removed. Raises UsageError when the
+    directory is in use or the key is not a public SSH key; then nothing was made.
     """
+    if shutil.which("git", path=_environment()["PATH"]) is None:
+        raise WgmeshError("git is missing", "install git")
     public = _public_key(key)
     fingerprint = _fingerprint(key)
-    if directory.exists() and any(directory.iterdir()):
+    there = directory.exists()
+    aside = directory / "mesh" if there else directory
+    if there and not directory.is_dir():
+        raise UsageError(f"{directory} is no directory", "name a new directory")
+    if there and set(directory.iterdir()) - {*left_aside(aside)}:
         raise UsageError(f"{directory} is not empty", "name a new directory")
+    with directory_aside(aside) as tree:
+        said = _fill(tree, directory.resolve(), key, public)
+        commit = None if said is not None else _git(tree, "rev-parse", "HEAD").strip()
+        if there:
+            for each in sorted(tree.iterdir(), key=lambda each: each.name == ".git"):
+                each.rename(directory / each.name)
+        else:
+            tree.rename(directory)
+    if said is not None:
+        why, remedy = _unsigned(key, said)
+        again = f"git -C {shlex.quote(os.fspath(directory))} commit -S -m 'A new mesh'"
+        log.warning("the first commit is not made, since %s: %s, then run %s", why, remedy, again)
+    return Made(directory, commit, fingerprint)
+
+
+def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
+    """Make a repository in `tree`, which is going to lie at `place`; return what kept it unsigned.
+
+    None: its first commit is made.
+    """
     principal = _principal(public)
     kind, blob = public.split()[:2]
     signers = f'{principal} namespaces="git" {kind} {blob}\n'
-    write_atomic(directory / "mesh.toml", MESH)
-    write_atomic(directory / "allowed_signers", signers.encode())
-    write_atomic(directory / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
-    write_atomic(directory / "README.md", README)
-    write_atomic(directory / "nodes" / ".gitkeep", b"")
+    write_atomic(tree / "mesh.toml", MESH)
+    write_atomic(tree / "allowed_signers", signers.encode())
+    write_atomic(tree / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
+    write_atomic(tree / "README.md", README)
+    write_atomic(tree / "nodes" / ".gitkeep", b"")
     for name, data in pipelines.FILES.items():
-        write_atomic(directory / name, data)
-    _git(directory, "init", "--quiet", "--initial-branch=main")
+        write_atomic(tree / name, data)
+    _git(tree, "init", "--quiet", "--initial-branch=main")
     settings = {
         "gpg.format": "ssh",
         "user.signingKey": os.fspath(key.resolve()),
         "commit.gpgSign": "true",
         "merge.ff": "false",
-        "gpg.ssh.allowedSignersFile": os.fspath((directory / "allowed_signers").resolve()),
+        "gpg.ssh.allowedSignersFile": os.fspath(place / "allowed_signers"),
     }
     for name, value in settings.items():
-        _git(directory, "config", name, value)
-    if not _has_identity(directory):
-        _git(directory, "config", "user.email", principal)
-        _git(directory, "config", "user.name", principal.partition("@")[0])
-    _git(directory, "add", "--all")
+        _git(tree, "config", name, value)
+    if not _has_identity(tree):
+        _git(tree, "config", "user.email", principal)
+        _git(tree, "config", "user.name", principal.partition("@")[0])
+    _git(tree, "add", "--all")
     try:
-        _git(directory, "commit", "--quiet", "-S", "-m", "A new mesh", seconds=_SIGNING_SECONDS)
+        _git(tree, "commit", "--quiet", "-S", "-m", "A new mesh", seconds=_SIGNING_SECONDS)
         said = None
     except CommandError as error:
         said = error.stderr if error.returncode is not None else error.message
-    write_atomic(directory / ".git" / "hooks" / "pre-commit", pipelines.HOOK.encode(), 0o755)
-    if said is not None:
-        why, remedy = _unsigned(key, said)
-        again = f"git -C {shlex.quote(os.fspath(directory))} commit -S -m 'A new mesh'"
-        log.warning("the first commit is not made, since %s: %s, then run %s", why, remedy, again)
-        return Made(directory, None, fingerprint)
-    return Made(directory, _git(directory, "rev-parse", "HEAD").strip(), fingerprint)
+    write_atomic(tree / ".git" / "hooks" / "pre-commit", pipelines.HOOK.encode(), 0o755)
+    return said
 
 
 def _unsigned(key: Path, said: str) -> tuple[str, str]:

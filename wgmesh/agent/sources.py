@@ -10,8 +10,8 @@ from functools import reduce
 from operator import and_
 from pathlib import Path
 
-from wgmesh.errors import InventoryError, UsageError
-from wgmesh.files import sweep, write_atomic
+from wgmesh.errors import InventoryError, UsageError, of_system
+from wgmesh.files import directory_atomic, sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
 from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
@@ -106,8 +106,9 @@ def editing(text: str) -> Iterator[Source]:
 def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = False) -> list[Path]:
     """Write the files that differ from `source`, remove those that are None; return their paths.
 
-    All are written before the first is removed: an entry that moves is never nowhere. A file keeps
-    its mode, also when it moves; a new one is for those who may read all the others.
+    All are written before the first is removed, and where one is new ones come first: an entry that
+    moves is never nowhere. A file keeps its mode, also when it moves; a new one is for those who
+    may read all the others.
     """
     root = editable(source)
     changed = {name: data for name, data in files.items() if source.files.get(name) != data}
@@ -116,8 +117,8 @@ def save(source: Source, files: Mapping[str, bytes | None], *, dry_run: bool = F
             raise UsageError(f"{root / name} is a symbolic link", "edit the file that it leads to")
     gone = [root / name for name, data in changed.items() if data is None]
     if not dry_run:
-        for name, data in changed.items():
-            if data is not None:
+        for name in sorted(changed, key=lambda name: bool(gone) and name in source.files):
+            if (data := changed[name]) is not None:
                 like = [root / name] if (root / name).exists() else gone
                 write_atomic(root / name, data, _mode(like) if like else mode(source))
         for name, data in changed.items():
@@ -138,26 +139,57 @@ def _mode(files: Sequence[Path]) -> int:
     return reduce(and_, modes) if modes else 0o644
 
 
-def create(source: Source, files: Mapping[Path, bytes]) -> list[Path]:
-    """Write new files, made of `source`, and return their paths.
+def create(source: Source, path: Path, data: bytes) -> list[Path]:
+    """Write a new file, made of `source`, and return its path. Raises UsageError when it is there.
 
-    Raises UsageError when one of them is there.
+    What a process that was killed while it did so has left is removed.
     """
-    for path in files:
-        if path.exists():
-            raise UsageError(f"{path} is there already", "name another, or remove it first")
-    for path, data in files.items():
-        write_atomic(path, data, mode(source))
-    return list(files)
+    _must_be_new(path)
+    sweep(path.parent, path.name)
+    write_atomic(path, data, mode(source))
+    return [path]
+
+
+def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write new files, made of `source`, into the directory `root`; return their paths.
+
+    At no moment there is a mesh without some of its nodes: a new directory appears as a whole, and
+    in one that is there mesh.toml comes last. Raises UsageError when there is an inventory already.
+    """
+    for name in NAMES:
+        _must_be_new(root / name)
+    below = root / "nodes"
+    if below.is_symlink() or not below.is_dir() or any(below.iterdir()):
+        _must_be_new(below)
+    usual = mode(source)
+    nodes = {name: data for name, data in files.items() if name.startswith("nodes/")}
+    if not root.exists():
+        with directory_atomic(root) as aside:
+            for name, data in files.items():
+                write_atomic(aside / name, data, usual)
+        return [root / name for name in files]
+    sweep(root, *NAMES)
+    if nodes:
+        with directory_atomic(below) as aside:
+            for name, data in nodes.items():
+                write_atomic(aside / Path(name).name, data, usual)
+    for name, data in files.items():
+        if name not in nodes:
+            write_atomic(root / name, data, usual)
+    return [root / name for name in files]
+
+
+def _must_be_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(f"{path} is there already", "name another, or remove it first")
 
 
 def _directory(path: Path) -> dict[str, bytes]:
-    tops = [path / name for name in NAMES if os.path.lexists(path / name)]
-    below = path / "nodes"
-    every = sorted(below.glob("*.toml")) if below.is_dir() else []
+    tops = [path / name for name in NAMES if _is_there(path / name)]
+    every = _below(path / "nodes")
     nodes = [file for file in every if is_entry(file.name)]
-    for file in (*tops, *nodes, *([below] if nodes else [])):
-        if file.is_symlink() or not (file.is_file() or file == below):
+    for file in (*tops, *nodes):
+        if file.is_symlink() or not file.is_file():
             raise InventoryError(
                 f"{file} is no plain file", "put the file itself there: nodes take nothing else"
             )
@@ -181,8 +213,37 @@ def _directory(path: Path) -> dict[str, bytes]:
     return found
 
 
+def _below(nodes: Path) -> list[Path]:
+    """Return the files for nodes, by name. A directory that cannot be read is not an empty one."""
+    if not _is_there(nodes):
+        return []
+    if nodes.is_symlink() or not nodes.is_dir():
+        raise InventoryError(
+            f"{nodes} is no directory", "put the directory itself there: nodes take nothing else"
+        )
+    try:
+        with os.scandir(nodes) as entries:
+            return sorted(nodes / each.name for each in entries if each.name.endswith(".toml"))
+    except OSError as error:
+        raise _unreadable(nodes, error) from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return True
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "name another") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be read: {error.strerror}", of_system(error).hint)

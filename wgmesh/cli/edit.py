@@ -139,11 +139,16 @@ def _rename(arguments: Namespace) -> int:
     from wgmesh.inventory import load, rework
 
     with sources.editing(arguments.inventory) as source:
-        changed = rework.rename(source.files, arguments.name, arguments.new)
-        _save(source, changed, arguments)
         names, out = (arguments.name, arguments.new), arguments.out
-        pairs = [tuple(keypairs.path(out, name) for name in names)]
-        pairs += zip(*(generate.files_of(out, name) for name in names), strict=False)
+        keys = tuple(keypairs.path(out, name) for name in names)
+        try:
+            changed = rework.rename(source.files, *names)
+        except UsageError:
+            if not keypairs.is_of(keys[0], arguments.new, source):
+                raise
+            changed = {}  # it was cut short before the files in OUT had their new names
+        _save(source, changed, arguments)
+        pairs = [*zip(*(generate.files_of(out, name) for name in names), strict=False), keys]
         for old, new in pairs:
             if not os.path.lexists(old):
                 continue
@@ -153,11 +158,11 @@ def _rename(arguments: Namespace) -> int:
             if not arguments.dry_run:
                 old.rename(new)
             print(new)
-        before = load(source.files, require_keys=False)
-        node = next(each for each in before.nodes if each.name == arguments.name)
-        if node.preshared_key_path is not None:
+        after = {k: data for k, data in {**source.files, **changed}.items() if data is not None}
+        nodes = load(after, require_keys=False).nodes
+        if any(n.name == arguments.new and n.preshared_key_path is not None for n in nodes):
             log.warning(
-                "where files of preshared keys have %s in their name, rename them", node.name
+                "where files of preshared keys have %s in their name, rename them", arguments.name
             )
         return 0
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
-from wgmesh.agent.planning import TRAILER, Planned
+from wgmesh.agent.planning import MOST_LINES, TRAILER, Planned
 from wgmesh.mesh.impact import NodeImpact
 from wgmesh.mesh.order import EVERY_NODE, Break, names_to_allow
 from wgmesh.mesh.reach import ADDRESSES, NETWORKS, Apart, Askew, Since
@@ -14,12 +14,14 @@ _MOST_NAMES = 8
 _MOST_CHARACTERS = 59_800
 """GitHub takes 65,536 for a comment, the CI of `init` cuts at 60,000; the last lines come after."""
 
+MANY = "peers and routes are counted, since they are many: --node NAME lists those of a node"
 SAFE = "every tunnel that stays works on, in whatever order the nodes apply this"
 
 
 def as_text(plan: Planned) -> str:
-    """Return the plan for a terminal."""
-    lines = [*_nodes(plan)]
+    """Return the plan for a terminal; where it is long what is the same on many nodes once."""
+    long = sum(len(node.lines) + 1 for node in plan.nodes if not node.brief) > MOST_LINES
+    lines = [*_nodes(plan, together=long or bool(plan.details))]
     if plan.nodes or plan.only:
         lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
@@ -60,14 +62,15 @@ def as_markdown(plan: Planned) -> str:
 def as_json(plan: Planned) -> str:
     """Return the plan for programs."""
     ends: dict[str, list[str]] = {}
-    for each in plan.breaks:
+    shown = plan.breaks[:MOST_LINES]
+    for each in shown:
         one, other = each.nodes
         ends.setdefault(one, []).append(other)
         ends.setdefault(other, []).append(one)
     value = {
-        "base": plan.base,
+        "base": plan.base or plan.asked,
         "head": plan.head or None,
-        "safe": not plan.breaks,
+        "safe": None if plan.unknown else not plan.breaks,
         "ok": plan.ok,
         "unknown": plan.unknown or None,
         "nodes": [
@@ -80,6 +83,7 @@ def as_json(plan: Planned) -> str:
             }
             for node in plan.nodes
         ],
+        "details": [{"line": line, "nodes": number} for line, number in plan.details],
         "hooks": list(plan.hooks),
         "rollout": None
         if plan.rollout is None
@@ -96,8 +100,9 @@ def as_json(plan: Planned) -> str:
                 "allowed": each.is_allowed(plan.allowed),
                 "seconds": plan.seconds(each),
             }
-            for each in plan.breaks
+            for each in shown
         ],
+        "breaks_in_all": len(plan.breaks),
         "pauses": [{"nodes": list(each.nodes), "seconds": each.seconds} for each in plan.pauses],
         "reach": _reach_table(plan),
         "allow": list(_to_allow(plan)),
@@ -138,6 +143,11 @@ def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:
     """Yield what happens on each node; `together`: once for all on which it is the same."""
     if not plan.nodes:
         yield "no node changes" if plan.only is None else f"{plan.only} does not change"
+    if any(node.brief for node in plan.nodes):
+        yield MANY
+    if plan.details:
+        yield "what is counted, each once:"
+        yield from (f"  {line}, on {_nodes_of(number)}" for line, number in plan.details)
     same: dict[object, list[NodeImpact]] = {}
     for node in plan.nodes:
         same.setdefault((node.kind, node.lines) if together else node.node, []).append(node)
@@ -148,8 +158,10 @@ def _nodes(plan: Planned, *, together: bool = False) -> Iterator[str]:
         else:
             yield head
             yield from (f"  {line}" for line in lines)
-    if any(node.brief for node in plan.nodes):
-        yield "peers and routes are counted, since they are many: --node NAME lists those of a node"
+
+
+def _nodes_of(number: int) -> str:
+    return f"{number} nodes" if number > 1 else "one node"
 
 
 def _unknown(plan: Planned) -> Iterator[str]:
@@ -229,16 +241,22 @@ def _pauses(plan: Planned) -> Iterator[str]:
 
 def _order(plan: Planned) -> Iterator[str]:
     if plan.breaks:
-        yield from _few("not safe in every order:", (_sentence(plan, each) for each in plan.breaks))
+        told = (_sentence(plan, each) for each in plan.breaks[:_MOST_SHOWN])
+        yield from _few("not safe in every order:", told, len(plan.breaks))
     else:
         yield SAFE
-    steps = dict.fromkeys(each.safe for each in plan.breaks)
-    told = [step for step in steps if step]
-    for step in told[:_MOST_SHOWN]:
-        yield f"safe in two steps: {step}"
-    if len(told) > _MOST_SHOWN:
-        yield f"  … and {len(told) - _MOST_SHOWN} more such steps"
-    if "" in steps:
+    steps: dict[str, set[tuple[str, ...]]] = {}
+    number = 0
+    for each in plan.breaks:
+        known = steps.setdefault(each.why, set())
+        if each.ends and each.ends not in known:
+            known.add(each.ends)
+            number += 1
+            if number <= _MOST_SHOWN:
+                yield f"safe in two steps: {each.safe}"
+    if number > _MOST_SHOWN:
+        yield f"  … and {number - _MOST_SHOWN} more such steps"
+    if not all(each.ends for each in plan.breaks):
         yield "where there are no safe steps: down until both ends have applied this"
     if plan.breaks:
         longest = max(map(plan.seconds, plan.breaks))
@@ -251,7 +269,9 @@ def _order(plan: Planned) -> Iterator[str]:
 
 
 def _to_allow(plan: Planned) -> tuple[str, ...]:
-    """Return few names that allow all that is refused."""
+    """Return few names that allow all that is refused: every one where that is not known."""
+    if plan.unknown:
+        return (EVERY_NODE,)
     names = {*names_to_allow(each for each in plan.refused if isinstance(each, Break))}
     for each in plan.refused:
         if isinstance(each, Apart) and not each.is_allowed(names):
@@ -260,15 +280,19 @@ def _to_allow(plan: Planned) -> tuple[str, ...]:
     return (EVERY_NODE,) if every else tuple(sorted(names))
 
 
-def _few(heading: str, told: Iterable[str]) -> Iterator[str]:
-    """Yield a heading and the first of what is told, nothing when there is none."""
+def _few(heading: str, told: Iterable[str], number: int = 0) -> Iterator[str]:
+    """Yield a heading and the first of what is told, nothing when there is none.
+
+    `number`: how many there are, where not all are told.
+    """
     lines = [*told]
+    number = max(number, len(lines))
     if lines:
         yield heading
     for line in lines[:_MOST_SHOWN]:
         yield f"  {line}"
-    if len(lines) > _MOST_SHOWN:
-        yield f"  … and {len(lines) - _MOST_SHOWN} more"
+    if number > _MOST_SHOWN:
+        yield f"  … and {number - _MOST_SHOWN} more"
 
 
 def _some(names: Sequence[str]) -> str:

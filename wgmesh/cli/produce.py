@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from wgmesh.cli.command import Command, inventory_option, out_option
+from wgmesh.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +81,18 @@ def _convert(arguments: Namespace) -> int:
     source, target = sources.load(arguments.source), arguments.target
     match target.suffix:
         case ".toml":
-            files = {target: convert.to_toml(source.files)}
+            made = sources.create(source, target, convert.to_toml(source.files))
         case ".conf":
-            files = {target: convert.to_conf(source.files)}
+            made = sources.create(source, target, convert.to_conf(source.files))
         case _:
-            made = convert.to_directory(source.files)
-            files = {target / name: data for name, data in made.items()}
-    for path in sources.create(source, files):
+            if target.suffix and not target.is_dir():
+                raise UsageError(
+                    f"{target} is neither .toml nor .conf, and no directory",
+                    "name a file by one of these endings, or make that directory first",
+                )
+            files = convert.to_directory(source.files)
+            made = sources.create_directory(source, target, files)
+    for path in made:
         print(path)
     return 0
 

@@ -50,7 +50,8 @@ def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
     """Return the inventory of the mesh that `files` make, each of which is one node's."""
     remarks: list[str] = []
     nodes = _nodes(files, remarks)
-    for node, name in zip(nodes, node_names([node.name for node in nodes]), strict=True):
+    given = [at for at, node in enumerate(nodes) if node.file is not None and node.file.is_given]
+    for node, name in zip(nodes, node_names([node.name for node in nodes], given), strict=True):
         node.name = name
     cidrs = _networks(nodes)
     for node in nodes:

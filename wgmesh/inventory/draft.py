@@ -123,7 +123,8 @@ def decode(file: str, data: bytes, report: Report, node: str | None = None) -> s
     """Return a file's text with plain line ends, or None after noting why it is refused."""
     if len(data) > MAX_FILE_BYTES:
         limit = MAX_FILE_BYTES // (1024 * 1024)
-        report.file_error(file, 0, f"the file is larger than {limit} MiB", node=node)
+        hint = "give each node a file of its own, nodes/NAME.toml"
+        report.file_error(file, 0, f"the file is larger than {limit} MiB", hint, node)
         return None
     try:
         text = data.decode("utf-8")

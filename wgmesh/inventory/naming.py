@@ -3,20 +3,20 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _MOST_CHARACTERS = 50
 _UNNAMED = "node"
 
 
-def node_names(wanted: Sequence[str]) -> list[str]:
+def node_names(wanted: Sequence[str], given: Collection[int] = ()) -> list[str]:
     """Return a name for each node that an inventory takes, and no other one has.
 
-    What is wanted and good stays as it is; for the rest the likest is taken, with a number where
-    that is another node's.
+    At the positions `given` there are good ones that stay. What is wanted and good stays as it is;
+    for the rest the likest is taken, with a number where that is another node's.
     """
-    taken = {_UNNAMED}
-    found: dict[int, str] = {}
+    found = {position: wanted[position] for position in given}
+    taken = {_UNNAMED, *found.values()}
     for position, name in enumerate(wanted):
         if name not in taken and name == _likest(name):
             taken.add(name)

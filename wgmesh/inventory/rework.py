@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from wgmesh.errors import InventoryError
+from wgmesh.errors import InventoryError, no_node
 from wgmesh.inventory import layout, load, written
 from wgmesh.inventory.build import ALL
 from wgmesh.inventory.draft import Draft, Report, Table
@@ -51,7 +51,7 @@ def set_keys(files: Mapping[str, bytes], public_keys: Mapping[str, str]) -> Chan
 def let_forward(files: Mapping[str, bytes], name: str) -> Changed:
     """Return the file that changes when the node `name` passes packets on; none if it does already.
 
-    Raises InventoryError when there is no such node, or nobody can reach it.
+    Raises UsageError when there is no such node, InventoryError when nobody can reach it.
     """
     before = load(files, require_keys=False)
     node = _node(before, name)
@@ -76,7 +76,7 @@ def let_forward(files: Mapping[str, bytes], name: str) -> Changed:
 def readdress(files: Mapping[str, bytes], name: str, addresses: Sequence[str]) -> Changed:
     """Return the file that changes when the node `name` gets these addresses, with lengths.
 
-    Raises InventoryError when there is no such node, or the addresses cannot be.
+    Raises UsageError when there is no such node, InventoryError when the addresses cannot be.
     """
     before = load(files, require_keys=False)
     _node(before, name)
@@ -95,8 +95,15 @@ def readdress(files: Mapping[str, bytes], name: str, addresses: Sequence[str]) -
 def rename(files: Mapping[str, bytes], old: str, new: str) -> Changed:
     """Return the files that change when the node `old` is called `new` from now on.
 
-    Raises InventoryError when that cannot be.
+    One that was cut short, so that a file of each name is there, goes on where it was. Raises
+    UsageError when there is no such node, InventoryError when that cannot be.
     """
+    one, other = f"nodes/{old}.toml", f"nodes/{new}.toml"
+    if old != new and one in files and files[one] == files.get(other):
+        done = {name: data for name, data in files.items() if name != one}
+        if _loads(done):
+            return {one: None}
+        files = {name: data for name, data in files.items() if name != other}
     before = load(files, require_keys=False)
     _node(before, old)
     try:
@@ -121,7 +128,7 @@ def rename(files: Mapping[str, bytes], old: str, new: str) -> Changed:
 def remove(files: Mapping[str, bytes], names: Collection[str]) -> Changed:
     """Return the files that change when these nodes go, wherever [mesh] and [rollout] name them.
 
-    Raises InventoryError when one of them is not there, or what is left would be no inventory.
+    Raises UsageError when one of them is not there, InventoryError when what is left would be none.
     """
     before = load(files, require_keys=False)
     for name in names:
@@ -140,6 +147,14 @@ def remove(files: Mapping[str, bytes], names: Collection[str]) -> Changed:
     return _checked(files, changed, _renamed(_with_nodes(before, nodes), gone))
 
 
+def _loads(files: Mapping[str, bytes]) -> bool:
+    try:
+        load(files, require_keys=False)
+    except InventoryError:
+        return False
+    return True
+
+
 def _draft(files: Mapping[str, bytes]) -> Draft:
     draft = written(files, Report())
     assert draft is not None, "an inventory that loads was written"
@@ -150,7 +165,7 @@ def _node(inventory: Inventory, name: str) -> Node:
     for node in inventory.nodes:
         if node.name == name:
             return node
-    raise InventoryError(f"there is no node '{name}' in the inventory", "check the name")
+    raise no_node(name)
 
 
 def _is_own(files: Mapping[str, bytes], table: Table) -> bool:

@@ -62,20 +62,45 @@ def impact_on(
                 yield NodeImpact(name, "changed", lines)
 
 
-def bounded(impacts: Iterable[NodeImpact], most_lines: int) -> tuple[NodeImpact, ...]:
-    """Return what happens on each node; all briefly where that has more than `most_lines`.
+@frozen
+class Bounded:
+    """What happens on each node; where that is brief, `details` are the lines that were counted.
 
-    So a thousand nodes that each get a thousand peers need no more room than they have names.
+    Each of them stands there once, with the number of nodes on which it happens.
+    """
+
+    nodes: tuple[NodeImpact, ...]
+    details: tuple[tuple[str, int], ...] = ()
+
+
+def bounded(impacts: Iterable[NodeImpact], most_lines: int) -> Bounded:
+    """Return what happens on each node; the kinds of which that has more than `most_lines` briefly.
+
+    What is the same on several nodes counts once, and takes the room of one: on a thousand nodes
+    with a thousand peers each the change of a few is a few lines. Only nodes that change have
+    details: what is new of a node that is added is among the lines of the others.
     """
     found: list[NodeImpact] = []
-    told = 0
-    brief = False
+    same: dict[tuple[str, ...], tuple[str, ...]] = {}
+    told: Counter[str] = Counter()
+    brief: set[str] = set()
+    details: Counter[str] = Counter()
+
+    def counted(of: NodeImpact) -> NodeImpact:
+        if of.kind == "changed":
+            details.update(filter(_countable, of.lines))
+        return _briefly(of)
+
     for each in impacts:
-        told += len(each.lines)
-        if told > most_lines and not brief:
-            brief, found = True, [_briefly(earlier) for earlier in found]
-        found.append(_briefly(each) if brief else each)
-    return tuple(found)
+        kind = each.kind
+        if kind not in brief and each.lines not in same:
+            told[kind] += len(each.lines)
+            if told[kind] > most_lines:
+                brief.add(kind)
+                found = [counted(one) if one.kind == kind else one for one in found]
+        shown = counted(each) if kind in brief else each
+        found.append(replace(shown, lines=same.setdefault(shown.lines, shown.lines)))
+    return Bounded(tuple(found), tuple(sorted(details.items())))
 
 
 def _briefly(of: NodeImpact) -> NodeImpact:

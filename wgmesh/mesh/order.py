@@ -5,7 +5,7 @@ one of them runs the new version and the other still the old one.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from wgmesh.frozen import frozen
 from wgmesh.mesh import topology
@@ -23,15 +23,22 @@ _MOST_NAMES = 8
 class Break:
     """Two nodes that do not reach one another in between.
 
-    `first` are those of the two that must not be the first to apply. `safe` is the change in steps
-    that would be safe, "" where there is none. `another_way`: a node between them has to apply too.
+    `first` are those of the two that must not be the first to apply, `ends` those whose change
+    stands in the way of safe steps. `another_way`: a node between them has to apply too.
+
+    A change of all nodes makes a break of each pair: what can be worked out is not kept.
     """
 
     nodes: tuple[str, str]
     first: tuple[str, ...]
     why: str
-    safe: str = ""
+    ends: tuple[str, ...] = ()
     another_way: bool = False
+
+    @property
+    def safe(self) -> str:
+        """Return the change in steps that would be safe, "" where there is none."""
+        return _safe(self.why, self.ends) if self.ends else ""
 
     def is_allowed(self, names: Collection[str]) -> bool:
         """Return whether the authors who allow the tunnels of `names` to break allow this one."""
@@ -51,10 +58,13 @@ def breaks(old: Inventory, new: Inventory) -> tuple[Break, ...]:
     return tuple(each for each in drops(old, new) if isinstance(each, Break))
 
 
-def drops(old: Inventory, new: Inventory) -> tuple[Break | Pause, ...]:
+def drops(
+    old: Inventory, new: Inventory, watch: Callable[[Sequence[str]], Iterable[str]] = iter
+) -> tuple[Break | Pause, ...]:
     """Return what of the tunnels that stay carries nothing for a while, in some order, by name.
 
-    Costs O(changed nodes x nodes); O(nodes x nodes) when the shape of the mesh changes.
+    `watch` gives back the names of nodes as they are asked for. Costs O(changed nodes x nodes);
+    O(nodes x nodes) when the shape of the mesh changes.
     """
     before, after = topology.layout(old), topology.layout(new)
     stay = dict(topology.matched(before, after))
@@ -62,7 +72,7 @@ def drops(old: Inventory, new: Inventory) -> tuple[Break | Pause, ...]:
     reshaped = _shape(before) != _shape(after)
     changed = {name for name in names if reshaped or before.nodes[stay[name]] != after.nodes[name]}
     found: list[Break | Pause] = []
-    for position, one in enumerate(names):
+    for position, one in enumerate(watch(names)):
         for other in names[position + 1 :]:
             if one in changed or other in changed:
                 found += _between(before, after, (stay[one], one), (stay[other], other))
@@ -110,10 +120,10 @@ def _between(
     )
     bad = [(node.name, fit) for node, fit in orders if isinstance(fit, Obstacle)]
     if bad:
-        first = tuple(name for name, _ in bad)
+        first = nodes if len(bad) > 1 else (bad[0][0],)
         obstacle = bad[0][1]
-        safe = _safe(obstacle, [(a, a_new), (b, b_new)])
-        yield Break(nodes, first, obstacle.value, safe)
+        ends = tuple(_standing(obstacle, [(a, a_new), (b, b_new)]))
+        yield Break(nodes, first, obstacle.value, nodes if ends == nodes else ends)
     elif seconds := max(fit for _, fit in orders if isinstance(fit, int)):
         yield Pause(nodes, seconds)
 
@@ -134,25 +144,38 @@ def _through(of: Layout, way: str | None) -> str:
     return f"through {of.by_key[way].name}" if way else "directly"
 
 
-def _safe(obstacle: Obstacle, ends: Iterable[tuple[Node, Node]]) -> str:
+def _standing(obstacle: Obstacle, ends: Iterable[tuple[Node, Node]]) -> Iterator[str]:
+    """Yield the ends whose change stands in the way, none where there are no safe steps."""
+    for old, new in ends:
+        match obstacle:
+            case Obstacle.ADDRESS:
+                differ = old.address != new.address
+            case Obstacle.ENDPOINT:
+                differ = old.endpoint != new.endpoint
+            case Obstacle.KEY:
+                differ = old.public_key != new.public_key
+            case Obstacle.PSK | Obstacle.PEERING:
+                differ = False
+        if differ:
+            yield new.name
+
+
+def _safe(why: str, names: tuple[str, ...]) -> str:
     """Return the steps for the ends whose change stands in the way, "" where there are none."""
-    match obstacle:
+    match Obstacle(why):
         case Obstacle.ADDRESS:
-            names = [new.name for old, new in ends if old.address != new.address]
             return (
                 f"first list the new address of {_both(names)} after the old one; then, once all"
                 " nodes have applied that, only the new one, with the old one (/32 or /128) in"
                 " allowed_ips"
             )
         case Obstacle.ENDPOINT:
-            names = [new.name for old, new in ends if old.endpoint != new.endpoint]
             return (
                 f"first add the new endpoint of {_both(names)} as endpoint_alt, while it answers"
                 " at both, or give it a persistent_keepalive, so that others hear where it is;"
                 " then, once all nodes have applied that, change the endpoint"
             )
         case Obstacle.KEY:
-            names = [new.name for old, new in ends if old.public_key != new.public_key]
             return (
                 f"first give {_both(names)} the new key as next_public_key (`wgmesh rotate-key`"
                 " there prints it); then, once the node says that all use it, make it the"
@@ -162,5 +185,5 @@ def _safe(obstacle: Obstacle, ends: Iterable[tuple[Node, Node]]) -> str:
             return ""
 
 
-def _both(names: list[str]) -> str:
+def _both(names: tuple[str, ...]) -> str:
     return " and ".join(names)

@@ -4,7 +4,7 @@ Nodes whose plans treat all others alike are grouped, and one pair of two groups
 theirs: a mesh of a thousand equal nodes costs as much as one of ten.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 
 from wgmesh.frozen import frozen
@@ -98,14 +98,21 @@ class _Group:
         return tuple(node.name for node in self.will)
 
 
-def findings(old: Inventory | None, new: Inventory) -> Findings:
-    """Return who does not reach whom in `new`, and since when; without `old` all of it is new."""
+def findings(
+    old: Inventory | None,
+    new: Inventory,
+    watch: Callable[[Sequence[_Group]], Iterable[_Group]] = iter,
+) -> Findings:
+    """Return who does not reach whom in `new`, and since when; without `old` all of it is new.
+
+    `watch` gives back groups of nodes as they are asked for.
+    """
     after = ways.atlas(new)
     before = None if old is None else ways.atlas(old)
     groups = _groups(before, after)
     apart: list[Apart] = []
     askew: list[Askew] = []
-    for number, one in enumerate(groups):
+    for number, one in enumerate(watch(groups)):
         for other in groups[number:]:
             position = 1 if one is other else 0
             if position < len(other.will):

@@ -227,8 +227,21 @@ def older(machine: Machine, public_key: str, by: float = 700) -> None:
     machine.write(MEMORY, json.dumps(table))
 
 
-def test_a_name_that_leads_elsewhere_now_is_asked_for_again(mesh: Mesh, alpha: Machine) -> None:
-    """The alternative is dead as well; what is left is the new address of the primary's name."""
+def answer_of_the_fetch(machine: Machine, name: str, address: str) -> None:
+    """Leave a question for a name, and the answer."""
+    machine.write("/run/wgmesh/names.toml", f'id = "aa"\nnames = ["{name}"]\n')
+    found = f'id = "aa"\nfound = ["{name} {address}"]\n'
+    machine.write("/var/lib/wgmesh/fetch/names.toml", found)
+
+
+@pytest.mark.parametrize("by", ["resolver", "fetch"])
+def test_a_name_that_leads_elsewhere_now_is_asked_for_again(
+    mesh: Mesh, alpha: Machine, by: str
+) -> None:
+    """The alternative is dead as well; what is left is the new address of the primary's name.
+
+    By the fetch: the resolver does not find it, but an answer has come to a question of before.
+    """
     world = mesh.world
     charlie = world["charlie"]
     hosts = alpha.read("/etc/hosts")
@@ -244,11 +257,16 @@ def test_a_name_that_leads_elsewhere_now_is_asked_for_again(mesh: Mesh, alpha: M
         for line, address in ((0, charlie.ipv4), (1, charlie.second_ipv4))
     ]
     try:
-        alpha.write("/etc/hosts", hosts.replace(f"{charlie.ipv4} charlie", f"{moved} charlie"))
+        if by == "resolver":
+            alpha.write("/etc/hosts", hosts.replace(f"{charlie.ipv4} charlie", f"{moved} charlie"))
+        else:
+            alpha.write("/etc/hosts", hosts.replace(f"{charlie.ipv4} charlie", f"{moved} nobody"))
+            answer_of_the_fetch(alpha, "charlie.example.net", moved)
         end = time.monotonic() + 60
         while not mesh.pings("alpha", "charlie") and time.monotonic() < end:
             tick(alpha)
         assert endpoint(alpha, charlie) == f"{moved}:51820"
+        assert not alpha.exists("/run/wgmesh/names.toml"), "a question that is answered is over"
     finally:
         for fault in cut:
             fault.remove()

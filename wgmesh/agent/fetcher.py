@@ -95,17 +95,21 @@ def _be_the_owner() -> None:
 def _find_names() -> str:
     """Tell root the addresses of the names that it asks for; return a sentence, "" without any.
 
-    A question that was answered already is none.
+    A question that was answered already is none; one that cannot be is told, for the rest goes on.
     """
     if not settings.NAMES_FILE.exists():
         return ""
     from wgmesh import names, resolve
 
-    wanted = names.read_wanted(settings.NAMES_FILE)
-    if wanted is None or names.answered(settings.FETCH_DIR, wanted):
+    try:
+        wanted = names.read_wanted(settings.NAMES_FILE)
+        if wanted is None or names.answered(settings.FETCH_DIR, wanted):
+            return ""
+        found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
+        names.write_found(settings.FETCH_DIR, wanted.id, found)
+    except (OSError, WgmeshError) as error:
+        log.warning("the names that root asks for are not told: %s", error)
         return ""
-    found = resolve.addresses(wanted.names, seconds=NAMES_SECONDS)
-    names.write_found(settings.FETCH_DIR, wanted.id, found)
     return f"of {len(wanted.names)} names {len(found)} were found"
 
 

@@ -29,7 +29,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_names_are_told_and_no_remote_is_asked(directory: Path) -> None:
-    wanted = Wanted("aa", ("localhost", "nobody.invalid"))
+    wanted = Wanted("aa", ("localhost", "nobody..invalid"))
     names.write_wanted(settings.NAMES_FILE, wanted)
     assert fetcher.fetch() == "of 2 names 1 were found"
     found = names.read_found(directory, wanted)

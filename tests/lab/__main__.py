@@ -43,7 +43,7 @@ class Running:
 
     def shell(self, more: Mapping[str, str] | None = None) -> int:
         """Open a shell in all its namespaces, on this terminal; return how it ended."""
-        argv = ["nsenter", "-a", "-t", str(self.pid), "--", "bash"]
+        argv = ["nsenter", "-a", "-r", "-w", "-t", str(self.pid), "--", "bash"]
         if (Path(f"/proc/{self.pid}/root") / RC.removeprefix("/")).exists():
             argv += ["--rcfile", RC]
         environment = {"TERM": "xterm"} | dict(self.environment) | dict(more or {})

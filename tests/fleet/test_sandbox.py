@@ -221,7 +221,7 @@ def test_what_a_fetch_that_was_taken_over_leaves_does_not_hold_root_up(
         mesh.wait_for_tunnels("alpha", "bravo")
     finally:
         alpha.run(["chmod", "0755", FETCH])
-        alpha.run(["sh", "-c", f"rm -rf {FETCH}/answer.toml {FETCH}/bundle"])
+        alpha.run(["sh", "-c", f"cd {FETCH} && rm -rf answer.toml bundle names.toml"])
         alpha.run(["rm", drop_in])
         alpha.run(["systemctl", "daemon-reload"])
         alpha.run(["systemctl", "start", "wgmesh-sync.timer"])

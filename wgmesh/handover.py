@@ -1,9 +1,9 @@
 """What passes between the fetch, which has no rights, and root, which believes nothing of it.
 
 The fetch owns a directory and leaves two files there: `answer.toml`, what the remote said, and
-`bundle`, the objects behind it. Root asks by a file in /run. Whoever has taken over the fetch can
-put anything in the place of those two, so root opens neither a link nor a pipe, and reads no more
-than so many bytes.
+`bundle`, the objects behind it (the third is that of `names`). Root asks by a file in /run. Whoever
+has taken over the fetch can put anything in the place of those, so root opens neither a link nor a
+pipe, and reads no more than so many bytes.
 """
 
 import os

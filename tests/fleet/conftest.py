@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -46,13 +47,18 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session", autouse=True)
 def _host() -> Iterator[None]:
-    """Refuse a machine that cannot hold a fleet; at the end, find what was left behind."""
+    """Refuse a machine that cannot hold a fleet; at the end, find what was left behind.
+
+    A run whose time is up (SIGTERM) ends like one that somebody interrupts: it tells what failed.
+    """
     if os.geteuid() != 0:
         pytest.exit("tests/fleet boots machines: run it as root (sudo make fleet)", 4)
     missing = [program for program in PROGRAMS if shutil.which(program, path=SAFE_PATH) is None]
     if missing:
         pytest.exit(f"tests/fleet needs {', '.join(missing)}: run `make fleet`", 4)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGTERM, before)
     assert leftovers() == []
 
 
@@ -88,9 +94,15 @@ def joined(fleet: Fleet, repository: Repository) -> TimedMesh:
 
 @pytest.fixture
 def mesh(joined: TimedMesh) -> TimedMesh:
-    """Give the mesh in a good state: all nodes run the newest commit and reach one another."""
+    """Give the mesh in a good state: all nodes run the newest commit and reach one another.
+
+    Whatever a test that failed has left: the next one does not fail for it.
+    """
     head = joined.author.pull()
-    if any(joined.runs(name) != head for name in joined.keys):
+    try:
+        assert all(joined.follows(name, head) for name in joined.keys)
+        joined.wait_for_tunnels()
+    except AssertionError as error:
+        print(f"the mesh is brought back to a good state: {error}")
         joined.settle()
-    joined.wait_for_tunnels()
     return joined

@@ -122,6 +122,16 @@ class TimedMesh(Mesh):
         """Return whether a node runs `commit`."""
         return self.runs(name) == commit
 
+    def follows(self, name: str, commit: str) -> bool:
+        """Return whether a node runs `commit`, and will run what comes after it."""
+        machine = self[name]
+        timer = "wgmesh-sync.timer"
+        return (
+            machine.running
+            and self.is_at(name, commit)
+            and machine.unit(timer, "ActiveState") == "active"
+        )
+
     def runs(self, name: str) -> str | None:
         """Return the id of the commit that a node runs, as the file for everybody has it."""
         shown = self.shown(name)
@@ -149,9 +159,15 @@ class TimedMesh(Mesh):
         return "activating" in states
 
     def settle(self) -> None:
-        """Bring all nodes to the plain entries, by hand, with no hold or quarantine left."""
+        """Bring all nodes to the plain entries, by hand, with no hold or quarantine left.
+
+        Also one that has left the mesh, was shut down, or whose timers somebody stopped.
+        """
         for name in self.keys:
+            if not self[name].running:
+                self[name].boot()
             self.policy(name)
+            self.join(name)  # which harms none that has joined, and starts the timers
             self[name].wgmesh("resume")
         self.hurry(self.change("All plain"))
         self.wait_for_tunnels()

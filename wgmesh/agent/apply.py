@@ -40,7 +40,7 @@ from wgmesh.errors import (
     no_node,
     system_errors,
 )
-from wgmesh.files import locked, write_atomic
+from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
 from wgmesh.journal import Phase
@@ -92,7 +92,7 @@ def carry_out(request: Request) -> Result:
     refuse_joined()
     model = inventory.load(request.source.files)
     own = _own(model, request.name)
-    with locked(settings.LOCK_FILE), system_errors():
+    with node.lock(), system_errors():
         if not request.dry_run:
             finish_cut_short()
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:

@@ -17,7 +17,6 @@ from wgmesh.desired import names
 from wgmesh.doctor import Facts, Finding, access, standing
 from wgmesh.doctor.facts import FileSeen, Host, Mesh, Remote
 from wgmesh.errors import LockedError, NotJoinedError, WgmeshError
-from wgmesh.files import locked
 from wgmesh.frozen import frozen
 from wgmesh.model.plan import NodePlan
 from wgmesh.repository.remote import CREDENTIALS, KNOWN_HOSTS, SSH_KEY
@@ -195,7 +194,7 @@ def _remotes(enrolment: Enrolment, *, root: bool) -> Iterator[Remote]:
         yield from (Remote(url, None) for url in enrolment.remotes)
         return
     try:
-        with locked(settings.LOCK_FILE):
+        with node.lock():
             for url in enrolment.remotes:
                 yield _asked(Source((url,), enrolment.branch, joining=True))
     except LockedError as error:

@@ -14,7 +14,7 @@ from wgmesh.agent.node import PLACES
 from wgmesh.agent.remote import Source
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import NotJoinedError, RefusedError, UnreachableError, UsageError
-from wgmesh.files import locked, write_atomic
+from wgmesh.files import write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.inventory.values import BadValue, node_name
 from wgmesh.mesh.plan import find_node
@@ -71,7 +71,7 @@ def join(request: JoinRequest) -> Joined:
         return _entry_again()
     url = check_remote(request.remote)
     request = replace(request, remote=url)
-    with locked(settings.LOCK_FILE):
+    with node.lock():
         finish_cut_short()
         if _is_joined(request):
             _get_in(request, *node.load().enrolment.remotes)

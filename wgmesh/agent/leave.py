@@ -4,7 +4,6 @@ from wgmesh import generation, linux, records, settings
 from wgmesh.agent import adopt, direct, look, node, second, states, timers
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import Result, finish_cut_short
-from wgmesh.files import locked
 from wgmesh.model.kernel import KernelState
 from wgmesh.transaction.converge import converge, undisturbed
 
@@ -12,7 +11,7 @@ from wgmesh.transaction.converge import converge, undisturbed
 def leave(*, restore: bool) -> Result:
     """Un-enrol: units off, node.toml gone; the tunnel stays, or generation 0 is restored."""
     node.require_root()
-    with locked(settings.LOCK_FILE):
+    with node.lock():
         me = node.load_any()
         finish_cut_short()
         if restore:

@@ -71,7 +71,7 @@ def rollback(number: int | None, *, hold: bool) -> Result:
     WgmeshError when there is no such generation.
     """
     node.require_root()
-    with locked(settings.LOCK_FILE):
+    with node.lock():
         me = node.load_any()
         hold = hold and not me.enrolment.direct  # where nothing is followed, nothing need wait
         finish_cut_short()
@@ -190,7 +190,7 @@ def _set_hold(value: Hold | None, message: str) -> Result:
 def reconcile() -> Result:
     """Put back what was changed by hand. Raises WgmeshError when nothing was confirmed yet."""
     node.require_root()
-    with locked(settings.LOCK_FILE):
+    with node.lock():
         me = node.load_any()
         finish_cut_short()
         current = node.running()

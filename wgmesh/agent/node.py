@@ -2,20 +2,25 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 
 from wgmesh import (
     __version__,
     generation,
+    journal,
     keys,
     records,
     render,
     settings,
 )
 from wgmesh.errors import NotJoinedError, UsageError, WgmeshError
+from wgmesh.files import locked
 from wgmesh.frozen import frozen
 from wgmesh.generation import Manifest
+from wgmesh.journal import Phase
 from wgmesh.model.plan import Exempt, NodePlan
 from wgmesh.remembered import Tips
 from wgmesh.settings import Enrolment, Settings
@@ -29,6 +34,8 @@ PLACES = Places(
     run=settings.RUN_DIR,
     state=settings.STATE_DIR,
 )
+_PATIENCE_SECONDS = 10.0
+"""How long a command waits for a tick, or a turn without news; either takes less."""
 _TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
 """Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
 
@@ -59,6 +66,17 @@ def require_root() -> None:
     """Raise UsageError when this process may not do a node's work."""
     if os.geteuid() != 0:
         raise UsageError("this command needs root", "run it with sudo")
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """Hold this node's lock, waiting while a tick, or a turn that changes nothing yet, has it.
+
+    Raises LockedError at once when a change is in flight, after ten seconds otherwise.
+    """
+    idle = journal.read(PLACES.journal).phase is Phase.IDLE
+    with locked(settings.LOCK_FILE, patience_seconds=_PATIENCE_SECONDS if idle else 0):
+        yield
 
 
 def load() -> Node:

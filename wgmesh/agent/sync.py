@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wgmesh import generation, glance, journal, linux, quarantine, records, settings
+from wgmesh import generation, glance, journal, linux, quarantine, records
 from wgmesh.agent import (
     fetch,
     look,
@@ -36,7 +36,6 @@ from wgmesh.errors import (
     of_system,
     system_errors,
 )
-from wgmesh.files import locked
 from wgmesh.frozen import frozen
 from wgmesh.handover import Said
 from wgmesh.journal import Phase
@@ -83,7 +82,7 @@ def sync(options: Options) -> Result:
     """
     node.require_root()
     tell = notify.afterwards(wanted=not options.dry_run)
-    with tell, system_errors(), locked(settings.LOCK_FILE):
+    with tell, system_errors(), node.lock():
         turn = _Turn(node.load(), options)
         try:
             with system_errors():

@@ -8,15 +8,11 @@ from wgmesh.agent import node, rotation, shares
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.agent.sync import finish_cut_short
 from wgmesh.errors import WgmeshError, system_errors
-from wgmesh.files import locked
 from wgmesh.inventory import rekey
 from wgmesh.model.inventory import Node as Entry
 from wgmesh.model.plan import NodePlan
 from wgmesh.remembered import Rotation
 from wgmesh.repository.bare import Repository
-
-PATIENCE_SECONDS = 10.0
-"""How long to wait for a poll that is at work; one that applies a change takes longer."""
 
 
 def walk() -> tuple[str, str]:
@@ -25,7 +21,7 @@ def walk() -> tuple[str, str]:
     The patch is "" when there is nothing to merge now. Raises WgmeshError.
     """
     node.require_root()
-    with locked(settings.LOCK_FILE, patience_seconds=PATIENCE_SECONDS), system_errors():
+    with node.lock(), system_errors():
         me = node.load()
         finish_cut_short()
         running, tip = node.running(), node.tips(me).trusted

@@ -300,10 +300,11 @@ class Machine:
         """Say whether a path (links followed) exists on the machine."""
         return self.run(["test", "-e", path], check=False).returncode == 0
 
-    def pids(self, name: str | None = None) -> list[int]:
+    def pids(self, name: str | None = None, *, word: str | None = None) -> list[int]:
         """Return the PIDs, as this process sees them, of the machine's processes, save PID 1.
 
-        `name` narrows it to programs of that name (as /proc/PID/comm has it, 15 characters).
+        `name` narrows it to programs of that name (as /proc/PID/comm has it, 15 characters),
+        `word` to those with that word on their command line.
         """
         namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()
         found = []
@@ -313,7 +314,8 @@ class Machine:
             try:
                 if (entry / "ns/pid").readlink() != namespace:
                     continue
-                if name in (None, (entry / "comm").read_text().strip()):
+                words = (entry / "cmdline").read_text(errors="replace").split("\0")
+                if name in (None, (entry / "comm").read_text().strip()) and word in (None, *words):
                     found.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # ended while we looked, or a process that shows itself to nobody

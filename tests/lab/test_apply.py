@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tests.lab import installed
@@ -206,7 +205,7 @@ def test_killed_in_the_middle(world_factory: WorldFactory) -> None:
     public = keys(world, world.nodes)
     good = inventory(world, public)
     alpha.write("/etc/lab/mesh.conf", good)
-    alpha.write("/etc/wgmesh/wgmesh.toml", CONFIRM.format(most=6, silent=20, minority=20))
+    alpha.write("/etc/wgmesh/wgmesh.toml", CONFIRM.format(most=20, silent=30, minority=30))
     apply(bravo, good)
     apply(alpha, good)
     wait_until(lambda: pings(alpha, "10.40.0.2"), 20, "alpha reaches bravo")
@@ -218,7 +217,7 @@ def test_killed_in_the_middle(world_factory: WorldFactory) -> None:
             argv = ["apply", "-c", "/etc/lab/mesh.conf", "--node", "alpha"]
             child = alpha.popen([*alpha.wgmesh_argv, *argv])
             wait_until(lambda: port(alpha) == "4500", 20, "the change is applied")
-            for pid in (child.pid, *watchdogs(alpha)):
+            for pid in (child.pid, *alpha.pids(word="recover")):
                 alpha.kill(pid)
             child.wait(timeout=20)
         assert port(alpha) == "4500" and status(alpha)[1]["generation"] == 1
@@ -230,12 +229,3 @@ def test_killed_in_the_middle(world_factory: WorldFactory) -> None:
 def port(machine: Machine) -> str:
     """Return the port that a machine listens on."""
     return machine.run(["wg", "show", "wg0", "listen-port"], check=False).stdout.strip()
-
-
-def watchdogs(machine: Machine) -> list[int]:
-    """Return the processes that wait to take the change back."""
-    found = []
-    for pid in machine.pids():
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        found += [pid] if b"recover" in words else []
-    return found

@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -77,10 +76,6 @@ def test_power_cut_and_boot(play: Stage, index: int, target: str) -> None:
 
 def listens_on(machine: Machine, port: int) -> bool:
     return machine.run(["wg", "show", "wg0", "listen-port"]).stdout == f"{port}\n"
-
-
-def cmdline(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_killed_after_the_neighbours_have_learnt_the_new_port(play: Stage) -> None:
@@ -232,7 +227,7 @@ def test_an_agent_that_stands_still_is_ended_at_its_deadline(play: Stage) -> Non
         agent = alpha.popen([*alpha.wgmesh_argv, "sync", "--retry"])
         wait_until(lambda: listens_on(alpha, 51900), 20, "it was applied")
         agent.send_signal(signal.SIGSTOP)
-        watchdogs = [pid for pid in alpha.pids() if b"--wait" in cmdline(pid)]
+        watchdogs = alpha.pids(word="--wait")
         assert len(watchdogs) == 1
         alpha.kill(watchdogs[0])
         alpha.run([sys.executable, "-c", DUE_IN_A_SECOND])

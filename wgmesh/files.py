@@ -119,7 +119,9 @@ def left_aside(path: Path) -> list[Path]:
         for each in path.parent.iterdir()
         if each.name.startswith(start) and _is_aside(each.name, (path.name,))
     ]
-    return [each for each in ours if not _is_alive(int(each.name.split(".")[-2]))]
+    numbers = ((each, int(each.name.split(".")[-2])) for each in ours)
+    # one of this number is no more: this process has made none yet, and in a container each is 1
+    return [each for each, number in numbers if number == os.getpid() or not _is_alive(number)]
 
 
 def link_atomic(path: Path, target: str) -> None:

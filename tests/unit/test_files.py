@@ -14,7 +14,15 @@ import pytest
 
 from wgmesh import process
 from wgmesh.errors import LockedError
-from wgmesh.files import link_atomic, locked, sweep, sync_directory, write_atomic
+from wgmesh.files import (
+    directory_atomic,
+    left_aside,
+    link_atomic,
+    locked,
+    sweep,
+    sync_directory,
+    write_atomic,
+)
 
 
 def mode(path: Path) -> int:
@@ -179,6 +187,18 @@ def test_a_writer_that_is_not_seen_from_here_has_a_lock(tmp_path: Path) -> None:
         child.wait()
         sweep(tmp_path, ".conf", ".key")
         assert not moved.exists()
+
+
+def test_what_a_killed_process_of_this_number_leaves_is_removed(tmp_path: Path) -> None:
+    """In a container each of them is number 1."""
+    path = tmp_path / "mesh"
+    left = tmp_path / f".mesh.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "half").write_text("")
+    assert left_aside(path) == [left]
+    with directory_atomic(path) as aside:
+        (aside / "whole").write_text("")
+    assert entries(tmp_path) == ["mesh"] and entries(path) == ["whole"]
 
 
 def test_nothing_else_is_removed(tmp_path: Path) -> None:

@@ -237,6 +237,15 @@ def test_a_pull_request_is_judged(tmp_path: Path, forge: str, comments: Comments
 
 
 @pytest.mark.parametrize("forge", FORGES)
+def test_what_is_no_inventory_is_a_sentence(tmp_path: Path, forge: str, comments: Comments) -> None:
+    clone = Clone(tmp_path, forge, comments)
+    (clone.tree / "nodes").rename(tmp_path / "nodes")
+    (clone.tree / "nodes").write_text("")
+    assert clone.run("pull_request", clone.base)[0] == 3
+    assert set(comments.bodies) == {1}
+
+
+@pytest.mark.parametrize("forge", FORGES)
 def test_a_comment_of_somebody_else_is_never_replaced(
     tmp_path: Path, forge: str, comments: Comments
 ) -> None:

@@ -140,6 +140,7 @@ inventory:
     - |
       code=0
       wgmesh validate --format json > wgmesh.json || code=$?
+      [ -s wgmesh.json ] || exit "$code"  # no inventory that could have problems
       {_here(QUALITY, 6)}\
       [ "$code" = 0 ] || wgmesh validate
     - |

@@ -633,6 +633,9 @@ def test_node_add_reads_text_only(
     assert wgmesh("node", "add", "charlie", "-c", mesh)[0] == 2
     assert wgmesh("node", "add", "charlie", "--from", tmp_path / "none", "-c", mesh)[0] == 2
     assert wgmesh("node", "add", "charlie", "--from", tmp_path, "-c", mesh)[0] == 2
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of one that is closed
+    code, _, err = wgmesh("node", "add", "charlie", "-c", mesh)
+    assert code == 3 and "public_key: is missing" in err
     stdin(f'public_key = "{key(3)}"\n'.encode())
     monkeypatch.chdir(mesh)
     assert wgmesh("node", "add", "charlie", "-c", "HEAD:")[0] == 2

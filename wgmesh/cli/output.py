@@ -62,8 +62,10 @@ def _to_journal(stream: TextIO) -> bool:
 def accept_any_terminal() -> None:
     """Let a terminal without our letters show a question mark instead of ending the program.
 
-    A stream that the caller has closed is one that nobody reads.
+    A stream that the caller has closed is one that nobody reads, or that brings nothing.
     """
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - open to the end
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -499,6 +499,13 @@ def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
     assert wgmesh("plan", "-c", broken, "--base", "HEAD~1")[0] == 0, "what nodes run"
 
 
+def test_plan_of_a_mesh_without_nodes_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
+    for name in ("alpha", "bravo"):
+        (broken / f"nodes/{name}.toml").unlink()
+    code, out, _ = wgmesh("plan", "-c", broken, "--base", "HEAD")
+    assert code == 3 and out.startswith("no node changes\nwhat changes is not known: ")
+
+
 @pytest.mark.parametrize(("names", "want"), [("*", 0), ("bravo", 3)])
 def test_a_repair_of_an_invalid_base_can_be_allowed(
     broken: Path, wgmesh: Run, names: str, want: int

@@ -22,7 +22,7 @@ def as_text(plan: Planned) -> str:
     """Return the plan for a terminal; where it is long what is the same on many nodes once."""
     long = sum(len(node.lines) + 1 for node in plan.nodes if not node.brief) > MOST_LINES
     lines = [*_nodes(plan, together=long or bool(plan.details))]
-    if plan.nodes or plan.only:
+    if plan.nodes or plan.only or plan.unknown:
         lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
             lines += [*_stages(plan), *_pauses(plan), *_order(plan)]

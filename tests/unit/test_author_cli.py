@@ -279,6 +279,8 @@ def test_a_file_that_might_be_meant_for_a_node_is_told(
     assert (code, out) == whole[:2] and f"nodes/{name} is left out" in err
     commit(mesh, "all that is there")
     assert wgmesh("validate", "-c", "HEAD:.") == whole
+    code, _, err = wgmesh("node", "rename", "alpha", "zulu")
+    assert code == 0 and err.count("is left out") == 1
 
 
 def test_a_link_that_is_named_is_read_but_never_replaced(mesh: Path, wgmesh: Run) -> None:

@@ -89,16 +89,22 @@ def editing(text: str) -> Iterator[Source]:
     Raises what `load` and `editable` do. Where a directory cannot be locked, edits are not told
     apart.
     """
-    root = editable(load(text))
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    named = Path(text)  # what is odd about its files is told once: when it is locked
+    root = named if named.is_dir() else named.parent if named.is_file() else editable(load(text))
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(root, error) from None
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
         except OSError as error:  # NFS locks nothing that is open for reading only
             log.debug("%s is not locked: %s", root, error.strerror)
+        source = load(text)
+        editable(source)
         for directory in (root, root / "nodes"):
             sweep(directory, ".toml", ".conf")
-        yield load(text)
+        yield source
     finally:
         os.close(fd)
 

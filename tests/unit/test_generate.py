@@ -456,6 +456,15 @@ def test_gen_keys_goes_on_where_it_was_cut_short(mesh: Path, wgmesh: Run) -> Non
     assert f'public_key = "{made}"' in (mesh / "nodes/alpha.toml").read_text()
 
 
+def test_a_directory_whose_making_was_cut_short_is_made(mesh: Path, wgmesh: Run) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (mesh / "out").mkdir()
+    (mesh / f"out/..gitignore.{gone.pid}.tmp").write_text("")
+    code, _, err = wgmesh("gen-keys")
+    assert (code, err) == (0, "") and (mesh / "out/.gitignore").read_text() == "*\n"
+
+
 def test_gen_keys_of_the_seeds_format(mesh: Path, wgmesh: Run) -> None:
     conf = '[mesh]\ninterface = wg0\nmesh_cidr = 10.40.0.0/24\n\n# home\n[node "alpha"]\n'
     rest = "  address=10.40.0.1/32 ; by hand\n  endpoint = alpha.example.com\n"

@@ -32,6 +32,7 @@ def make_room(out: Path, source: Source) -> None:
         raise UsageError(
             f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"
         )
+    sweep(out, ".gitignore")  # with no more than half of that it is as good as new
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(out / ".gitignore", b"*\n", durable=False)
@@ -41,7 +42,7 @@ def make_room(out: Path, source: Source) -> None:
             f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
     for directory in (out, out / DIRECTORY):
-        sweep(directory, ".conf", ".png", ".key", ".gitignore")
+        sweep(directory, ".conf", ".png", ".key")
 
 
 def _tracked(out: Path) -> bool:

@@ -131,6 +131,23 @@ def test_a_node_that_is_not_there(mesh: Path, wgmesh: Run, words: list[str]) -> 
     assert tree(mesh) == before
 
 
+def test_a_removal_that_was_cut_short_is_finished(mesh: Path, wgmesh: Run) -> None:
+    assert wgmesh("node", "remove", "bravo")[0] == 0  # and what is in out was to go as well
+    words = ("node", "remove", "bravo", "charlie", "--out-clean", "--delete-keys")
+    dry = wgmesh(*words, "--dry-run")
+    code, out, err = wgmesh(*words, "--yes")
+    assert (code, out, err) == dry == (0, dry[1], "")
+    assert {"out/bravo.conf", "out/keys/bravo.key", "nodes/charlie.toml"} < set(out.split())
+    assert not [path for path in tree(mesh) if "bravo" in path or "charlie" in path]
+    assert wgmesh(*words, "--yes")[0] == 2
+
+
+def test_no_name_of_a_removal_is_a_path(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "mine.conf").write_text("")
+    code, _, err = wgmesh("node", "remove", "../mine", "--out-clean")
+    assert code == 2 and "there is no node" in err and (mesh / "mine.conf").exists()
+
+
 def test_another_name(mesh: Path, wgmesh: Run) -> None:
     text = (mesh / "nodes/bravo.toml").read_text()
     dry = wgmesh("node", "rename", "bravo", "delta", "--dry-run")

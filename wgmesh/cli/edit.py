@@ -182,26 +182,38 @@ def _readdress(arguments: Namespace) -> int:
 
 
 def _remove(arguments: Namespace) -> int:
-    from wgmesh.agent import generate, keypairs, sources
-    from wgmesh.inventory import rework
+    from wgmesh.agent import sources
+    from wgmesh.inventory import load, rework
 
     if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
         raise UsageError("--delete-keys cannot be undone", "say --yes as well")
     with sources.editing(arguments.inventory) as source:
-        _save(source, rework.remove(source.files, arguments.names), arguments)
-        out: Path = arguments.out
-        gone: list[Path] = []
-        for name in dict.fromkeys(arguments.names):
-            if arguments.out_clean:
-                gone += generate.files_of(out, name)
-            if arguments.delete_keys:
-                gone.append(keypairs.path(out, name))
-        for path in gone:
-            if path.exists():
-                if not arguments.dry_run:
-                    path.unlink()
-                print(path)
+        made = {name: _made(arguments, name) for name in arguments.names}
+        try:
+            changed = rework.remove(source.files, made)
+        except UsageError:
+            known = {node.name for node in load(source.files, require_keys=False).nodes}
+            # of one that only OUT still has something the removal was cut short
+            there = [name for name, files in made.items() if name in known or not files]
+            changed = rework.remove(source.files, there)
+        _save(source, changed, arguments)
+        for path in (file for files in made.values() for file in files):
+            if not arguments.dry_run:
+                path.unlink()
+            print(path)
         return 0
+
+
+def _made(arguments: Namespace, name: str) -> list[Path]:
+    """Return the files in OUT that are to go with the node `name`."""
+    from wgmesh.agent import generate, keypairs
+
+    gone: list[Path] = []
+    if arguments.out_clean:
+        gone += generate.files_of(arguments.out, name)
+    if arguments.delete_keys:
+        gone.append(keypairs.path(arguments.out, name))
+    return [path for path in gone if "/" not in name and path.exists()]
 
 
 def _save(source: "Source", changed: Mapping[str, bytes | None], arguments: Namespace) -> int:

@@ -237,6 +237,27 @@ def test_who_goes_first(review: Review) -> None:
     assert "later changes: all nodes at once" in review.plan().splitlines()
 
 
+def test_who_goes_first_is_told_where_nothing_else_changes(review: Review) -> None:
+    rollout = '[rollout]\ncanary = ["bravo"]\nsoak_seconds = 300\n'
+    first = "bravo first, the others 300 s after they have seen it"
+    for was, will, told in (
+        (MESH, MESH + rollout, [first]),
+        (MESH + rollout, MESH, [first, "later changes: all nodes at once"]),
+    ):
+        review.write("mesh.toml", was)
+        run(
+            ["git", "commit", "--quiet", "--no-gpg-sign", "--allow-empty", "-am", "was"],
+            review.tree,
+        )
+        assert review.plan() == "no node changes\n"
+        review.write("mesh.toml", will)
+        lines = review.plan().splitlines()
+        assert lines[0] == "no node changes" and [*lines[2:-1]] == told
+        verdict, _, _ = review.plan("--format", "markdown").partition("### What each node does")
+        assert verdict.startswith("### Safe in every order\n")
+        assert all(line in verdict.splitlines() for line in told)
+
+
 def test_tunnels_that_pause(review: Review) -> None:
     alive = "persistent_keepalive = 20\n"
     review.nodes(bravo=entry("bravo", alive))

@@ -38,9 +38,9 @@ class Planned:
     `allowed` are the names in the trailers of the commits in between, `hooks` the nodes on which
     there are other commands to run as root than before. `only` is the node that was asked for, when
     `nodes` has no other. `rollout` says who applies this first,
-    `later` who does so with what comes after it. `unknown` says why it is not known what nodes run
-    now: then the plan is that of all of the new inventory, and `asked` the version that was to be
-    compared with.
+    `later` who does so with what comes after it; `restaged`: the change brings that.
+    `unknown` says why it is not known what nodes run now: then the plan is that of all of the new
+    inventory, and `asked` the version that was to be compared with.
     """
 
     nodes: tuple[NodeImpact, ...]
@@ -53,6 +53,7 @@ class Planned:
     allowed: frozenset[str] = frozenset()
     rollout: Rollout | None = None
     later: Rollout | None = None
+    restaged: bool = False
     unknown: str = ""
     only: str | None = None
     details: tuple[tuple[str, int], ...] = ()
@@ -122,6 +123,7 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
         allowed=allowed,
         rollout=stages.governing(old, new),
         later=new.rollout,
+        restaged=stages.changes(old, new),
         only=only,
         details=found.details,
     )

@@ -22,7 +22,7 @@ def as_text(plan: Planned) -> str:
     """Return the plan for a terminal; where it is long what is the same on many nodes once."""
     long = sum(len(node.lines) + 1 for node in plan.nodes if not node.brief) > MOST_LINES
     lines = [*_nodes(plan, together=long or bool(plan.details))]
-    if plan.nodes or plan.only or plan.unknown:
+    if plan.nodes or plan.only or plan.unknown or plan.restaged:
         lines += [*_hooks(plan), *_reach(plan), *_unknown(plan)]
         if plan.base is not None:
             lines += [*_stages(plan), *_pauses(plan), *_order(plan)]
@@ -35,7 +35,7 @@ def as_markdown(plan: Planned) -> str:
     Nodes on which the same happens are told once, and what a forge would not take is left out.
     """
     lines = []
-    if plan.base is not None and (plan.nodes or plan.only):
+    if plan.base is not None and (plan.nodes or plan.only or plan.restaged):
         bad = plan.breaks or plan.reach.lost
         verdict = "Not safe in every order" if plan.breaks else "Safe in every order"
         if plan.reach.lost:

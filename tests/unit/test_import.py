@@ -126,6 +126,20 @@ def test_a_server_with_its_clients_is_a_star(imported: Import) -> None:
     assert "server: the default route to it is left out: see exit_nodes" in remarks
 
 
+def test_a_server_without_its_clients_files_is_a_star(imported: Import) -> None:
+    """All that a script for servers leaves on one; where it is found only its clients know."""
+    server = interface("server", "10.9.0.1/24", "ListenPort = 51820\n")
+    code, text, told = imported(
+        server=server + peer("laptop", "10.9.0.2/32") + peer("phone", "10.9.0.3/32")
+    )
+    assert code == 3 and tomllib.loads(text)["mesh"]["hubs"] == "server"
+    remark, problem = told.splitlines()
+    assert remark == "warning: server: no file says its endpoint: add endpoint"
+    assert "node server: endpoint: is missing: the node is a hub" in problem
+    mended = text.replace("[node.server]\n", '[node.server]\nendpoint = "vpn.example.com"\n')
+    assert inventory(mended).mesh.hubs == ("server",)
+
+
 def test_nodes_behind_nat_need_somebody_between_them(imported: Import) -> None:
     files = {
         "alpha": ALPHA + peer("bravo", "10.40.0.2/32") + peer("charlie", "10.40.0.3/32"),

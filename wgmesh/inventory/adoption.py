@@ -213,6 +213,9 @@ def _shape(
     hubs = gateways or (joined if missing else [])
     if hubs and any(node.endpoints for node in hubs):
         return hubs, None
+    if len(joined) == 1 and not any(node.endpoints for node in nodes):
+        remarks.append(f"{joined[0].name}: no file says its endpoint: add endpoint")
+        return joined, None
     for one, two in missing[:_MAX_NAMED]:
         remarks.append(f"{one.name} and {two.name} have no tunnel yet: in a full mesh they get one")
     if missing[_MAX_NAMED:]:

@@ -225,6 +225,23 @@ def test_what_is_not_known_is_said_and_left_to_the_author(imported: Import) -> N
     assert "[node.alpha]" in text and "[node.bravo]" in text
 
 
+@pytest.mark.parametrize("star", [True, False])
+def test_a_key_is_that_of_the_peer_with_the_same_address(imported: Import, star: bool) -> None:
+    """As in files of `gen` for nodes that keep their keys, which meet at one of them."""
+    keyless = "[Interface]\nAddress = 10.40.0.{0}/24\n"
+    way = "Endpoint = a.example.com:51820\n"
+    files = {"alpha": keyless.format(1)}
+    for number, name in ((2, "bravo"), (3, "charlie")):
+        carried = "10.40.0.0/24" if star else f"10.40.0.1/32, 10.40.0.{5 - number}/32"
+        files["alpha"] += peer(name, f"10.40.0.{number}/32")
+        files[name] = keyless.format(number) + peer("alpha", carried, way)
+    code, text, remarks = imported(**files)
+    assert code == 0 and "not known" not in remarks
+    assert {node.name: node.public_key for node in inventory(text).nodes} == {
+        name: public(name) for name in files
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [

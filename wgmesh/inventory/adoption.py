@@ -93,11 +93,16 @@ def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
     listed = set().union(*lists)
     own = {file.public_key for file in files if file.public_key}
     left = _left_out(lists)
+    given = _given(files) if len(own) < len(files) else {}
     for number, file in enumerate(files):
         key = file.public_key
         if not key:
             # its own key is one that all other files list, and it alone does not
             others = [each for each in left.get(number, ()) if each not in own]
+            if len(others) != 1:  # or that of a peer which is given its addresses, and no others
+                here = {ip_network(address.ip) for address in file.addresses}
+                hits = [hit for host in here for hit in given.get(host, ()) if hit[1] <= here]
+                others = [*({peer for peer, _ in hits} - own - known.keys())]
             key = others[0] if len(others) == 1 else f"?{file.file}"
             if key not in listed:
                 remarks.append(f"{file.file}: its public key is not known: add public_key")
@@ -121,6 +126,18 @@ def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
     for node in known.values():
         node.name = node.name or (node.file.fallback if node.file else "node")
     return list(known.values())
+
+
+def _given(files: Iterable[Foreign]) -> dict[Prefix, set[tuple[str, frozenset[Prefix]]]]:
+    """Return for each host the keys of peers that are given it, each with all hosts it is given."""
+    found: dict[Prefix, set[tuple[str, frozenset[Prefix]]]] = {}
+    for file in files:
+        for peer in file.peers:
+            networks = (each.network for each in peer.allowed_ips)
+            hosts = frozenset(prefix for prefix in networks if _is_host(prefix))
+            for host in hosts:
+                found.setdefault(host, set()).add((peer.public_key, hosts))
+    return found
 
 
 def _left_out(lists: Sequence[Set[str]]) -> dict[int, list[str]]:

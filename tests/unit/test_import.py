@@ -392,6 +392,7 @@ def test_the_cost_is_that_of_the_text(keys: bool) -> None:
         (f"[Interface]\n{PSK}\n", "f.conf:2"),
         ("[Peer]\nAllowedIPs = everything\n", "f.conf:2: AllowedIPs"),
         ("[Interface]\nListenPort = \u0661x\n", "f.conf:2"),
+        ("[Interface]\n[Peer]\nAllowedIPs = 10.40.0.2/32\n", "f.conf: a [Peer] has no PublicKey"),
         ("hello", "f.conf:1"),
         ("", "f.conf is no wg-quick file"),
     ],

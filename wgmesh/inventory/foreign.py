@@ -136,6 +136,8 @@ def read(file: str, data: bytes, public_half: Callable[[str], str]) -> Foreign:
             ) from None
     if not found.addresses and not found.peers:
         raise InventoryError(f"{file} is no wg-quick file", "name files such as wg0.conf")
+    if not all(each.public_key for each in found.peers):
+        raise InventoryError(f"{file}: a [Peer] has no PublicKey", "see man wg")
     for each in found.peers:
         each.preshared = each.preshared or each.public_key in found.preshared
     return found

@@ -37,7 +37,7 @@ def _check_node(parsed: Parsed, report: Report, node: Node) -> None:
         if hook in table.values and counterpart not in table.values:
             report.error(
                 table, hook, f"has no counterpart {counterpart}",
-                f"{counterpart} undoes what post_up does",
+                "post_down undoes what post_up does",
             )  # fmt: skip
     if "endpoint_alt" in table.values and "endpoint" not in table.values:
         report.error(

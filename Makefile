@@ -5,7 +5,7 @@ PYTHON = .venv/bin/python
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the screen
+demo: venv ## a mesh, a signed commit, a harmful one, a forged one: on the screen
 	$(PYTHON) -m tests.lab.demo
 
 test: venv ## all tests (PYTEST="-k name -x" for some); first those that have the processors for themselves

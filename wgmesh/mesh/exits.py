@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from wgmesh.mesh.firewall import CLAMP, PRIVATE4, PRIVATE6, Chain
-from wgmesh.model.numbers import DIRECT_MARK, EXIT_TABLE, MARK_MASK, TUNNEL_MARK
+from wgmesh.model.numbers import DIRECT_MARK, EXIT_TABLE, MAIN_TABLE, MARK_MASK, TUNNEL_MARK
 from wgmesh.model.plan import Exempt, Route, RouteKind, Rule, RuleAction, Uplinks
 from wgmesh.model.terms import Prefix
 
@@ -70,7 +70,7 @@ def rules(exempt: Exempt) -> Iterator[Rule]:
             return Rule(family, _FIRST + offset, RuleAction.GOTO, _MAIN_RULE, **values)  # type: ignore[arg-type]
 
         # 1, not 0: another VPN's `wg-quick down` deletes the rule that has 0.
-        yield Rule(family, _FIRST, RuleAction.LOOKUP, 254, suppress_prefixlength=1)
+        yield Rule(family, _FIRST, RuleAction.LOOKUP, MAIN_TABLE, suppress_prefixlength=1)
         for offset, mark in ((10, DIRECT_MARK), (11, TUNNEL_MARK)):
             yield out(offset, iif=None, fwmark=mark, fwmask=MARK_MASK)
         if exempt.fetch_uid is not None:

@@ -5,13 +5,13 @@ PYTHON = .venv/bin/python
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: venv ## three nodes, a signed commit, a harmful one, a forged one: on the screen
+demo: venv ## a mesh, a signed commit, a harmful one, a forged one: on the screen
 	$(PYTHON) -m tests.lab.demo
 
 test: venv ## all tests (PYTEST="-k name -x" for some); first those that have the processors for themselves
 	@alone=0; rest=0; \
 	$(PYTHON) -m pytest -m alone $(PYTEST) || alone=$$?; \
-	$(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile -m "not alone" $(PYTEST) || rest=$$?; \
+	$(PYTHON) -m pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder -m "not alone" $(PYTEST) || rest=$$?; \
 	case $$alone,$$rest in 0,0 | 0,5 | 5,0) ;; *) exit 1 ;; esac # 5: PYTEST chooses none of them
 
 unit: venv ## the tests that need neither root nor namespaces

@@ -23,6 +23,7 @@ def frozen(cls: type[T]) -> type[T]:
     plain: Any = dataclass(init=False, repr=False, eq=False)(cls)
     found = fields(plain)
     special = any(each.kw_only or not (each.init and each.repr) or each.hash for each in found)
+    special |= "__eq__" in vars(cls) and vars(cls)["__hash__"] is None
     if special or hasattr(cls, "__post_init__") or len(found) != len(cls.__annotations__):
         raise TypeError(f"{cls.__qualname__} wants more than frozen() knows: use dataclasses")
     names = tuple(each.name for each in found)

@@ -2,7 +2,7 @@
 
 A node that uses exits asks its resolver through the exit in use. When that is dead, the endpoints
 of the others may be known by name only: then the fetch, whose packets leave by the uplink, is asked
-(page "Exit routing"). What it says is no more trusted than a resolver: a peer proves who it is.
+(page "Exits"). What it says is no more trusted than a resolver: a peer proves who it is.
 """
 
 import re

@@ -162,12 +162,7 @@ def _checked(path: Path, key: str, value: Any, kind: type) -> Any:  # noqa: ANN4
         return (_interfaces if key == "exit_sources" else _prefixes)(path, key, value)
     given = type(value)
     if given is not kind:
-        want = {
-            tuple: "a list of strings",
-            int: "a whole number",
-            bool: "true or false",
-            str: "a string",
-        }[kind]
+        want = _WORDS[kind]
         raise WgmeshError(f"{path}: {key} is not {want}", f"write {key} as {want}")
     if key in _CHOICES and value not in _CHOICES[key]:
         choices = " or ".join(repr(choice) for choice in _CHOICES[key])

@@ -5,12 +5,14 @@ import sys
 
 from tests.bench.cpu import RUNS, Start, medians
 from tests.bench.result import Column, Effort, Result, Row, median_of, show
+from tests.lab.installed import add_user
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 from tests.lab.world import World
 
 PYTHON, LS_REMOTE = "`python3 -c pass`", "`git ls-remote`"
 SYNC, STATUS = "`wgmesh sync`, nothing new", "`wgmesh status`"
+FETCHED = "`wgmesh sync`, nothing new, the user wgmesh fetches"
 NODES = ("alpha", "bravo", "charlie")
 COUNTS = 5
 
@@ -25,15 +27,19 @@ def starter(machine: Machine, *argv: str) -> Start:
     return start
 
 
-def measure(mesh: Mesh, name: str, runs: int = RUNS) -> dict[str, float]:
-    """Return the median CPU milliseconds of each program on one node of a converged mesh."""
-    machine = mesh.world[name]
+def measure(mesh: Mesh, name: str, other: str, runs: int = RUNS) -> dict[str, float]:
+    """Return the median CPU milliseconds of each program on a node of a converged mesh.
+
+    `other` is a node on which the user wgmesh fetches, as the package has it.
+    """
+    machine, packaged = mesh.world[name], mesh.world[other]
     ls_remote = ("git", "ls-remote", "--refs", "--", mesh.url, "refs/heads/main")
     return medians(
         {
             PYTHON: starter(machine, sys.executable, "-c", "pass"),
             LS_REMOTE: starter(machine, *ls_remote),
             SYNC: starter(machine, *machine.wgmesh_argv, "sync"),
+            FETCHED: starter(packaged, *packaged.wgmesh_argv, "sync"),
             STATUS: starter(machine, *machine.wgmesh_argv, "status"),
         },
         runs,
@@ -70,12 +76,17 @@ def benchmark(effort: Effort) -> list[Result]:
     """Measure on a mesh of three nodes."""
     runs = effort.of(RUNS)
     with World(NODES) as world:
+        alpha, bravo = world["alpha"], world["bravo"]
+        add_user(bravo)
         mesh = converged(world)
-        taken = measure(mesh, "alpha", runs)
-        alpha = world["alpha"]
+        taken = measure(mesh, alpha.name, bravo.name, runs)
         counts = {
-            name: processes(alpha, *alpha.wgmesh_argv, word)
-            for name, word in ((SYNC, "sync"), (STATUS, "status"))
+            name: processes(machine, *machine.wgmesh_argv, word)
+            for name, machine, word in (
+                (SYNC, alpha, "sync"),
+                (FETCHED, bravo, "sync"),
+                (STATUS, alpha, "status"),
+            )
         }
     floor = taken[PYTHON] + taken[LS_REMOTE]
     return [
@@ -85,7 +96,11 @@ def benchmark(effort: Effort) -> list[Result]:
             "program",
             (Column("CPU ms"), Column("÷ (python3 + git ls-remote)", 1), Column("processes")),
             tuple(Row(name, (ms, ms / floor, counts.get(name, 1))) for name, ms in taken.items()),
-            {"sync": taken[SYNC] / floor, "status": taken[STATUS] / floor},
+            {
+                "sync": taken[SYNC] / floor,
+                "fetched": taken[FETCHED] / floor,
+                "status": taken[STATUS] / floor,
+            },
         )
     ]
 

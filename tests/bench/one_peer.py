@@ -43,7 +43,7 @@ _WRITE = re.compile(r'^(\d+) +write\((\d+), "(.*)", \d+', re.MULTILINE)
 _PEER = re.compile(r"public_key=([0-9a-f]{64})")
 _ROUTE = re.compile(r"nlmsg_type=(?:RTM_(?:NEW|DEL)ROUTE|0x1[89] )")
 """In Python's sockets strace does not know the type's name: <linux/rtnetlink.h> has the numbers."""
-SYNCCONF, RESTART, SYNC = "`wg syncconf`", "`wg-quick down`, `up`", "`wgmesh sync`"
+SYNCCONF, RESTART, SYNC = "`wg syncconf`", "`ip link del`, `wg-quick up`", "`wgmesh sync`"
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,6 +140,8 @@ def test_a_turn_that_fails_anyway_says_both(mesh: Mesh, alpha: Machine) -> None:
             assert routes(alpha) == before
             (reason,) = mesh.status("alpha")["reasons"]
             assert FULL in reason and "cannot be reached" in reason
+            (remote,) = json.loads(alpha.wgmesh("trust", "show", "--json").stdout)["remotes"]
+            assert remote["standing"] == "silent"
     finally:
         mesh.world.forge.start()
 

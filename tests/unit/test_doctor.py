@@ -8,7 +8,7 @@ import pytest
 
 from wgmesh import doctor
 from wgmesh.cli.doctor import text
-from wgmesh.doctor import CHECKS, access, facts, filters, machine, routing, standing
+from wgmesh.doctor import CHECKS, access, facts, filters, machine, standing
 from wgmesh.doctor.facts import (
     Disk,
     Facts,
@@ -887,4 +887,3 @@ def test_text() -> None:
 
 def test_names_of_checks_are_words_for_programs() -> None:
     assert json.dumps(list(CHECKS)).isascii()
-    assert routing.TABLE == 101 and routing.MARKS == (0x101, 0x102)

@@ -166,7 +166,12 @@ def shared(cls: type) -> None:
     cls.__annotations__["known"] = ClassVar[int]
 
 
-@pytest.mark.parametrize("change", [hidden, keyword, computed, finished, shared])
+def alike(cls: type) -> None:
+    cls.__eq__ = object.__eq__  # type: ignore[method-assign, assignment]
+    cls.__hash__ = None  # type: ignore[assignment]  # as Python does where __eq__ is defined
+
+
+@pytest.mark.parametrize("change", [hidden, keyword, computed, finished, shared, alike])
 def test_what_it_does_not_know_is_refused(change: Callable[[type], None]) -> None:
     class Special:
         """A class of which more is wanted."""

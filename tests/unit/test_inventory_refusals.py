@@ -10,6 +10,7 @@ from wgmesh.model.inventory import Problem, Severity
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 ZERO_KEY = "A" * 43 + "="
+UNDONE = "post_down undoes what post_up does"
 EXIT = 'exit_out_iface = "eth0"\nenable_nat = true'
 
 
@@ -152,8 +153,8 @@ NODE_FIELDS = [
     Field("private_key", f'"{key(77)}"', "a secret", "private_key_path", key(77)),
     Field("preshared_key", f'"{key(77)}"', "a secret", "preshared_key_path", key(77)),
     # hooks, endpoint_alt
-    Field("post_up", '"echo"', "no counterpart post_down", ini="echo"),
-    Field("post_down", '"echo"', "no counterpart post_up", ini="echo"),
+    Field("post_up", '"echo"', "no counterpart post_down", UNDONE, "echo"),
+    Field("post_down", '"echo"', "no counterpart post_up", UNDONE, "echo"),
     Field("endpoint_alt", '"a.example.com"', "without endpoint", ini="a.example.com"),
 ]
 

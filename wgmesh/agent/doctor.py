@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wgmesh import doctor, generation, linux, process, records, resolve, settings
-from wgmesh.agent import node, remote, shares
+from wgmesh.agent import node, remote, shares, spare
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.remote import Source
 from wgmesh.desired import names
@@ -242,7 +242,7 @@ def _host(enrolment: Enrolment | None, running: Running | None) -> Host:
 def _newest(running: Running | None) -> tuple[float, str]:
     """Return the latest time that is known to be past, and what says so."""
     trusted = records.read_tips(PLACES.state).trusted
-    last = records.read_last_sync(PLACES.state)
+    last = spare.last_sync()
     times: list[tuple[float, str]] = [(Path(__file__).stat().st_mtime, "wgmesh itself")]
     if trusted is not None:
         times.append((trusted.time, f"the commit {trusted.id[:12]}"))

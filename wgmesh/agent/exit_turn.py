@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wgmesh import glance, history, probe, select, settings
+from wgmesh.agent import ticks
 from wgmesh.agent.ticks import FIRST_LOOK_SECONDS, LOOK_SECONDS, MOST_SECONDS
 from wgmesh.errors import LockedError, WgmeshError
 from wgmesh.history import Exit, Steering
@@ -44,7 +45,7 @@ class Turn:
             self.lend({})
         with probe.Prober(self.memory.interface) as prober:
             while self.look(prober, seconds) and glance.clock() < end:
-                _prepare()
+                ticks.prepare()
                 self.decide(prober)
                 seconds = LOOK_SECONDS
             self.retest(prober)
@@ -292,11 +293,6 @@ class Turn:
             self.memory = replace(self.memory, kernel=glance.steering())
         except WgmeshError as error:
             log.warning("what keeps traffic in is not whole: %s", error.message)
-
-
-def _prepare() -> None:
-    """Load what a switch takes while there is time: before it is due, not once it is."""
-    from wgmesh.agent import node, steer  # noqa: F401
 
 
 def _round(prober: probe.Prober, sent: "list[Address]") -> "dict[Address, float]":

@@ -96,7 +96,7 @@ class _Turn:
                     self.moved |= holder != self.memory.hubs.holder
                     doubt = hubs.in_doubt(self.memory.hubs, glance.clock())
                 if waiting or doubt:
-                    _prepare()
+                    ticks.prepare()
                 if moves:
                     try:
                         self.move(moves)
@@ -232,11 +232,6 @@ class _Turn:
         self.memory = replace(self.memory, seen={**self.memory.seen, **fresh})
         for key, endpoint in moves.items():
             log.info("%s: %s", self.memory.watched[key].name, _said(self.memory, key, endpoint))
-
-
-def _prepare() -> None:
-    """Load what a switch takes while there is time: before it is due, not once it is."""
-    from wgmesh.agent import node, steer  # noqa: F401
 
 
 def spell(address: str, port: str) -> str:

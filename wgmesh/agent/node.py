@@ -34,7 +34,7 @@ PLACES = Places(
     run=settings.RUN_DIR,
     state=settings.STATE_DIR,
 )
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
 """How long a command waits for a tick, or a turn without news; either takes less."""
 _TIME_USERS = ("systemd-timesync", "_chrony", "ntpsec", "openntpd")
 """Who keeps the clock on Debian and Ubuntu: a wrong one keeps tunnels from ever coming up."""
@@ -72,7 +72,7 @@ def require_root() -> None:
 def lock() -> Iterator[None]:
     """Hold this node's lock, waiting while a tick, or a turn that changes nothing yet, has it.
 
-    Raises LockedError at once when a change is in flight, after ten seconds otherwise.
+    Raises LockedError at once when a change is in flight, else after five seconds.
     """
     idle = journal.read(PLACES.journal).phase is Phase.IDLE
     with locked(settings.LOCK_FILE, patience_seconds=_PATIENCE_SECONDS if idle else 0):

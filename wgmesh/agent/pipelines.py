@@ -3,10 +3,12 @@
 Each change is validated; each pull request planned, the plan a comment of it, and who signed its
 commits shown; each merge judged as nodes will. What a pull request brings reaches no shell: names
 of branches and commits come in as quoted variables. The token to comment with is not there for
-what comes from a fork.
+what comes from a fork. What they install is the release that wrote them, not the newest of a day.
 """
 
-SOURCE = "git+https://github.com/wgmesh/wgmesh"
+from wgmesh import __version__
+
+SOURCE = f"git+https://github.com/wgmesh/wgmesh@v{__version__}"
 
 COMMENT = """\
 import json, os, urllib.request

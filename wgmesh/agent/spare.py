@@ -1,7 +1,7 @@
 """What each turn remembers even where the disk takes nothing: then it is in /run until it does.
 
-A full disk must neither keep a node from mending what it lost, nor have `status` tell of the turn
-before the disk was full.
+A full disk must neither keep a node from mending what it lost, nor have `status`, `trust` or
+`doctor` tell of the turn before the disk was full.
 """
 
 import logging

@@ -33,3 +33,8 @@ def tell_status() -> None:
     from wgmesh.agent import look, node
 
     look.refresh(node.load_any())
+
+
+def prepare() -> None:
+    """Load what a switch takes while there is time: before it is due, not once it is."""
+    from wgmesh.agent import node, steer  # noqa: F401

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from wgmesh import records, settings
-from wgmesh.agent import fetch, node
+from wgmesh import settings
+from wgmesh.agent import fetch, node, spare
 from wgmesh.agent.contract import Report, commit_table, timestamp
-from wgmesh.agent.node import PLACES, Node
+from wgmesh.agent.node import Node
 from wgmesh.errors import RefusedError, WgmeshError
 from wgmesh.model.commit import VerifiedCommit
 from wgmesh.repository.bare import Repository
@@ -26,7 +26,7 @@ def show() -> Report:
     """
     me = node.load()
     tips = node.tips(me)
-    last = records.read_last_sync(PLACES.state)
+    last = spare.last_sync()
     stood = {state.remote: state for state in (last.remotes if last is not None else ())}
     anchor = me.enrolment.anchor
     report: Report = {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from wgmesh import records, settings
-from wgmesh.agent import fetch, node
+from wgmesh.agent import fetch, node, spare
 from wgmesh.agent.contract import Report, timestamp
 from wgmesh.agent.node import PLACES, Node
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
@@ -46,7 +46,7 @@ def log(limit: int) -> list[Report]:
 
 def _tips(repository: Repository, trusted: str) -> list[str]:
     """Return what may come next: the remotes' tips, and one that is refused; not the trusted."""
-    last, verdict = records.read_last_sync(PLACES.state), records.read_verdict(PLACES.state)
+    last, verdict = spare.last_sync(), records.read_verdict(PLACES.state)
     found = [
         state.commit
         for state in (last.remotes if last is not None else ())
@@ -166,7 +166,7 @@ def verdict(commit: str, trusted: str, verify: Callable[[], VerifiedCommit]) -> 
 
 def _find(me: Node, repository: Repository, rev: str) -> str:
     if rev in (me.enrolment.branch, f"origin/{me.enrolment.branch}"):
-        last = records.read_last_sync(PLACES.state)
+        last = spare.last_sync()
         states = last.remotes if last is not None else ()
         for commit in (*(state.commit for state in states), *repository.fetched()):
             if commit and repository.has(commit):

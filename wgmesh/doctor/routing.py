@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, Finding, RuleSeen, Way, error, warning
-from wgmesh.model.numbers import MAIN_TABLE, ROUTE_PROTOCOL
+from wgmesh.model.numbers import (
+    DIRECT_MARK,
+    EXIT_TABLE,
+    MAIN_TABLE,
+    ROUTE_PROTOCOL,
+    TUNNEL_MARK,
+)
 
-TABLE = 101
-MARKS = (0x101, 0x102)
-"""The routing table and the packet marks that a node with exits uses."""
+_MARKS = (DIRECT_MARK, TUNNEL_MARK)
 
 STRICT = 1
 """Of rp_filter; the higher one of `all` and the interface's own is in force (ip-sysctl.rst)."""
@@ -105,12 +109,13 @@ def marks(facts: Facts) -> Iterator[Finding]:
     for rule in facts.network.rules or ():
         if rule.protocol == ROUTE_PROTOCOL or rule.fwmark is None:
             continue
-        hit = [mark for mark in MARKS if mark & rule.fwmask == rule.fwmark & rule.fwmask]
+        hit = [mark for mark in _MARKS if mark & rule.fwmask == rule.fwmark & rule.fwmask]
         if not rule.inverted and hit and rule.fwmask:
             yield level(
                 f"a rule of another program ({_rule(rule)}) matches wgmesh's mark"
                 f" {', '.join(f'0x{mark:x}' for mark in hit)}",
-                "give that program another mark or mask; wgmesh needs 0x101 and 0x102",
+                "give that program another mark or mask; wgmesh needs"
+                f" 0x{DIRECT_MARK:x} and 0x{TUNNEL_MARK:x}",
             )
         elif rule.inverted:
             yield warning(
@@ -137,20 +142,21 @@ def tables(facts: Facts) -> Iterator[Finding]:
     """Yield routes and rules of others in our routing table, and others' use of our protocol."""
     level = error if _steers(facts) else warning
     routes = facts.network.routes or ()
-    foreign = [each for each in routes if each.table == TABLE and each.protocol != ROUTE_PROTOCOL]
+    there = [each for each in routes if each.table == EXIT_TABLE]
+    foreign = [each for each in there if each.protocol != ROUTE_PROTOCOL]
     if foreign:
         shown = ", ".join(
             each.destination + (f" dev {each.device}" if each.device else "")
             for each in foreign[:3]
         )
         yield level(
-            f"another program keeps routes in table {TABLE}, which is wgmesh's: {shown}",
-            f"have it use another table; ip route flush table {TABLE} proto PROTO clears it",
+            f"another program keeps routes in table {EXIT_TABLE}, which is wgmesh's: {shown}",
+            f"have it use another table; ip route flush table {EXIT_TABLE} proto PROTO clears it",
         )
     for rule in facts.network.rules or ():
-        if rule.table == TABLE and rule.protocol != ROUTE_PROTOCOL:
+        if rule.table == EXIT_TABLE and rule.protocol != ROUTE_PROTOCOL:
             yield level(
-                f"a rule of another program leads into wgmesh's table {TABLE} ({_rule(rule)})",
+                f"a rule of another program leads into wgmesh's table {EXIT_TABLE} ({_rule(rule)})",
                 f"ip -{rule.family} rule del priority {rule.priority}, and have it use another",
             )
     if (

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 from wgmesh.doctor.facts import Facts, Finding, error, note, warning
 from wgmesh.doctor.standing import RECOVER, SYNC
-from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
+from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT, IPV6_LEAST_MTU
 
 OVERHEAD_BYTES = {4: 60, 6: 80}
 """IP header, UDP header (8) and WireGuard's own 32 bytes, by the version of the outer packet."""
-
-IPV6_LEAST_MTU = 1280  # RFC 8200, section 5
 
 
 _A_KERNEL = "boot a kernel that has WireGuard, as the distribution's has"

@@ -8,9 +8,8 @@ from wgmesh.inventory.draft import Report, Table, some
 from wgmesh.inventory.meeting import check_meetings
 from wgmesh.inventory.overlap import check_overlaps
 from wgmesh.model.inventory import Mesh, Node, Rollout
+from wgmesh.model.numbers import IPV6_LEAST_MTU
 from wgmesh.model.terms import ExitPolicy
-
-_IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 
 
 def check(parsed: Parsed, report: Report) -> None:
@@ -37,7 +36,7 @@ def _check_node(parsed: Parsed, report: Report, node: Node) -> None:
         if hook in table.values and counterpart not in table.values:
             report.error(
                 table, hook, f"has no counterpart {counterpart}",
-                f"{counterpart} undoes what post_up does",
+                "post_down undoes what post_up does",
             )  # fmt: skip
     if "endpoint_alt" in table.values and "endpoint" not in table.values:
         report.error(
@@ -162,8 +161,10 @@ def _check_mesh(parsed: Parsed, report: Report, mesh: Mesh, table: Table) -> Non
             if network.version == other.version and network.overlaps(other):
                 report.error(table, "mesh_cidr", f"{network} and {other} overlap", "keep one")
     six = any(network.version == 6 for network in mesh.mesh_cidr)
-    if six and mesh.mtu < _IPV6_MIN_MTU:
-        report.error(table, "mtu", f"{mesh.mtu} is too small for IPv6", f"at least {_IPV6_MIN_MTU}")
+    if six and mesh.mtu < IPV6_LEAST_MTU:
+        report.error(
+            table, "mtu", f"{mesh.mtu} is too small for IPv6", f"at least {IPV6_LEAST_MTU}"
+        )
 
 
 def _check_addresses(parsed: Parsed, report: Report, mesh: Mesh) -> None:

@@ -1,4 +1,4 @@
-"""The seed's `mesh.conf` to a draft: INI with `[mesh]`, `[node "name"]` and comma lists.
+"""The shell tool's `mesh.conf` to a draft: INI with `[mesh]`, `[node "name"]` and comma lists.
 
 Read line by line and never given to a shell. A comment stands on a line of its own (`#` or `;`)
 or after a blank; in a hook only `#` does so there, since `;` separates its commands.

@@ -155,7 +155,7 @@ def _append(data: bytes, section: str) -> bytes:
 
 
 def _as_conf(values: Mapping[str, object]) -> str:
-    """Return good values of a node as lines of the seed's INI format."""
+    """Return good values of a node as lines of the INI format."""
     return "".join(f"{key} = {conf_value(key, value)}\n" for key, value in values.items())
 
 

@@ -38,7 +38,7 @@ ABOUT: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "exit_test_target": "Addresses to try through an exit.",
             "enable_exit_for_nodes": "Nodes that use an exit, or all: each node that is no exit.",
             "on_no_exit": "What internet traffic of such nodes does when no exit works.",
-            "local_node": "The node meant where none is named; nodes that joined ignore it.",
+            "local_node": "The node of wgmesh apply without --node; nodes that joined ignore it.",
         },
         "rollout": {
             "canary": "Nodes that apply a commit at once.",

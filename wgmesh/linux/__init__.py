@@ -1,6 +1,7 @@
 """The kernel: `observe` says what is there of ours, `apply` makes changes. Nothing is decided here.
 
-Observing costs four short processes and no heavy import, for it happens each minute.
+Observing costs four short processes, six on a node that forwards, and no heavy import, for it
+happens each minute.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -7,8 +7,11 @@ Neither depends on the mesh's interface. Traps and measurements: the page "Exits
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
+from wgmesh.mesh import topology
 from wgmesh.mesh.firewall import CLAMP, PRIVATE4, PRIVATE6, Chain
-from wgmesh.model.numbers import DIRECT_MARK, EXIT_TABLE, MARK_MASK, TUNNEL_MARK
+from wgmesh.mesh.topology import Layout
+from wgmesh.model.inventory import Mesh, Node
+from wgmesh.model.numbers import DIRECT_MARK, EXIT_TABLE, MAIN_TABLE, MARK_MASK, TUNNEL_MARK
 from wgmesh.model.plan import Exempt, Route, RouteKind, Rule, RuleAction, Uplinks
 from wgmesh.model.terms import Prefix
 
@@ -41,6 +44,23 @@ SYSCTLS = (
 """So that SYN-ACKs, RSTs and ICMP errors of inbound connections take the mark too."""
 
 
+def uses(mesh: Mesh, node: Node) -> bool:
+    """Tell whether the internet traffic of `node` leaves by an exit."""
+    return node.name in mesh.enable_exit_for_nodes and node.name not in mesh.exit_nodes
+
+
+def at_boot(mesh: Mesh, of: Layout, node: Node) -> Node | None:
+    """Return the exit that has the default routes of `node` when it boots; None: it meets none.
+
+    That is the primary one, or the first that it peers with. The exit selector moves them to the
+    one that does best.
+    """
+    listed = [of.nodes[name] for name in mesh.exit_nodes if name in of.nodes]
+    there = [each for each in listed if topology.are_peers(of, node, each)]
+    primary = (each for each in there if each.name == mesh.exit_primary)
+    return next(primary, there[0] if there else None)
+
+
 def default(family: int) -> Prefix:
     """Return the default route's prefix."""
     return ip_network("0.0.0.0/0" if family == 4 else "::/0")
@@ -70,7 +90,7 @@ def rules(exempt: Exempt) -> Iterator[Rule]:
             return Rule(family, _FIRST + offset, RuleAction.GOTO, _MAIN_RULE, **values)  # type: ignore[arg-type]
 
         # 1, not 0: another VPN's `wg-quick down` deletes the rule that has 0.
-        yield Rule(family, _FIRST, RuleAction.LOOKUP, 254, suppress_prefixlength=1)
+        yield Rule(family, _FIRST, RuleAction.LOOKUP, MAIN_TABLE, suppress_prefixlength=1)
         for offset, mark in ((10, DIRECT_MARK), (11, TUNNEL_MARK)):
             yield out(offset, iif=None, fwmark=mark, fwmask=MARK_MASK)
         if exempt.fetch_uid is not None:

@@ -72,7 +72,11 @@ def plan(
         guard = exits.chains(mesh.interface, reached, exempt)
         families = exit_families(node, use)
         routes += tuple(exits.routes(mesh.interface, reached, families))
-        peers = tuple(_carries_default(peer, use, families) for peer in peers)
+        first = exits.at_boot(mesh, layout, node)
+        peers = tuple(
+            _carries_default(peer, families) if first and peer.name == first.name else peer
+            for peer in peers
+        )
     lans = use is not None and bool(exempt.sources)
     forwards = passes_on(mesh, layout, node)
     return NodePlan(
@@ -126,15 +130,8 @@ def exit_families(node: Node, use: ExitPlan) -> tuple[int, ...]:
     return tuple(sorted(own & theirs))
 
 
-def _carries_default(peer: Peer, use: ExitPlan, families: tuple[int, ...]) -> Peer:
-    """Return `peer` with the default routes when it is the exit that a boot begins with.
-
-    That is the primary one, or the first: the exit selector moves them to the one that does best.
-    """
-    names = [each.name for each in use.candidates]
-    first = use.primary if use.primary in names else next(iter(names), None)
-    if peer.name != first:
-        return peer
+def _carries_default(peer: Peer, families: tuple[int, ...]) -> Peer:
+    """Return `peer`, an exit, with the default routes."""
     versions = [v for v in families if any(v == each.version for each in peer.addresses)]
     wider = [*peer.allowed_ips, *map(exits.default, versions)]
     return replace(peer, allowed_ips=tuple(topology.sort(wider)))
@@ -255,7 +252,7 @@ def _beyond(layout: Layout, node: Node) -> Iterator[Address]:
 
 def _exits(mesh: Mesh, node: Node, peers: tuple[Peer, ...]) -> ExitPlan | None:
     """Return what the exit selector needs: the exits that this node peers with, as listed."""
-    if node.name not in mesh.enable_exit_for_nodes or node.name in mesh.exit_nodes:
+    if not exits.uses(mesh, node):
         return None
     by_name = {peer.name: peer for peer in peers}
     candidates: list[ExitCandidate] = []

@@ -151,13 +151,9 @@ def exits_of(whole: Whole) -> ExitPlan | None:
 
 def _way_out(mesh: Mesh, of: Layout, node: Node) -> tuple[str, tuple[Prefix, ...]] | None:
     """Return the exit that `node` uses, and the default routes that lead there."""
-    if node.name not in mesh.enable_exit_for_nodes or node.name in mesh.exit_nodes:
+    chosen = exits.at_boot(mesh, of, node) if exits.uses(mesh, node) else None
+    if chosen is None:
         return None
-    there = [of.nodes[name] for name in mesh.exit_nodes if name in of.nodes]
-    there = [each for each in there if topology.are_peers(of, node, each)]
-    if not there:
-        return None
-    chosen = next((each for each in there if each.name == mesh.exit_primary), there[0])
     own = {address.version for address in node.address}
     families = sorted(own & {address.version for address in chosen.address})
     return chosen.name, tuple(map(exits.default, families))

@@ -93,10 +93,16 @@ def is_spoke(of: Layout, node: Node) -> bool:
     return bool(of.hubs) and node.name not in of.hubs
 
 
+def gateway(of: Layout, node: Node) -> Node | None:
+    """Return who carries for `node` the traffic of nodes that it does not peer with."""
+    found = of.hub if is_spoke(of, node) else of.relay if node.endpoint is None else None
+    return None if found is None or found.name == node.name else found
+
+
 def is_gateway(of: Layout, node: Node, peer: Node) -> bool:
-    """Tell whether `peer` carries for `node` the traffic of nodes that it does not peer with."""
-    gateway = of.hub if is_spoke(of, node) else of.relay if node.endpoint is None else None
-    return gateway is not None and gateway.name == peer.name and gateway.name != node.name
+    """Tell whether `peer` is the gateway of `node`."""
+    found = gateway(of, node)
+    return found is not None and found.name == peer.name
 
 
 def own(peer: Node) -> list[Prefix]:

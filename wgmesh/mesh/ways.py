@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from wgmesh.frozen import frozen
-from wgmesh.mesh import topology
+from wgmesh.mesh import exits, topology
 from wgmesh.mesh.plan import is_exit
 from wgmesh.mesh.topology import Layout
 from wgmesh.model.inventory import Inventory, Node
@@ -113,11 +113,8 @@ def _defaults(inventory: Inventory, of: Layout) -> Iterator[tuple[tuple[str, int
         node = of.nodes.get(name)
         if node is None:
             continue
-        names = [each for each in mesh.exit_nodes if each in of.nodes]
-        candidates = [each for each in names if topology.are_peers(of, node, of.nodes[each])]
-        first = mesh.exit_primary if mesh.exit_primary in candidates else None
-        if candidates:
-            used = of.nodes[first or candidates[0]]
+        used = exits.at_boot(mesh, of, node)
+        if used is not None:
             own = {address.version for address in node.address}
             for version in own & {address.version for address in used.address}:
                 yield (name, version), used
@@ -159,12 +156,6 @@ def _free(of: Atlas, prefix: Prefix) -> Address | None:
     return None
 
 
-def gateway(of: Layout, node: Node) -> Node | None:
-    """Return who carries for `node` the traffic of nodes that it does not peer with."""
-    found = of.hub if topology.is_spoke(of, node) else of.relay if node.endpoint is None else None
-    return None if found is None or found.name == node.name else found
-
-
 def toward(of: Atlas, node: Node, address: Address) -> Node | None:
     """Return the peer that has `address` in its AllowedIPs at `node`."""
     for claim in claims(of, address):
@@ -176,13 +167,13 @@ def toward(of: Atlas, node: Node, address: Address) -> Node | None:
 def _carrier(of: Layout, node: Node, claim: Claim) -> Node | None:
     """Return the peer whose AllowedIPs at `node` name the prefix of `claim`."""
     if claim.owner is None:
-        return gateway(of, node) if of.hubs else None
+        return topology.gateway(of, node) if of.hubs else None
     if claim.owner is node:
         return None
     if topology.are_peers(of, node, claim.owner):
         return claim.owner
     carried = claim.behind if of.hubs else claim.owner.endpoint is None
-    return gateway(of, node) if carried else None
+    return topology.gateway(of, node) if carried else None
 
 
 def _routed(of: Atlas, node: Node, address: Address) -> bool:
@@ -285,7 +276,7 @@ def _masks(of: Atlas, hub: Node, end: Node, address: Address) -> bool:
     if hub.name not in of.of.hubs or len(of.of.hubs) < 2:
         return False
     inside = any(address in cidr for cidr in of.of.mesh_cidr)
-    return inside and gateway(of.of, end) is not hub
+    return inside and topology.gateway(of.of, end) is not hub
 
 
 def speaks(node: Node, version: int) -> Address | None:

@@ -14,8 +14,7 @@ from typing import Any
 from wgmesh import process
 from wgmesh.doctor import filters
 from wgmesh.doctor.facts import BaseChain, Listener, Network, RouteSeen, RuleSeen, Way
-from wgmesh.doctor.routing import TABLE
-from wgmesh.model.numbers import ROUTE_PROTOCOL
+from wgmesh.model.numbers import EXIT_TABLE, MAIN_TABLE, ROUTE_PROTOCOL
 from wgmesh.process import CommandError
 
 CONF = Path("/proc/sys/net/ipv4/conf")
@@ -211,13 +210,13 @@ def rule(family: int, entry: Entry) -> RuleSeen:
 def _our_routes() -> Iterator[RouteSeen]:
     """Yield the routes of our table, and those of our protocol anywhere."""
     for family in (4, 6):
-        for entry in _ip(family, "route", "show", "table", str(TABLE)):
-            yield _route(entry, table=TABLE)
+        for entry in _ip(family, "route", "show", "table", str(EXIT_TABLE)):
+            yield _route(entry, table=EXIT_TABLE)
         for entry in _ip(family, "route", "show", "table", "all", "proto", str(ROUTE_PROTOCOL)):
             yield _route(entry, protocol=ROUTE_PROTOCOL)
 
 
-def _route(entry: Entry, table: int = 254, protocol: int = 0) -> RouteSeen:
+def _route(entry: Entry, table: int = MAIN_TABLE, protocol: int = 0) -> RouteSeen:
     """Return a route; ip leaves out what it was asked to filter by."""
     return RouteSeen(
         destination=str(entry.get("dst", "")),

@@ -31,6 +31,7 @@ BindPaths=/dev/net/tun
 DeviceAllow=/dev/net/tun rw
 """
 TURN = ("fetch", "sync")
+TIMERS = ("wgmesh-sync.timer", "wg-failover.timer")
 USERSPACE_UNITS = ("wgmesh-sync.service", "wgmesh-recover.service")
 
 
@@ -125,11 +126,10 @@ class TimedMesh(Mesh):
     def follows(self, name: str, commit: str) -> bool:
         """Return whether a node runs `commit`, and will run what comes after it."""
         machine = self[name]
-        timer = "wgmesh-sync.timer"
         return (
             machine.running
             and self.is_at(name, commit)
-            and machine.unit(timer, "ActiveState") == "active"
+            and machine.unit(TIMERS[0], "ActiveState") == "active"
         )
 
     def runs(self, name: str) -> str | None:
@@ -167,7 +167,10 @@ class TimedMesh(Mesh):
             if not self[name].running:
                 self[name].boot()
             self.policy(name)
-            self.join(name)  # which harms none that has joined, and starts the timers
+            if self[name].exists("/etc/wgmesh/node.toml"):
+                self[name].run(["systemctl", "start", *TIMERS])
+            else:
+                self.join(name)
             self[name].wgmesh("resume")
         self.hurry(self.change("All plain"))
         self.wait_for_tunnels()

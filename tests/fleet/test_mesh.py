@@ -1,6 +1,6 @@
 """A mesh across the Debian versions, installed by apt and driven by the real timers."""
 
-from tests.fleet.mesh import DELAY_SECONDS, POLL_SECONDS, TURN_SECONDS, TimedMesh
+from tests.fleet.mesh import DELAY_SECONDS, POLL_SECONDS, TIMERS, TURN_SECONDS, TimedMesh
 from tests.lab.wait import wait_until
 
 NAMES = ("alpha", "bravo", "charlie")
@@ -107,3 +107,13 @@ def test_rollback_hold_and_resume_as_typed(mesh: TimedMesh) -> None:
     alpha.wgmesh("resume")
     mesh.converge(plain)
     assert keepalives() == {"off"}
+
+
+def test_whatever_a_failed_test_leaves_is_put_right(mesh: TimedMesh) -> None:
+    """The fixture `mesh` does this before the next one."""
+    mesh["alpha"].wgmesh("leave", "--restore")
+    mesh["bravo"].run(["systemctl", "stop", *TIMERS])
+    mesh["charlie"].shut_down()
+    assert not any(mesh.follows(name, mesh.author.head) for name in mesh.keys)
+    mesh.settle()
+    assert all(mesh.follows(name, mesh.author.head) for name in mesh.keys)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from wgmesh import shape
 from wgmesh.errors import WgmeshError
@@ -32,6 +32,9 @@ OUTCOMES = ("reached", "unreachable", "refused", "failed")
 _HINT = f"see what it said: journalctl -u {UNIT}"
 _TEXT_CHARACTERS = 400
 _REMOTE_CHARACTERS = 200
+_LONGEST_LINE = 1024
+"""Of an answer, in characters: a text may be written twice as long as it is. What tomllib takes
+grows with the square of the parts of a key: 32 KiB of them are a gigabyte."""
 
 
 @frozen
@@ -128,7 +131,7 @@ def read_answer(directory: Path) -> Answer | None:
     """
     try:
         with open_handed(directory, "answer.toml", LARGEST_ANSWER_BYTES) as file:
-            table = tomllib.loads(_read(file, LARGEST_ANSWER_BYTES).decode())
+            table = _table(_read(file, LARGEST_ANSWER_BYTES).decode())
         said = table.pop("said", ())
         if not isinstance(said, list | tuple) or not all(isinstance(each, dict) for each in said):
             raise ValueError("said is no list of tables")
@@ -136,7 +139,7 @@ def read_answer(directory: Path) -> Answer | None:
         answer = shape.from_table(Answer, table | {"said": each})
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError):  # tomllib counts nothing, it recurses
+    except (ValueError, RecursionError):  # tomllib does not count brackets, it recurses
         raise WgmeshError("what the fetch left is no answer", _HINT) from None
     if max(len(answer.said), len(answer.bundled)) > MOST_REMOTES:
         raise WgmeshError("the answer of the fetch is of too many remotes", _HINT)
@@ -152,6 +155,13 @@ def read_answer(directory: Path) -> Answer | None:
     if not answer.run:  # which is how root marks what it has asked for itself
         raise WgmeshError("the answer of the fetch is of no run", _HINT)
     return answer
+
+
+def _table(text: str) -> dict[str, Any]:
+    """Return TOML as a table. Raises ValueError for a line that no answer of ours has."""
+    if max(map(len, text.split("\n"))) > _LONGEST_LINE:
+        raise ValueError("a line is too long")
+    return tomllib.loads(text)
 
 
 def _read(file: BinaryIO, limit_bytes: int) -> bytes:

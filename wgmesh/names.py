@@ -2,13 +2,14 @@
 
 A node that uses exits asks its resolver through the exit in use. When that is dead, the endpoints
 of the others may be known by name only: then the fetch, whose packets leave by the uplink, is asked
-(page "Exits"). What it says is no more trusted than a resolver: a peer proves who it is.
+(page "Exits"). What it says is no more trusted than a resolver: a peer proves who it is. And it is
+plain lines, whose cost is known whatever they are: tomllib's grows with the square of a key.
 """
 
 import re
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,7 +23,7 @@ MOST_NAMES = 256
 MOST_ADDRESSES = 16
 LARGEST_BYTES = 1 << 20
 TOLD_SECONDS = 60
-FOUND = "names.toml"
+FOUND = "names"
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
@@ -35,17 +36,12 @@ class Wanted:
     names: tuple[str, ...]
 
 
-@frozen
-class Found:
-    """What the fetch found for the question `id`: a host name, a blank, an address in each."""
-
-    id: str
-    found: tuple[str, ...]
-
-
 def write_wanted(path: Path, wanted: Wanted) -> None:
     """Leave a question where the fetch finds it; of more than MOST_NAMES names the first."""
-    _write(path, {"id": wanted.id, "names": list(wanted.names[:MOST_NAMES])})
+    import tomli_w
+
+    table = {"id": wanted.id, "names": list(wanted.names[:MOST_NAMES])}
+    write_atomic(path, tomli_w.dumps(table).encode(), 0o644, durable=False)
 
 
 def read_wanted(path: Path) -> Wanted | None:
@@ -60,9 +56,10 @@ def read_wanted(path: Path) -> Wanted | None:
 
 
 def write_found(directory: Path, id_: str, found: Mapping[str, tuple[str, ...]]) -> None:
-    """Leave what was found in the fetch's own directory."""
+    """Leave what was found in the fetch's directory: the id, then a name and an address each."""
     lines = [f"{name} {each}" for name in found for each in found[name][:MOST_ADDRESSES]]
-    _write(directory / FOUND, {"id": id_, "found": lines})
+    data = "".join(f"{line}\n" for line in (id_, *lines)).encode()
+    write_atomic(directory / FOUND, data, 0o644, durable=False)
 
 
 def answered(directory: Path, wanted: Wanted) -> bool:
@@ -85,37 +82,31 @@ def just_told(directory: Path) -> bool:
 def read_found(directory: Path, wanted: Wanted) -> dict[str, tuple[str, ...]] | None:
     """Return the addresses of those of the wanted names that were found; None without an answer.
 
-    Raises WgmeshError for anything but a small regular file that says so.
+    Raises WgmeshError for anything but a small regular file of text.
     """
     try:
         with open_handed(directory, FOUND, LARGEST_BYTES) as file:
-            table = tomllib.loads(file.read(LARGEST_BYTES).decode())
-        answer = shape.from_table(Found, table)
+            text = file.read(LARGEST_BYTES).decode()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         raise WgmeshError("what the fetch found of names is no answer") from None
-    if answer.id != wanted.id:
+    id_, _, lines = text.partition("\n")
+    if id_ != wanted.id:
         return None
-    known: dict[str, tuple[str, ...]] = {}
-    for name, address in _pairs(answer):
-        if name in wanted.names and len(known.get(name, ())) < MOST_ADDRESSES:
-            known[name] = (*known.get(name, ()), address)
-    return known
+    known: dict[str, list[str]] = {name: [] for name in wanted.names}
+    for line in lines.split("\n"):
+        name, _, address = line.partition(" ")
+        found = known.get(name)
+        if found is not None and len(found) < MOST_ADDRESSES and _is_address(address):
+            found.append(str(ip_address(address)))
+    return {name: tuple(found) for name, found in known.items() if found}
 
 
-def _pairs(answer: Found) -> Iterator[tuple[str, str]]:
-    for line in answer.found:
-        name, _, text = line.partition(" ")
-        try:
-            address = ip_address(text)
-        except ValueError:
-            continue
-        if "%" not in text:
-            yield name, str(address)
-
-
-def _write(path: Path, table: Mapping[str, object]) -> None:
-    import tomli_w
-
-    write_atomic(path, tomli_w.dumps(dict(table)).encode(), 0o644, durable=False)
+def _is_address(text: str) -> bool:
+    """Return whether `text` is an address without a scope."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text

@@ -39,11 +39,10 @@ TRAPS = f"""
 HOOKS = ["reference-transaction", "post-update", "pre-auto-gc", "update", "post-receive"]
 # What a fetch that was taken over may leave for root, in place of its files.
 HOSTILE = {
-    "pipes": "rm -f answer.toml bundle names.toml; mkfifo answer.toml bundle names.toml",
-    "links": "ln -sf /etc/shadow answer.toml; ln -sf /etc/shadow bundle;"
-    " ln -sf /etc/shadow names.toml",
-    "huge": "truncate -s 900M bundle answer.toml names.toml",
-    "directories": "rm -f answer.toml bundle names.toml; mkdir answer.toml bundle names.toml",
+    "pipes": "rm -f answer.toml bundle names; mkfifo answer.toml bundle names",
+    "links": "ln -sf /etc/shadow answer.toml; ln -sf /etc/shadow bundle; ln -sf /etc/shadow names",
+    "huge": "truncate -s 900M bundle answer.toml names",
+    "directories": "rm -f answer.toml bundle names; mkdir answer.toml bundle names",
     "nonsense": r"printf '\033]0;owned\007[[[' > answer.toml; head -c 9999 /dev/urandom > bundle",
     "closed": "chmod 0700 .",
     "shut": "chmod 000 .",
@@ -221,7 +220,7 @@ def test_what_a_fetch_that_was_taken_over_leaves_does_not_hold_root_up(
         mesh.wait_for_tunnels("alpha", "bravo")
     finally:
         alpha.run(["chmod", "0755", FETCH])
-        alpha.run(["sh", "-c", f"cd {FETCH} && rm -rf answer.toml bundle names.toml"])
+        alpha.run(["sh", "-c", f"cd {FETCH} && rm -rf answer.toml bundle names"])
         alpha.run(["rm", drop_in])
         alpha.run(["systemctl", "daemon-reload"])
         alpha.run(["systemctl", "start", "wgmesh-sync.timer"])

@@ -1,6 +1,7 @@
 """Exits: traffic flows through one that works, and every packet goes where it belongs."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,13 @@ from tests.lab.mesh import Mesh
 from tests.lab.wait import wait_until
 
 LIMIT_SECONDS = 20
+KILLED = """
+import os, signal
+from wgmesh.agent import exit_turn
+from wgmesh.cli.exits import main
+exit_turn._round = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
 ECHOES = """
 import socket
 listener = socket.create_server(("0.0.0.0", 22))
@@ -299,6 +307,24 @@ def test_an_override_wins_and_one_that_names_nothing_is_told(mesh: Mesh, alpha: 
     assert tick(alpha) == "", "told once"
     assert "ignored" in tick(alpha, "status")
     assert in_use(alpha) == "charlie" and reaches(alpha)
+
+
+def test_a_tick_that_is_killed_gives_no_target_away(mesh: Mesh, alpha: Machine) -> None:
+    """While charlie proves itself it has the targets; the tick that has lent them ends there."""
+    charlie = mesh.world["charlie"].run(["wg", "show", "wg0", "public-key"]).stdout.strip()
+
+    def has() -> str:
+        listed = alpha.run(["wg", "show", "wg0", "allowed-ips"]).stdout
+        return next(line for line in listed.splitlines() if line.startswith(charlie))
+
+    alpha.write(OVERRIDE, "charlie\n")
+    assert alpha.run([sys.executable, "-c", KILLED], check=False).returncode == -signal.SIGKILL
+    assert f"{FAR4}/32" in has() and f"{FAR6}/128" in has()
+    alpha.run(["rm", OVERRIDE])
+    tick(alpha)
+    assert in_use(alpha) == "bravo"
+    assert FAR4 not in has() and FAR6 not in has()
+    assert mesh.status("alpha")["drift"] == []
 
 
 def test_the_choice_survives_a_change_that_does_not_concern_it(mesh: Mesh, alpha: Machine) -> None:

@@ -230,8 +230,7 @@ def older(machine: Machine, public_key: str, by: float = 700) -> None:
 def answer_of_the_fetch(machine: Machine, name: str, address: str) -> None:
     """Leave a question for a name, and the answer."""
     machine.write("/run/wgmesh/names.toml", f'id = "aa"\nnames = ["{name}"]\n')
-    found = f'id = "aa"\nfound = ["{name} {address}"]\n'
-    machine.write("/var/lib/wgmesh/fetch/names.toml", found)
+    machine.write("/var/lib/wgmesh/fetch/names", f"aa\n{name} {address}\n")
 
 
 @pytest.mark.parametrize("by", ["resolver", "fetch"])

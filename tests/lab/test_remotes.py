@@ -12,7 +12,7 @@ import pytest
 from tests.lab.bytewise import RECORDS, whole
 from tests.lab.conftest import WorldFactory
 from tests.lab.forge import Author
-from tests.lab.installed import add_user
+from tests.lab.installed import add_user, as_user
 from tests.lab.machine import Machine
 from tests.lab.mesh import Mesh
 
@@ -121,6 +121,23 @@ def test_a_remote_that_is_down(mesh: Mesh, name: str, lost: str) -> None:
         assert "silent" in standings(machine)
     finally:
         forge.path("away").rename(forge.path(lost))
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_what_another_asked_meanwhile_is_no_poll_s_answer(mesh: Mesh, down: bool) -> None:
+    """A doctor asks one remote after the other, while the turn of a poll waits for the lock."""
+    machine, forge = mesh.world["alpha"], mesh.world.forge
+    machine.run(as_user(*machine.wgmesh_argv, "fetch"))
+    if down:
+        forge.path(MIRROR).rename(forge.path("away"))
+    try:
+        machine.wgmesh("doctor", check=False)
+        machine.wgmesh("sync", "--fetched")
+        assert standings(machine) == ["newest", "silent" if down else "newest"]
+        assert "was not asked" not in machine.read(LAST)
+    finally:
+        if down:
+            forge.path("away").rename(forge.path(MIRROR))
 
 
 def test_late_is_no_rewind_while_the_other_is_down(mesh: Mesh) -> None:

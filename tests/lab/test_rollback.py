@@ -291,6 +291,20 @@ def test_a_tick_in_between_is_waited_for(free: Node, word: str) -> None:
     assert "another wgmesh is at work" not in done.stdout + done.stderr
 
 
+def test_what_comes_while_a_rollback_waits_is_not_what_it_leaves(free: Node) -> None:
+    free.here()
+    free.offer("comes meanwhile", listen_port=51929)
+    sync = free.machine.popen([*free.machine.wgmesh_argv, "sync"])
+    held = ["flock", "--nonblock", "/run/wgmesh/lock", "true"]
+    wait_until(lambda: free.machine.run(held, check=False).returncode != 0, 20, "it is at work")
+    done = free.machine.wgmesh("rollback", check=False)
+    said, _ = sync.communicate(timeout=60)
+    assert done.returncode == 9, done
+    assert "runs as generation" in said
+    free.here()
+    assert free.mesh.status("alpha")["state"] == "in-sync"
+
+
 def applied(machine: Machine, port: int) -> bool:
     return machine.run(["wg", "show", "wg0", "listen-port"]).stdout == f"{port}\n"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wgmesh.agent.messenger import SECONDS
+from wgmesh.settings import NAMES_FILE, NODE_FILE, REQUEST_FILE
 
 TREE = Path(__file__).parents[2]
 UNITS = sorted(
@@ -36,7 +37,7 @@ def test_quiet_where_no_mesh_was_joined(unit: Path) -> None:
     wanted = lines(unit, "ConditionPathExists")
     assert wanted
     joined = {"/etc/wgmesh/node.toml", "/run/wgmesh/fetch.toml", "/etc/wireguard/wgmesh.d/boot"}
-    joined |= {"/run/wgmesh/exits.json", "/etc/wgmesh/direct.toml"}
+    joined |= {"/run/wgmesh/exits.json", "/etc/wgmesh/direct.toml", "/run/wgmesh/names.toml"}
     for path in wanted:
         assert path.lstrip("|") in joined | {"/etc/wireguard/wgmesh.d/boot/%i.conf"}
 
@@ -46,6 +47,13 @@ def test_starts_what_the_package_has(unit: Path) -> None:
     started = [line for key in ("ExecStart", "ExecStop", "ExecReload") for line in lines(unit, key)]
     assert bool(started) == (unit.suffix == ".service")
     assert {line.split()[0] for line in started} <= PROGRAMS
+
+
+def test_the_fetch_starts_for_whatever_root_asks() -> None:
+    """For names also where an inventory was applied without git: there is neither of the others."""
+    unit = TREE / "systemd" / "wgmesh-fetch.service"
+    asked = {NODE_FILE, REQUEST_FILE, NAMES_FILE}
+    assert set(lines(unit, "ConditionPathExists")) == {f"|{path}" for path in asked}
 
 
 def test_the_command_has_its_time() -> None:

@@ -34,7 +34,7 @@ def test_names_are_told_and_no_remote_is_asked(directory: Path) -> None:
     assert fetcher.fetch() == "of 2 names 1 were found"
     found = names.read_found(directory, wanted)
     assert found is not None and set(found) == {"localhost"}
-    assert [path.name for path in directory.iterdir()] == ["names.toml"]
+    assert [path.name for path in directory.iterdir()] == [names.FOUND]
 
 
 def test_a_question_is_answered_once(directory: Path) -> None:

@@ -24,6 +24,7 @@ COMMIT = "12" * 20
 SAID = (Said("git://h/x", COMMIT), Said("git://i/x", reason="it is away"))
 ANSWER = Answer("aa", "bb", "reached", 1_700_000_000, SAID, bundled=(COMMIT,), since="")
 TIP = f'[[said]]\nremote = "r"\ncommit = "{COMMIT}"\n'
+MOST_MEBIBYTES = 150
 HELD_SECONDS = 5
 """Far more than a look takes, far less than a pipe or a lease would hold it."""
 
@@ -222,6 +223,23 @@ def test_what_says_nothing_sensible_is_no_answer(tmp_path: Path, text: str) -> N
     with pytest.raises(WgmeshError) as caught:
         handover.read_answer(tmp_path)
     assert caught.value.message.isprintable() and len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("parts", [500, 16_380], ids=["many lines", "one line"])
+def test_no_key_takes_more_of_root_than_a_file_of_this_size_may(tmp_path: Path, parts: int) -> None:
+    line = "a." * parts + "a = 1\n"
+    lines = [f"k{number}." + line for number in range(LARGEST_ANSWER_BYTES // len(line) or 1)]
+    text = "".join(lines)[-LARGEST_ANSWER_BYTES:]
+    (tmp_path / "answer.toml").write_text(text)
+    code = (
+        "import resource, sys; from pathlib import Path; from wgmesh import handover\n"
+        "from wgmesh.errors import WgmeshError\n"
+        "try: handover.read_answer(Path(sys.argv[1]))\n"
+        "except WgmeshError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\n"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert int(said) < MOST_MEBIBYTES
 
 
 @settings(

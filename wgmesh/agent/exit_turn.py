@@ -261,6 +261,8 @@ class Turn:
     def lend(self, lent: Mapping[str, str]) -> None:
         """Have peers carry the targets for as long as a probe takes; {} gives them back."""
         self.memory = replace(self.memory, lent=True)
+        if lent:  # before they are: who is killed meanwhile leaves it to the next tick
+            history.write_exits(settings.RUN_DIR, self.memory)
         self.converge(replace(self.memory, lent=bool(lent)), lent)
 
     def converge(self, wanted: Steering, lent: Mapping[str, str] | None = None) -> None:

@@ -11,7 +11,7 @@ from wgmesh.agent import adopt, look, node, rotation, states
 from wgmesh.agent.node import PLACES, Running
 from wgmesh.agent.sync import Result, finish_cut_short
 from wgmesh.desired import restored
-from wgmesh.errors import WgmeshError
+from wgmesh.errors import LockedError, WgmeshError
 from wgmesh.files import locked
 from wgmesh.generation import Manifest
 from wgmesh.journal import Journal, Phase
@@ -68,10 +68,16 @@ def rollback(number: int | None, *, hold: bool) -> Result:
     """Go back to generation `number` (None: the one before) without waiting for proof.
 
     What is left goes into quarantine for good, and the node holds unless told not to. Raises
-    WgmeshError when there is no such generation.
+    WgmeshError when there is no such generation, LockedError when nobody can have meant what runs
+    by now: it came while the lock was waited for.
     """
     node.require_root()
+    seen = generation.booted(PLACES.generations)
     with node.lock():
+        if number is None and generation.booted(PLACES.generations) != seen:
+            raise LockedError(
+                "another generation has come meanwhile", "wgmesh history says which one to leave"
+            )
         me = node.load_any()
         hold = hold and not me.enrolment.direct  # where nothing is followed, nothing need wait
         finish_cut_short()

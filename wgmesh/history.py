@@ -89,7 +89,7 @@ class Failover:
 
     `generation` says which confirmed generation `watched` was read from. `seen` is handshake and
     bytes received at the last look, `resolved` the addresses of named endpoints, as last asked at
-    `resolved_at`.
+    `resolved_at`. The fetch was asked for names at `named_at`, and is not again for `named_wait`.
     """
 
     generation: str = ""
@@ -99,6 +99,8 @@ class Failover:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resolved_at: float = 0.0
+    named_at: float = 0.0
+    named_wait: float = 0.0
     hubs: Hubs = field(default_factory=Hubs)
 
     def chosen(self) -> dict[str, str]:
@@ -122,6 +124,8 @@ def read_failover(directory: Path) -> Failover:
             seen={key: (int(one), int(two)) for key, (one, two) in table["seen"].items()},
             resolved={name: tuple(map(str, every)) for name, every in table["resolved"].items()},
             resolved_at=float(table["resolved_at"]),
+            named_at=float(table.get("named_at", 0)),  # not there before an upgrade
+            named_wait=float(table.get("named_wait", 0)),
             hubs=_hubs(table["hubs"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -148,6 +152,8 @@ def write_failover(directory: Path, memory: Failover) -> None:
         "seen": dict(memory.seen),
         "resolved": dict(memory.resolved),
         "resolved_at": memory.resolved_at,
+        "named_at": memory.named_at,
+        "named_wait": memory.named_wait,
         "hubs": _hubs_table(memory.hubs),
     }
     write_atomic(directory / FAILOVER, json.dumps(table).encode(), 0o644, durable=False)

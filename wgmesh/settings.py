@@ -17,6 +17,7 @@ GENERATIONS_DIR = WIREGUARD_DIR / "wgmesh.d"
 STATE_DIR = Path("/var/lib/wgmesh")
 RUN_DIR = Path("/run/wgmesh")
 LOCK_FILE = RUN_DIR / "lock"
+TURN_FILE = RUN_DIR / "turn"
 STATUS_FILE = RUN_DIR / "status.json"
 REPOSITORY_DIR = STATE_DIR / "repository.git"
 FETCH_DIR = STATE_DIR / "fetch"  # the only thing that belongs to the user who fetches

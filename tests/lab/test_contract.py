@@ -126,15 +126,16 @@ def test_a_remote_that_is_down_changes_nothing(mesh: Mesh, alpha: Machine) -> No
     assert whole(alpha) == before
 
 
-def test_a_remote_that_hangs_holds_the_lock_until_its_time_is_up(
-    mesh: Mesh, alpha: Machine
-) -> None:
+def test_a_remote_that_hangs_keeps_other_turns_away_and_no_tick(mesh: Mesh, alpha: Machine) -> None:
     before = whole(alpha)
     mesh.world.forge.freeze()
     try:
         first = alpha.popen([*alpha.wgmesh_argv, "sync"])
         wait_until(lambda: alpha.pids("git"), 10, "the first sync asks the remote")
-        commands = (["sync"], ["sync", "--no-fetch"], ["rollback"])
+        tick = "from wgmesh.cli.failover import main; raise SystemExit(main())"
+        assert alpha.run([sys.executable, "-c", tick], check=False).returncode == 0
+        assert tried(alpha, "resume").returncode == 0
+        commands = (["sync"], ["sync", "--no-fetch"], ["leave"])
         others = [alpha.popen([*alpha.wgmesh_argv, *words]) for words in commands]
         for other in others:  # each waits a few seconds for what might be a tick
             assert "another wgmesh" in other.communicate(timeout=60)[1]

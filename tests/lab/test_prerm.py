@@ -10,6 +10,7 @@ from tests.lab.machine import CHECKOUT, Machine
 from tests.lab.wait import wait_until
 
 LOCK = "/run/wgmesh/lock"
+TURN = "/run/wgmesh/turn"
 PRERM = CHECKOUT / "debian/prerm"
 
 
@@ -38,9 +39,10 @@ def test_nobody_is_at_work(alpha: Machine, action: str) -> None:
     alpha.run(["rm", LOCK])
 
 
+@pytest.mark.parametrize("lock", [LOCK, TURN])
 @pytest.mark.parametrize("action", ["upgrade", "remove"])
-def test_it_waits_for_the_end(alpha: Machine, action: str) -> None:
-    holder = alpha.popen(["flock", LOCK, "cat"], stdin=subprocess.PIPE)
+def test_it_waits_for_the_end(alpha: Machine, action: str, lock: str) -> None:
+    holder = alpha.popen(["flock", lock, "cat"], stdin=subprocess.PIPE)
     wait_until(lambda: alpha.pids("cat"), 20, "somebody is at work")
     child = prerm(alpha, action)
     assert child.stderr is not None

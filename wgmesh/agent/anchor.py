@@ -80,7 +80,7 @@ def reanchor(commit: str, signer: str | None) -> str:
     full id or was not fetched, RefusedError when the rules refuse it, another WgmeshError.
     """
     node.require_root()
-    with node.lock():
+    with node.turn(), node.lock():
         me = node.load()
         try:
             full_id(commit)

@@ -92,7 +92,7 @@ def carry_out(request: Request) -> Result:
     refuse_joined()
     model = inventory.load(request.source.files)
     own = _own(model, request.name)
-    with node.lock(), system_errors():
+    with node.turn(), node.lock(), system_errors():
         if not request.dry_run:
             finish_cut_short()
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:

@@ -31,6 +31,7 @@ _FETCH_NEEDS = (
     (access.READ_BY_FETCH, settings.NODE_FILE),
     (access.READ_BY_FETCH, settings.STATE_DIR / "tips.toml"),
     (access.READ_BY_FETCH, settings.REQUEST_FILE),
+    (access.READ_BY_FETCH, settings.NAMES_FILE),
 )
 
 Value = TypeVar("Value")
@@ -194,7 +195,7 @@ def _remotes(enrolment: Enrolment, *, root: bool) -> Iterator[Remote]:
         yield from (Remote(url, None) for url in enrolment.remotes)
         return
     try:
-        with node.lock():
+        with node.turn():
             for url in enrolment.remotes:
                 yield _asked(Source((url,), enrolment.branch, joining=True))
     except LockedError as error:

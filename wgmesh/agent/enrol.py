@@ -71,8 +71,9 @@ def join(request: JoinRequest) -> Joined:
         return _entry_again()
     url = check_remote(request.remote)
     request = replace(request, remote=url)
-    with node.lock():
-        finish_cut_short()
+    with node.turn():
+        with node.lock():
+            finish_cut_short()
         if _is_joined(request):
             _get_in(request, *node.load().enrolment.remotes)
             joined = _entry_again()
@@ -106,24 +107,25 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
         interface=interface,
         anchor=anchor,
     )
-    _ensure_key(enrolment.key_path, interface)
-    public_key = shares.own_public_key(enrolment)
-    entry = find_node(model, public_key)
-    if entry is not None and entry.name != name:
-        log.warning("the inventory knows this key as %s", entry.name)
-    records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))
-    if entry is None:
-        verdict = Verdict(
-            "pending",
-            tip.id,
-            "this node's key is not in the inventory yet",
-            "merge its entry: wgmesh join prints it",
-            int(time.time()),
-        )
-        records.write_verdict(PLACES.state, verdict)
-    settings.save_enrolment(enrolment)
-    direct.forget()
-    look.refresh(node.load())
+    with node.lock():
+        _ensure_key(enrolment.key_path, interface)
+        public_key = shares.own_public_key(enrolment)
+        entry = find_node(model, public_key)
+        if entry is not None and entry.name != name:
+            log.warning("the inventory knows this key as %s", entry.name)
+        records.write_tips(PLACES.state, Tips(tip, _applied(), anchor=anchor.commit))
+        if entry is None:
+            verdict = Verdict(
+                "pending",
+                tip.id,
+                "this node's key is not in the inventory yet",
+                "merge its entry: wgmesh join prints it",
+                int(time.time()),
+            )
+            records.write_verdict(PLACES.state, verdict)
+        settings.save_enrolment(enrolment)
+        direct.forget()
+        look.refresh(node.load())
     there = "it is in the inventory" if entry is not None else "pending until its entry lands"
     return Joined(_entry_text(public_key), name, f"{name} has joined: {there}")
 

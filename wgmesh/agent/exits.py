@@ -23,7 +23,7 @@ def tick() -> None:
     Raises LockedError when a change is in flight, NotJoinedError, or another WgmeshError.
     """
     ticks.require_a_mesh()
-    with locked(settings.LOCK_FILE):
+    with locked(settings.LOCK_FILE, patience_seconds=ticks.PATIENCE_SECONDS):
         memory = up_to_date(history.read_exits(settings.RUN_DIR))
     if memory is None:
         return

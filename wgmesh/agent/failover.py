@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 ASK_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
 """How long the resolver may take, and how seldom it is asked while a peer stays away."""
+MOST_SELDOM_SECONDS = 300.0
+"""How far apart the questions to the fetch become, for names that nobody finds."""
 
 
 def tick() -> None:
@@ -31,7 +33,7 @@ def tick() -> None:
     Raises LockedError when a change is in flight, NotJoinedError, or another WgmeshError.
     """
     ticks.require_a_mesh()
-    with locked(settings.LOCK_FILE):
+    with locked(settings.LOCK_FILE, patience_seconds=ticks.PATIENCE_SECONDS):
         memory = _up_to_date(history.read_failover(settings.RUN_DIR))
     if memory is None or not (memory.watched or memory.hubs.hubs):
         return
@@ -192,9 +194,15 @@ class _Turn:
 
         hosts = {name.rpartition(":")[0] for name in names}
         found = resolve.addresses(hosts, seconds=ASK_SECONDS)
-        naming.ask(hosts - found.keys())
         self._learn(found, names)
         self.memory = replace(self.memory, resolved_at=now)
+        missing = hosts - found.keys()
+        if missing and now - self.memory.named_at >= self.memory.named_wait:
+            naming.ask(missing)
+            wait = min(2 * self.memory.named_wait or ASK_AGAIN_SECONDS, MOST_SELDOM_SECONDS)
+            self.memory = replace(self.memory, named_at=now, named_wait=wait)
+        elif not missing:
+            self.memory = replace(self.memory, named_wait=0.0)
 
     def _hear(self) -> None:
         """Take what the fetch has found of the names that it was asked for at an earlier look."""
@@ -202,7 +210,10 @@ class _Turn:
             from wgmesh.agent import naming
 
             every = (each for watched in self.memory.watched.values() for each in watched.endpoints)
-            self._learn(naming.answer(), every)
+            found = naming.answer()
+            self._learn(found, every)
+            if found:
+                self.memory = replace(self.memory, named_wait=0.0)
 
     def _learn(self, found: Mapping[str, tuple[str, ...]], endpoints: Iterable[str]) -> None:
         """Remember where those of these endpoints lead whose hosts were found."""

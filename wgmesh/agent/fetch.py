@@ -37,6 +37,23 @@ class Found:
     fresh: bool = True
 
 
+def obtain(node: Node, news: News, tips: Tips, stood: Sequence[RemoteState]) -> News:
+    """Have in the repository what `news` tells of, and all its history; return what is there now.
+
+    That is newer when the branch moves on meanwhile, and nothing is brought when it is all known.
+    Raises RefusedError when git refuses it, UnreachableError when the fetch fails.
+    """
+    if _is_known(node, news, tips, stood):
+        return news
+    with _repository() as repository:
+        repository.ensure()
+        try:
+            return remote.bring(repository, source(node), news)
+        except RefusedError as error:
+            error.tip = error.commit or news.commits[0]
+            raise
+
+
 def trust(
     node: Node,
     news: News,
@@ -46,25 +63,18 @@ def trust(
     stand: Callable[[Sequence[Said], Sequence[str]], None],
     remember: bool = True,
 ) -> Found:
-    """Return the newest of the tips in `news`, fetched and checked from the trusted tip on.
+    """Return the newest of the tips that were obtained, checked from the trusted tip on.
 
-    Raises RefusedError when the remotes disagree or the chain rule says no, UnreachableError when
-    the fetch fails. The new trusted tip is on disk before this returns, unless it is not to be
-    remembered. When the branch moves on meanwhile, it is the newer one. When a remote does not
-    answer and the others are behind the trusted tip, that one stays. `stood` is how the remotes
-    stood before; `stand` is told what they said, and which commits nothing that is known follows.
+    Raises RefusedError when the remotes disagree or the chain rule says no. The new trusted tip is
+    on disk before this returns, unless it is not to be remembered. When a remote does not answer
+    and the others are behind the trusted tip, that one stays. `stood` is how the remotes stood
+    before; `stand` is told what they said, and which commits nothing that is known follows.
     """
     known = tips.trusted
-    if known is not None and as_before(news, stood, known.id) and _settled(node, tips, known):
+    if known is not None and _is_known(node, news, tips, stood):
         stand(news.said, (known.id,))
         return Found(known)
     with _repository() as repository:
-        repository.ensure()
-        try:
-            news = remote.bring(repository, source(node), news)
-        except RefusedError as error:
-            error.tip = error.commit or news.commits[0]
-            raise
         trusted = start(node, repository, tips)
         heads = _heads(repository, news, trusted)
         stand(news.said, heads)
@@ -101,6 +111,12 @@ def new_risks(
     if found and before is not None:
         known = chain.authority(repository, before).warnings(revoked=revoked, now=now)
     return [risk for risk in found if risk not in known]
+
+
+def _is_known(node: Node, news: News, tips: Tips, stood: Sequence[RemoteState]) -> bool:
+    """Return whether nothing has to be fetched or looked at: it is the trusted tip, and settled."""
+    known = tips.trusted
+    return known is not None and as_before(news, stood, known.id) and _settled(node, tips, known)
 
 
 def as_before(news: News, stood: Sequence[RemoteState], trusted: str) -> bool:

@@ -11,7 +11,7 @@ from wgmesh.transaction.converge import converge, undisturbed
 def leave(*, restore: bool) -> Result:
     """Un-enrol: units off, node.toml gone; the tunnel stays, or generation 0 is restored."""
     node.require_root()
-    with node.lock():
+    with node.turn(), node.lock():
         me = node.load_any()
         finish_cut_short()
         if restore:

@@ -3,9 +3,10 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 
 from wgmesh import (
     __version__,
@@ -68,14 +69,27 @@ def require_root() -> None:
         raise UsageError("this command needs root", "run it with sudo")
 
 
-@contextmanager
-def lock() -> Iterator[None]:
+def turn() -> AbstractContextManager[None]:
+    """Be the only one here who asks the remotes, or changes this node by what they say.
+
+    Taken before `lock`, which ticks need, and who waits for a remote therefore lets go. Raises
+    LockedError at once when a change is in flight, else after five seconds.
+    """
+    return _locked(settings.TURN_FILE)
+
+
+def lock() -> AbstractContextManager[None]:
     """Hold this node's lock, waiting while a tick, or a turn that changes nothing yet, has it.
 
     Raises LockedError at once when a change is in flight, else after five seconds.
     """
+    return _locked(settings.LOCK_FILE)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     idle = journal.read(PLACES.journal).phase is Phase.IDLE
-    with locked(settings.LOCK_FILE, patience_seconds=_PATIENCE_SECONDS if idle else 0):
+    with locked(path, patience_seconds=_PATIENCE_SECONDS if idle else 0):
         yield
 
 

@@ -109,7 +109,7 @@ def just_fetched(source: Source, before: str) -> Answer:
     `before` is the run that was heard last: to hear it twice means that there was no new one, which
     is an UnreachableError; unless the fetch was at work on names just then, and is asked again. So
     it is when somebody else was answered meanwhile, who may have asked one remote of several. The
-    caller holds the lock, so a request that is still there is a dead one's.
+    caller has the turn, so a request that is still there is a dead one's.
     """
     settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)

@@ -6,8 +6,9 @@ new commit needs is imported by `wgmesh.agent.landing`, when there is one.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from wgmesh import generation, glance, journal, linux, quarantine, records
 from wgmesh.agent import (
@@ -24,7 +25,7 @@ from wgmesh.agent import (
 )
 from wgmesh.agent.gathered import Gathered
 from wgmesh.agent.node import PLACES, Node
-from wgmesh.agent.remote import News
+from wgmesh.agent.remote import News, Source
 from wgmesh.errors import (
     InventoryError,
     LockedError,
@@ -44,6 +45,8 @@ from wgmesh.quarantine import Quarantined
 from wgmesh.remembered import LastSync, Soak, Tips, Verdict
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @frozen
@@ -82,22 +85,20 @@ def sync(options: Options) -> Result:
     """
     node.require_root()
     tell = notify.afterwards(wanted=not options.dry_run)
-    with tell, system_errors(), node.lock():
+    before = _last()  # of this fetch another turn may hear first, while this one waits for it
+    with tell, system_errors(), node.turn():
         turn = _Turn(node.load(), options)
-        try:
-            with system_errors():
-                turn.begin()
-                result = turn.run()
-        except (LockedError, NotJoinedError):
-            raise
-        except WgmeshError as error:
-            try:
-                turn.record(_OUTCOMES.get(type(error), "failed"), error.message)
-            except WgmeshError as another:
-                log.warning("%s", another.message)
-            raise
-        turn.record(result.outcome, result.message)
-        return result
+        with node.lock():
+            turn.recorded(turn.begin)
+        turn.ask(before.heard)  # without the lock: the ticks do not wait for a remote
+        with node.lock():
+            result = turn.recorded(turn.run)
+            turn.record(result.outcome, result.message)
+            return result
+
+
+def _last() -> LastSync:
+    return spare.last_sync() or LastSync(0, "")
 
 
 def finish_cut_short() -> bool:
@@ -150,15 +151,30 @@ class _Turn:
     """
 
     def __init__(self, me: Node, options: Options) -> None:
-        last = spare.last_sync() or LastSync(0, "")
+        last = _last()
         self.me = me
         self.options = options
         self.tips = Tips()
+        self.news: News | WgmeshError | None = None
         self.fetched = last.fetched
         self.heard = last.heard
         self.remotes = last.remotes
         self.commit = ""
         self.whole = False
+
+    def recorded(self, step: Callable[[], T]) -> T:
+        """Return what `step` does; what it raises is written down for `status`."""
+        try:
+            with system_errors():
+                return step()
+        except (LockedError, NotJoinedError):
+            raise
+        except WgmeshError as error:
+            try:
+                self.record(_OUTCOMES.get(type(error), "failed"), error.message)
+            except WgmeshError as another:
+                log.warning("%s", another.message)
+            raise
 
     def begin(self) -> None:
         """Have nothing cut short, and the policy in force. Raises WgmeshError or OSError."""
@@ -175,7 +191,33 @@ class _Turn:
                 second.at_due_time(self.me)
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
-        self.tips = node.tips(self.me)
+
+    def ask(self, heard: str) -> None:
+        """Fetch what is new, by way of somebody without rights; `run` tells what went wrong.
+
+        `heard` is the run of the fetch that was known before this turn.
+        """
+        if not self.options.fetch:
+            return
+        try:
+            with system_errors():
+                self.news = self.obtained(fetch.source(self.me), heard)
+        except WgmeshError as error:
+            self.news = error
+
+    def obtained(self, source: Source, heard: str) -> News:
+        """Return what the remotes have, once it is in the repository."""
+        try:
+            just = self.options.fetched
+            answer = remote.just_fetched(source, heard) if just else remote.ask(source)
+            self.heard = answer.run
+            news = remote.news(answer, source)
+        except UnreachableError as error:
+            many = len(source.remotes) > 1
+            reason = "no remote answered" if many else error.message
+            self.stand([Said(each, reason=reason) for each in source.remotes], ())
+            raise
+        return fetch.obtain(self.me, news, node.tips(self.me), self.remotes)
 
     def record(self, outcome: str, reason: str) -> None:
         """Write how the turn ended, put back what was lost, and write what `status` shows.
@@ -218,6 +260,10 @@ class _Turn:
 
     def run(self) -> Result:
         """Return how it ended; raises what `sync` says."""
+        self.me = node.load()  # somebody may have had the lock meanwhile
+        if not self.options.dry_run:
+            finish_cut_short()
+        self.tips = node.tips(self.me)
         tip = self.trusted_tip()
         self.commit = tip.id
         verdict = records.read_verdict(PLACES.state)
@@ -307,21 +353,14 @@ class _Turn:
         return found.tip
 
     def asked(self) -> News:
-        """Return what the remotes have now, by way of somebody without rights."""
-        source = fetch.source(self.me)
-        try:
-            just = self.options.fetched
-            answer = remote.just_fetched(source, self.heard) if just else remote.ask(source)
-            self.heard = answer.run
-            return remote.news(answer, source)
-        except UnreachableError as error:
-            many = len(source.remotes) > 1
-            reason = "no remote answered" if many else error.message
-            self.stand([Said(each, reason=reason) for each in source.remotes], ())
-            raise
-        except RefusedError as error:
-            self.refused(error.commit, error)
-            raise
+        """Return what was fetched. Raises what it went wrong by."""
+        if isinstance(self.news, News):
+            return self.news
+        error = self.news or AssertionError("nobody was asked")
+        if isinstance(error, RefusedError):
+            self.fetched = int(time.time()) if error.tip else self.fetched
+            self.refused(error.tip, error)
+        raise error
 
     def standing(self, known: VerifiedCommit) -> VerifiedCommit:
         """Return the trusted tip, unless its signer was revoked on this node since."""

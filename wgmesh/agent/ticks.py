@@ -9,6 +9,8 @@ FIRST_LOOK_SECONDS = 2.0
 LOOK_SECONDS = 1.0
 MOST_SECONDS = 45.0
 """A tick that is still deciding ends by now; the next one goes on where it was."""
+PATIENCE_SECONDS = 1.0
+"""How long the other tick, or a turn without news, is waited for."""
 
 
 def require_a_mesh() -> None:

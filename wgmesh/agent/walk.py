@@ -21,7 +21,7 @@ def walk() -> tuple[str, str]:
     The patch is "" when there is nothing to merge now. Raises WgmeshError.
     """
     node.require_root()
-    with node.lock(), system_errors():
+    with node.turn(), node.lock(), system_errors():
         me = node.load()
         finish_cut_short()
         running, tip = node.running(), node.tips(me).trusted

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wgmesh import inventory, keys, process
+from wgmesh import keys, process
 from wgmesh.agent.sources import Source
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import sweep, write_atomic
@@ -143,13 +143,6 @@ def _is_file(file: Path, name: str) -> bool:
         return False
     except (OSError, ValueError):
         return False
-
-
-def is_of(file: Path, name: str, source: Source) -> bool:
-    """Tell whether there is a node `name` in the inventory, whose private key is in `file`."""
-    nodes = inventory.load(source.files, require_keys=False).nodes
-    wanted = [node.public_key for node in nodes if node.name == name]
-    return bool(wanted) and file.exists() and public_half(keys.read(file)) in wanted
 
 
 def at_hand(out: Path, node: Node) -> Secret | None:

@@ -142,6 +142,22 @@ def test_a_removal_that_was_cut_short_is_finished(mesh: Path, wgmesh: Run) -> No
     assert wgmesh(*words, "--yes")[0] == 2
 
 
+def test_a_removal_that_was_cut_short_among_the_files_of_out_is_finished(
+    mesh: Path, wgmesh: Run
+) -> None:
+    words = ["node", "remove", "bravo", "charlie", "--out-clean", "--delete-keys", "--yes"]
+    argv = [sys.executable, "-c", KILLED, "6", *words]  # three of the inventory, bravo's three
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(argv, check=False, cwd=mesh, env=env).returncode == 99
+    left = {"out/charlie.conf", "out/charlie.png", "out/keys/charlie.key"}
+    assert {path for path in tree(mesh) if "bravo" in path or "charlie" in path} == left
+    code, out, err = wgmesh(*words)
+    assert (code, {*out.split()}) == (0, left)
+    assert err == "warning: there is no node 'bravo' any more, nor anything of it in OUT\n"
+    assert not [path for path in tree(mesh) if "bravo" in path or "charlie" in path]
+    assert wgmesh(*words)[0] == 2
+
+
 def test_no_name_of_a_removal_is_a_path(mesh: Path, wgmesh: Run) -> None:
     (mesh / "mine.conf").write_text("")
     code, _, err = wgmesh("node", "remove", "../mine", "--out-clean")

@@ -196,9 +196,15 @@ def _remove(arguments: Namespace) -> int:
             changed = rework.remove(source.files, made)
         except UsageError:
             known = {node.name for node in load(source.files, require_keys=False).nodes}
-            # of one that only OUT still has something the removal was cut short
+            # of one that only OUT still has something the removal was cut short; where the
+            # inventory has none of them, OUT may have nothing of another any more
             there = [name for name, files in made.items() if name in known or not files]
-            changed = rework.remove(source.files, there)
+            if len(there) == len(made) or known & made.keys():
+                changed = rework.remove(source.files, there)
+            else:
+                changed = {}
+                for name in there:
+                    log.warning("there is no node '%s' any more, nor anything of it in OUT", name)
         _save(source, changed, arguments)
         for path in (file for files in made.values() for file in files):
             if not arguments.dry_run:

@@ -794,6 +794,68 @@ def test_init_that_is_killed_can_be_repeated(tmp_path: Path, signer: Path, there
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
+KILLED_AT = """
+import os, sys
+from pathlib import Path
+from wgmesh.cli.main import main
+left, rename = int(sys.argv.pop(1)), Path.rename
+def step(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(99)
+    return rename(self, target)
+Path.rename = step
+sys.exit(main())
+"""
+"""`wgmesh`, killed after sys.argv[1] renames."""
+
+
+def test_init_that_is_killed_while_its_files_appear_can_be_repeated(
+    tmp_path: Path, signer: Path
+) -> None:
+    env = environment(tmp_path) | {"PYTHONPATH": str(TOP)}
+    for done in (1, 5, 8):
+        made = tmp_path / f"mesh{done}"
+        made.mkdir()
+        words = ["init", str(made), "--signer", str(signer)]
+        argv = [sys.executable, "-c", KILLED_AT, str(done), *words]
+        assert subprocess.run(argv, env=env, cwd=tmp_path, check=False).returncode == 99
+        left = [path for path in made.iterdir() if not path.name.endswith(".tmp")]
+        assert len(left) == done and not (made / ".git").exists()
+        again = in_a_process(tmp_path, *words)
+        assert again.returncode == 0, again.stderr
+        run(["git", "verify-commit", "HEAD"], made)
+        assert run(["git", "status", "--porcelain"], made) == b""
+        assert not [path for path in made.iterdir() if path.name.endswith(".tmp")]
+        assert in_a_process(tmp_path, *words).returncode == 2
+
+
+def test_init_that_was_killed_replaces_nothing_of_its_author(tmp_path: Path, signer: Path) -> None:
+    made = tmp_path / "mesh"
+    words = ("init", made, "--signer", signer)
+    assert in_a_process(tmp_path, *words).returncode == 0
+    shutil.rmtree(made / ".git")
+    mesh, secret = (made / "mesh.toml"), tmp_path / "secret"
+    mesh.rename(secret)
+    changes: tuple[tuple[Callable[[], object], Callable[[], object]], ...] = (
+        (lambda: mesh.write_text(secret.read_text() + "# mine\n"), mesh.unlink),
+        (lambda: mesh.symlink_to(secret), mesh.unlink),
+        (lambda: os.mkfifo(mesh), mesh.unlink),
+        (mesh.mkdir, mesh.rmdir),
+        ((made / "nodes/alpha.toml").touch, (made / "nodes/alpha.toml").unlink),
+        ((made / "nodes/.gitkeep").unlink, (made / "nodes/.gitkeep").touch),
+    )
+    for change, back in changes:
+        change()
+        done = in_a_process(tmp_path, *words)
+        assert done.returncode == 2 and "is not empty" in done.stderr, (change, done)
+        assert not (made / ".git").exists()
+        back()
+    done = in_a_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+
+
 def test_init_in_the_place_of_a_file(tmp_path: Path, signer: Path, wgmesh: Run) -> None:
     code, _, err = wgmesh("init", signer, "--signer", signer)
     assert code == 2 and f"{signer} is no directory" in err

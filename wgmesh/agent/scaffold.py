@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from wgmesh import process
@@ -73,25 +74,28 @@ class Made:
 def init(directory: Path, key: Path) -> Made:
     """Make an inventory repository in `directory` for the signer whose public key is in `key`.
 
-    It appears as a whole: what one that was killed has left is removed. Raises UsageError when the
+    A new directory appears as a whole. In one that is there the repository comes last, and what one
+    that was killed has put there is no obstacle to the same again. Raises UsageError when the
     directory is in use or the key is not a public SSH key; then nothing was made.
     """
     if shutil.which("git", path=_environment()["PATH"]) is None:
         raise WgmeshError("git is missing", "install git")
     public = _public_key(key)
     fingerprint = _fingerprint(key)
+    files = _files(public)
     there = directory.exists()
     aside = directory / "mesh" if there else directory
     if there and not directory.is_dir():
         raise UsageError(f"{directory} is no directory", "name a new directory")
-    if there and set(directory.iterdir()) - {*left_aside(aside)}:
+    if there and _holds_more(directory, {*left_aside(aside)}, files):
         raise UsageError(f"{directory} is not empty", "name a new directory")
     with directory_aside(aside) as tree:
         said = _fill(tree, directory.resolve(), key, public)
         commit = None if said is not None else _git(tree, "rev-parse", "HEAD").strip()
         if there:
             for each in sorted(tree.iterdir(), key=lambda each: each.name == ".git"):
-                each.rename(directory / each.name)
+                if not (directory / each.name).exists():  # else it is the same
+                    each.rename(directory / each.name)
         else:
             tree.rename(directory)
     if said is not None:
@@ -101,20 +105,45 @@ def init(directory: Path, key: Path) -> Made:
     return Made(directory, commit, fingerprint)
 
 
+def _files(public: str) -> dict[str, bytes]:
+    """Return the files of a new inventory for the signer with the key `public`."""
+    principal = _principal(public)
+    kind, blob = public.split()[:2]
+    signers = f'{principal} namespaces="git" {kind} {blob}\n'
+    return {
+        "mesh.toml": MESH,
+        "allowed_signers": signers.encode(),
+        "trust.toml": RULES.replace(b"@PRINCIPAL@", principal.encode()),
+        "README.md": README,
+        "nodes/.gitkeep": b"",
+        **pipelines.FILES,
+    }
+
+
+def _holds_more(directory: Path, left: Set[Path], files: Mapping[str, bytes]) -> bool:
+    """Tell whether `directory` has anything but what is `left` aside and some of `files`."""
+    for top in {*directory.iterdir()} - left:
+        wanted = {name: data for name, data in files.items() if name.split("/")[0] == top.name}
+        found = {
+            os.fspath(path.relative_to(directory)): path
+            for path in (top, *top.rglob("*"))
+            if path.is_symlink() or not path.is_dir()
+        }
+        if not found or found.keys() != wanted.keys():
+            return True
+        for name, path in found.items():
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != wanted[name]:
+                return True
+    return False
+
+
 def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
     """Make a repository in `tree`, which is going to lie at `place`; return what kept it unsigned.
 
     None: its first commit is made.
     """
     principal = _principal(public)
-    kind, blob = public.split()[:2]
-    signers = f'{principal} namespaces="git" {kind} {blob}\n'
-    write_atomic(tree / "mesh.toml", MESH)
-    write_atomic(tree / "allowed_signers", signers.encode())
-    write_atomic(tree / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
-    write_atomic(tree / "README.md", README)
-    write_atomic(tree / "nodes" / ".gitkeep", b"")
-    for name, data in pipelines.FILES.items():
+    for name, data in _files(public).items():
         write_atomic(tree / name, data)
     _git(tree, "init", "--quiet", "--initial-branch=main")
     settings = {

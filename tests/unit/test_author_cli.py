@@ -743,16 +743,25 @@ def test_init_says_what_to_do_where_there_is_a_passphrase(tmp_path: Path, signer
 def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Path) -> None:
     (tmp_path / "hooks").mkdir()
     hook = tmp_path / "hooks/pre-commit"
-    hook.write_text("#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    said = "no passphrase on a Friday"
+    hook.write_text(f"#!/bin/sh\necho {said} >&2\nexit 1\n")
     hook.chmod(0o755)
     config = tmp_path / "config"
     config.write_text(f"[core]\nhooksPath = {hook.parent}\n")
     words = ("init", tmp_path / "it's new", "--signer", signer)
     done = in_a_process(tmp_path, *words, config=config)
     [told] = done.stderr.splitlines()
-    assert "git could not sign it (not on a Friday): mend that, then run" in told
+    assert f"since a hook of git refused it ({said}): mend that, then run" in told
     hook.unlink()
     follow(told, tmp_path)
+
+
+def test_init_says_so_where_git_cannot_sign(tmp_path: Path, signer: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text('[gpg "ssh"]\nprogram = false\n')
+    words = ("init", tmp_path / "new", "--signer", signer)
+    [told] = in_a_process(tmp_path, *words, config=config).stderr.splitlines()
+    assert "since git could not sign it (" in told and "hook" not in told
 
 
 def test_init_without_git_makes_nothing(

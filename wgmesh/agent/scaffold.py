@@ -22,6 +22,8 @@ _SIGNING_SECONDS = 120
 """An agent may ask its user, a security key wait for a touch."""
 _NOT_TELLING = ("fatal: failed to write commit object", "Signing file ")
 """What git and ssh-keygen say beside the reason."""
+_BY_A_HOOK = 1
+"""How `git commit` ends when a hook says no; it ends otherwise when it cannot sign."""
 
 MESH = b"""\
 # The mesh. Every field: https://github.com/wgmesh/wgmesh, docs/inventory.md
@@ -90,16 +92,16 @@ def init(directory: Path, key: Path) -> Made:
     if there and _holds_more(directory, {*left_aside(aside)}, files):
         raise UsageError(f"{directory} is not empty", "name a new directory")
     with directory_aside(aside) as tree:
-        said = _fill(tree, directory.resolve(), key, public)
-        commit = None if said is not None else _git(tree, "rev-parse", "HEAD").strip()
+        failed = _fill(tree, directory.resolve(), key, public)
+        commit = None if failed is not None else _git(tree, "rev-parse", "HEAD").strip()
         if there:
             for each in sorted(tree.iterdir(), key=lambda each: each.name == ".git"):
                 if not (directory / each.name).exists():  # else it is the same
                     each.rename(directory / each.name)
         else:
             tree.rename(directory)
-    if said is not None:
-        why, remedy = _unsigned(key, said)
+    if failed is not None:
+        why, remedy = _uncommitted(key, failed)
         again = f"git -C {shlex.quote(os.fspath(directory))} commit -S -m 'A new mesh'"
         log.warning("the first commit is not made, since %s: %s, then run %s", why, remedy, again)
     return Made(directory, commit, fingerprint)
@@ -137,8 +139,8 @@ def _holds_more(directory: Path, left: Set[Path], files: Mapping[str, bytes]) ->
     return False
 
 
-def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
-    """Make a repository in `tree`, which is going to lie at `place`; return what kept it unsigned.
+def _fill(tree: Path, place: Path, key: Path, public: str) -> CommandError | None:
+    """Make a repository in `tree`, which is going to lie at `place`; return how the commit failed.
 
     None: its first commit is made.
     """
@@ -161,28 +163,29 @@ def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
     _git(tree, "add", "--all")
     try:
         _git(tree, "commit", "--quiet", "-S", "-m", "A new mesh", seconds=_SIGNING_SECONDS)
-        said = None
+        failed = None
     except CommandError as error:
-        said = error.stderr if error.returncode is not None else error.message
+        failed = error
     write_atomic(tree / ".git" / "hooks" / "pre-commit", pipelines.HOOK.encode(), 0o755)
-    return said
+    return failed
 
 
-def _unsigned(key: Path, said: str) -> tuple[str, str]:
-    """Return why git could not sign with the private half of `key`, and what to do about it."""
+def _uncommitted(key: Path, failed: CommandError) -> tuple[str, str]:
+    """Return why git made no commit, to be signed with the private half of `key`, and a remedy."""
     private = key.with_suffix("")
+    said = failed.message if failed.returncode is None else failed.stderr
+    lines = [line.removeprefix("error: ") for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOT_TELLING)]
+    reason = (telling or lines or ["it does not say why"])[-1]
+    if failed.returncode == _BY_A_HOOK:
+        return f"a hook of git refused it ({reason})", "mend that"
     if "No private key found" in said:
         why = f"the private half of {key} is neither beside it nor in ssh-agent"
         return why, f"put it into the agent with ssh-add, or to {private}"
     if "passphrase" in said:
         why = f"{private} has a passphrase, and is not in ssh-agent"
         return why, f"put it there with ssh-add {shlex.quote(os.fspath(private))}"
-    lines = [line.removeprefix("error: ") for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_NOT_TELLING)]
-    return (
-        f"git could not sign it ({(telling or lines or ['it does not say why'])[-1]})",
-        "mend that",
-    )
+    return f"git could not sign it ({reason})", "mend that"
 
 
 def _environment() -> dict[str, str]:

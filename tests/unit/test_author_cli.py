@@ -865,9 +865,28 @@ def test_init_that_was_killed_replaces_nothing_of_its_author(tmp_path: Path, sig
     assert done.returncode == 0, done.stderr
 
 
-def test_init_in_the_place_of_a_file(tmp_path: Path, signer: Path, wgmesh: Run) -> None:
-    code, _, err = wgmesh("init", signer, "--signer", signer)
-    assert code == 2 and f"{signer} is no directory" in err
+@pytest.mark.parametrize("command", ["init", "convert", "convert to a file", "gen"])
+def test_what_is_no_directory_is_none_to_write_into(
+    mesh: Path, signer: Path, wgmesh: Run, command: str
+) -> None:
+    """A file, and a link that leads nowhere: one sentence says what is wrong, and nothing stays."""
+    dangling = mesh.parent / "dangling"
+    dangling.symlink_to("nowhere")
+    before = {*mesh.parent.rglob("*")}
+    file = signer.with_suffix("")
+    for there, what in ((file, "no directory"), (dangling, "a link that leads nowhere")):
+        for path in (there, there / "below", there / "below/it"):
+            words = {
+                "init": ("init", path, "--signer", signer),
+                "convert": ("convert", mesh, path),
+                "convert to a file": ("convert", mesh, path / "mesh.conf"),
+                "gen": ("gen", "-c", mesh, "-o", path),
+            }[command]
+            code, out, err = wgmesh(*words)
+            assert (code, out) == (2, "")
+            hint = "name another directory, which may be new"
+            assert err == f"wgmesh: {there} is {what}\n  {hint}\n"
+    assert {*mesh.parent.rglob("*")} == before
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wgmesh import keys, process
-from wgmesh.agent.sources import Source
+from wgmesh.agent.sources import Source, may_be_directory
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import sweep, write_atomic
 from wgmesh.model.inventory import Node
@@ -26,8 +26,7 @@ def make_room(out: Path, source: Source) -> None:
 
     Raises UsageError where that cannot be, so that no key is ever committed by accident.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is no directory", "name another with -o")
+    may_be_directory(out)
     if source.root is not None and out.resolve() in _inside(source.root):
         raise UsageError(
             f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"

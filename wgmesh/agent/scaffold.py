@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wgmesh import process
 from wgmesh.agent import pipelines
+from wgmesh.agent.sources import may_be_directory
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
 from wgmesh.files import directory_aside, left_aside, write_atomic
 from wgmesh.frozen import frozen
@@ -85,10 +86,9 @@ def init(directory: Path, key: Path) -> Made:
     public = _public_key(key)
     fingerprint = _fingerprint(key)
     files = _files(public)
+    may_be_directory(directory)
     there = directory.exists()
     aside = directory / "mesh" if there else directory
-    if there and not directory.is_dir():
-        raise UsageError(f"{directory} is no directory", "name a new directory")
     if there and _holds_more(directory, {*left_aside(aside)}, files):
         raise UsageError(f"{directory} is not empty", "name a new directory")
     with directory_aside(aside) as tree:

@@ -150,6 +150,7 @@ def create(source: Source, path: Path, data: bytes) -> list[Path]:
 
     What a process that was killed while it did so has left is removed.
     """
+    may_be_directory(path.parent)
     _must_be_new(path)
     sweep(path.parent, path.name)
     write_atomic(path, data, mode(source))
@@ -162,6 +163,7 @@ def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> 
     At no moment there is a mesh without some of its nodes: a new directory appears as a whole, and
     in one that is there mesh.toml comes last. Raises UsageError when there is an inventory already.
     """
+    may_be_directory(root)
     for name in NAMES:
         _must_be_new(root / name)
     below = root / "nodes"
@@ -183,6 +185,15 @@ def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> 
         if name not in nodes:
             write_atomic(root / name, data, usual)
     return [root / name for name in files]
+
+
+def may_be_directory(path: Path) -> None:
+    """Raise UsageError where no directory can be: something else lies at `path`, or above it."""
+    there = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
+    if not there.is_dir():
+        leads_nowhere = there.is_symlink() and not there.exists()
+        what = "a link that leads nowhere" if leads_nowhere else "no directory"
+        raise UsageError(f"{there} is {what}", "name another directory, which may be new")
 
 
 def _must_be_new(path: Path) -> None:

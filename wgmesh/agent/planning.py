@@ -106,7 +106,7 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
     try:
         old = inventory.load(files)
     except InventoryError as error:
-        why = f"the inventory of {since[:12]} is invalid ({error.message})"
+        why = f"at {since[:12]} {error.message}"
         whole = _whole(new, only)
         return replace(whole, unknown=why, allowed=allowed, asked=since[:12])
     names = _chosen((*old.nodes, *new.nodes), only)

@@ -535,6 +535,17 @@ def test_plan_after_a_base_without_an_inventory(mesh: Path, wgmesh: Run) -> None
     assert "HEAD has no inventory" in err
 
 
+def test_plan_of_a_mesh_in_a_directory_that_the_base_has_not(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "sites/east").mkdir(parents=True)
+    for name in ("mesh.toml", "nodes"):
+        (mesh / name).rename(mesh / "sites/east" / name)
+    for named in ("sites/east", "sites/east/mesh.toml"):
+        code, out, err = wgmesh("plan", "-c", mesh / named, "--base", "HEAD")
+        assert (code, out.splitlines()[0]) == (0, "alpha: planned"), err
+        assert err == "warning: HEAD has no inventory: the plan is that of a new mesh\n"
+        assert wgmesh("plan", "-c", mesh / named, "--base", "nowhere")[0] == 2
+
+
 def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:
     (mesh / "nodes/bravo.toml").rename(mesh / "nodes/romeo.toml")
     lines = changed(mesh, wgmesh)

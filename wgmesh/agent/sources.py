@@ -14,7 +14,7 @@ from wgmesh.errors import InventoryError, UsageError, of_system
 from wgmesh.files import directory_atomic, sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
-from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, NoPathError, is_entry
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,17 @@ def load(text: str) -> Source:
 
 
 def at(source: Source, revision: str) -> Source:
-    """Return the same inventory as it was at `revision` of its git repository."""
+    """Return the same inventory as it was at `revision` of its git repository.
+
+    It has no files where its directory was not there. Raises what files_at() does.
+    """
     root = checkout(source)
     name = next(iter(source.files))
     if source.misnamed is None and ("/" in name or name in NAMES):
-        return Source(None, files_at(root, revision, "."))
+        try:
+            return Source(None, files_at(root, revision, "."))
+        except NoPathError:
+            return Source(None, {})
     path = name if source.misnamed is None else source.misnamed.name
     [data] = files_at(root, revision, path).values()
     return Source(None, {name: data})

@@ -489,8 +489,13 @@ def test_plan_after_an_invalid_base(broken: Path, wgmesh: Run) -> None:
     words = ("plan", "-c", broken, "--base", base)
     code, out, err = wgmesh(*words)
     assert (code, err, out.splitlines()[0]) == (3, "", "alpha: planned")
-    told = f"what changes is not known: the inventory of {base[:12]} is invalid ("
-    assert told in out and "Wgmesh-Allow-Break: *" in out and "every pair" not in out
+    told = f"what changes is not known: at {base[:12]} the inventory is invalid: nodes/bravo.toml:"
+    assert (
+        told in out
+        and out.count("is invalid") == 1
+        and "Wgmesh-Allow-Break: *" in out
+        and "every pair" not in out
+    )
     code, out, _ = wgmesh(*words, "--format", "markdown")
     assert code == 3 and out.startswith(f"### What changes is not known\n\n```text\n{told}")
     code, out, _ = wgmesh(*words, "--format", "json")
@@ -528,6 +533,17 @@ def test_plan_after_a_base_without_an_inventory(mesh: Path, wgmesh: Run) -> None
     code, out, err = wgmesh("plan", "-c", mesh, "--base", "HEAD")
     assert (code, out.splitlines()[0]) == (0, "alpha: planned")
     assert "HEAD has no inventory" in err
+
+
+def test_plan_of_a_mesh_in_a_directory_that_the_base_has_not(mesh: Path, wgmesh: Run) -> None:
+    (mesh / "sites/east").mkdir(parents=True)
+    for name in ("mesh.toml", "nodes"):
+        (mesh / name).rename(mesh / "sites/east" / name)
+    for named in ("sites/east", "sites/east/mesh.toml"):
+        code, out, err = wgmesh("plan", "-c", mesh / named, "--base", "HEAD")
+        assert (code, out.splitlines()[0]) == (0, "alpha: planned"), err
+        assert err == "warning: HEAD has no inventory: the plan is that of a new mesh\n"
+        assert wgmesh("plan", "-c", mesh / named, "--base", "nowhere")[0] == 2
 
 
 def test_plan_follows_a_rename(mesh: Path, wgmesh: Run) -> None:
@@ -743,16 +759,25 @@ def test_init_says_what_to_do_where_there_is_a_passphrase(tmp_path: Path, signer
 def test_init_says_what_to_do_where_git_cannot_commit(tmp_path: Path, signer: Path) -> None:
     (tmp_path / "hooks").mkdir()
     hook = tmp_path / "hooks/pre-commit"
-    hook.write_text("#!/bin/sh\necho not on a Friday >&2\nexit 1\n")
+    said = "no passphrase on a Friday"
+    hook.write_text(f"#!/bin/sh\necho {said} >&2\nexit 1\n")
     hook.chmod(0o755)
     config = tmp_path / "config"
     config.write_text(f"[core]\nhooksPath = {hook.parent}\n")
     words = ("init", tmp_path / "it's new", "--signer", signer)
     done = in_a_process(tmp_path, *words, config=config)
     [told] = done.stderr.splitlines()
-    assert "git could not sign it (not on a Friday): mend that, then run" in told
+    assert f"since a hook of git refused it ({said}): mend that, then run" in told
     hook.unlink()
     follow(told, tmp_path)
+
+
+def test_init_says_so_where_git_cannot_sign(tmp_path: Path, signer: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text('[gpg "ssh"]\nprogram = false\n')
+    words = ("init", tmp_path / "new", "--signer", signer)
+    [told] = in_a_process(tmp_path, *words, config=config).stderr.splitlines()
+    assert "since git could not sign it (" in told and "hook" not in told
 
 
 def test_init_without_git_makes_nothing(
@@ -794,9 +819,90 @@ def test_init_that_is_killed_can_be_repeated(tmp_path: Path, signer: Path, there
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_init_in_the_place_of_a_file(tmp_path: Path, signer: Path, wgmesh: Run) -> None:
-    code, _, err = wgmesh("init", signer, "--signer", signer)
-    assert code == 2 and f"{signer} is no directory" in err
+KILLED_AT = """
+import os, sys
+from pathlib import Path
+from wgmesh.cli.main import main
+left, rename = int(sys.argv.pop(1)), Path.rename
+def step(self, target):
+    global left
+    left -= 1
+    if left < 0:
+        os._exit(99)
+    return rename(self, target)
+Path.rename = step
+sys.exit(main())
+"""
+"""`wgmesh`, killed after sys.argv[1] renames."""
+
+
+def test_init_that_is_killed_while_its_files_appear_can_be_repeated(
+    tmp_path: Path, signer: Path
+) -> None:
+    env = environment(tmp_path) | {"PYTHONPATH": str(TOP)}
+    for done in (1, 5, 8):
+        made = tmp_path / f"mesh{done}"
+        made.mkdir()
+        words = ["init", str(made), "--signer", str(signer)]
+        argv = [sys.executable, "-c", KILLED_AT, str(done), *words]
+        assert subprocess.run(argv, env=env, cwd=tmp_path, check=False).returncode == 99
+        left = [path for path in made.iterdir() if not path.name.endswith(".tmp")]
+        assert len(left) == done and not (made / ".git").exists()
+        again = in_a_process(tmp_path, *words)
+        assert again.returncode == 0, again.stderr
+        run(["git", "verify-commit", "HEAD"], made)
+        assert run(["git", "status", "--porcelain"], made) == b""
+        assert not [path for path in made.iterdir() if path.name.endswith(".tmp")]
+        assert in_a_process(tmp_path, *words).returncode == 2
+
+
+def test_init_that_was_killed_replaces_nothing_of_its_author(tmp_path: Path, signer: Path) -> None:
+    made = tmp_path / "mesh"
+    words = ("init", made, "--signer", signer)
+    assert in_a_process(tmp_path, *words).returncode == 0
+    shutil.rmtree(made / ".git")
+    mesh, secret = (made / "mesh.toml"), tmp_path / "secret"
+    mesh.rename(secret)
+    changes: tuple[tuple[Callable[[], object], Callable[[], object]], ...] = (
+        (lambda: mesh.write_text(secret.read_text() + "# mine\n"), mesh.unlink),
+        (lambda: mesh.symlink_to(secret), mesh.unlink),
+        (lambda: os.mkfifo(mesh), mesh.unlink),
+        (mesh.mkdir, mesh.rmdir),
+        ((made / "nodes/alpha.toml").touch, (made / "nodes/alpha.toml").unlink),
+        ((made / "nodes/.gitkeep").unlink, (made / "nodes/.gitkeep").touch),
+    )
+    for change, back in changes:
+        change()
+        done = in_a_process(tmp_path, *words)
+        assert done.returncode == 2 and "is not empty" in done.stderr, (change, done)
+        assert not (made / ".git").exists()
+        back()
+    done = in_a_process(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["init", "convert", "convert to a file", "gen"])
+def test_what_is_no_directory_is_none_to_write_into(
+    mesh: Path, signer: Path, wgmesh: Run, command: str
+) -> None:
+    """A file, and a link that leads nowhere: one sentence says what is wrong, and nothing stays."""
+    dangling = mesh.parent / "dangling"
+    dangling.symlink_to("nowhere")
+    before = {*mesh.parent.rglob("*")}
+    file = signer.with_suffix("")
+    for there, what in ((file, "no directory"), (dangling, "a link that leads nowhere")):
+        for path in (there, there / "below", there / "below/it"):
+            words = {
+                "init": ("init", path, "--signer", signer),
+                "convert": ("convert", mesh, path),
+                "convert to a file": ("convert", mesh, path / "mesh.conf"),
+                "gen": ("gen", "-c", mesh, "-o", path),
+            }[command]
+            code, out, err = wgmesh(*words)
+            assert (code, out) == (2, "")
+            hint = "name another directory, which may be new"
+            assert err == f"wgmesh: {there} is {what}\n  {hint}\n"
+    assert {*mesh.parent.rglob("*")} == before
 
 
 def test_init_leaves_a_used_directory_alone(tmp_path: Path, signer: Path) -> None:

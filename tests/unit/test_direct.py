@@ -9,8 +9,10 @@ import pytest
 
 from tests.unit.inventory_texts import key, node
 from tests.unit.inventory_texts import mesh as mesh_files
+from wgmesh import inventory
 from wgmesh.agent import direct, keyed, keypairs, parcel
 from wgmesh.agent.sources import Source
+from wgmesh.cli.main import main
 from wgmesh.errors import UsageError, WgmeshError
 
 FILES = mesh_files("", node("alpha", 1), node("bravo", 2))
@@ -112,3 +114,44 @@ def test_public_keys_come_from_the_private_ones(tmp_path: Path) -> None:
     assert keyed.keyed(source, out).files["mesh.toml"].decode() == made
     assert (tmp_path / "mesh.toml").read_text() == text, "the inventory stays as it is"
     assert not keypairs.path(out, "alpha").exists()
+
+
+def test_a_dry_run_foresees_keys_and_makes_none(tmp_path: Path) -> None:
+    text = "".join(
+        line for line in FILES["mesh.toml"].decode().splitlines(True) if "public_key" not in line
+    )
+    (tmp_path / "mesh.toml").write_text(text)
+    source = Source(tmp_path, {"mesh.toml": text.encode()})
+    out = tmp_path / "out"
+    before = {*tmp_path.rglob("*")}
+    found, made = keyed.foreseen(source, out)
+    assert {*tmp_path.rglob("*")} == before
+    keys = {node.name: node.public_key for node in inventory.load(found.files).nodes}
+    assert {name: keypairs.public_half(private) for name, private in made.items()} == keys
+    real = keyed.keyed(source, out, make=True)
+    assert keyed.foreseen(source, out) == (real, {})
+    with pytest.raises(UsageError, match="nowhere"):
+        keyed.foreseen(source, None)
+    for place in (tmp_path, tmp_path / "mesh.toml"):
+        with pytest.raises(UsageError, match=r"lies|no directory"):
+            keyed.foreseen(source, place)
+
+
+def test_a_dry_run_of_hosts_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where keys would be made. Nobody listens at the port, so no host hears of it."""
+    (tmp_path / "mesh.toml").write_text(
+        '[mesh]\ninterface = "wg0"\nmesh_cidr = "10.40.0.0/24"\n'
+        '[node.alpha]\naddress = "10.40.0.1/32"\nssh_host = "127.0.0.1"\nssh_port = 1\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    before = {*tmp_path.rglob("*")}
+    words = ["apply-remote", "-c", "mesh.toml", "--all"]
+    assert main(words) == 3 and "wgmesh gen-keys" in capsys.readouterr().err
+    words += ["--gen-keys", "-o", "out"]
+    assert main([*words, "--dry-run"]) == 5
+    shown = capsys.readouterr()
+    assert "alpha: unreachable" in shown.out
+    assert {*tmp_path.rglob("*")} == before
+    assert main(words) == 5 and (tmp_path / "out/keys/alpha.key").exists()

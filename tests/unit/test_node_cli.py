@@ -142,6 +142,22 @@ def test_a_removal_that_was_cut_short_is_finished(mesh: Path, wgmesh: Run) -> No
     assert wgmesh(*words, "--yes")[0] == 2
 
 
+def test_a_removal_that_was_cut_short_among_the_files_of_out_is_finished(
+    mesh: Path, wgmesh: Run
+) -> None:
+    words = ["node", "remove", "bravo", "charlie", "--out-clean", "--delete-keys", "--yes"]
+    argv = [sys.executable, "-c", KILLED, "6", *words]  # three of the inventory, bravo's three
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run(argv, check=False, cwd=mesh, env=env).returncode == 99
+    left = {"out/charlie.conf", "out/charlie.png", "out/keys/charlie.key"}
+    assert {path for path in tree(mesh) if "bravo" in path or "charlie" in path} == left
+    code, out, err = wgmesh(*words)
+    assert (code, {*out.split()}) == (0, left)
+    assert err == "warning: there is no node 'bravo' any more, nor anything of it in OUT\n"
+    assert not [path for path in tree(mesh) if "bravo" in path or "charlie" in path]
+    assert wgmesh(*words)[0] == 2
+
+
 def test_no_name_of_a_removal_is_a_path(mesh: Path, wgmesh: Run) -> None:
     (mesh / "mine.conf").write_text("")
     code, _, err = wgmesh("node", "remove", "../mine", "--out-clean")
@@ -320,6 +336,54 @@ def test_another_name_that_was_cut_short_is_finished_by_the_next(
     assert codes == [99] * 6 + [0], "two written, one removed, three renamed"
     code, _, err = wgmesh(*words)
     assert code == 2 and "there is no node 'bravo'" in err
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_another_name_that_was_cut_short_is_finished_where_out_has_no_key_of_it(
+    mesh: Path, wgmesh: Run, at_hand: bool
+) -> None:
+    """Of a node that keeps its key, or has it at its private_key_path: the file of gen tells."""
+    shutil.rmtree(mesh / "out")
+    if at_hand:
+        private = subprocess.run(["wg", "genkey"], capture_output=True, text=True, check=True)
+        (mesh / "own").write_text(private.stdout)
+        entry = mesh / "nodes/bravo.toml"
+        entry.write_text(
+            entry.read_text().replace(key(2), public_half(private.stdout))
+            + f'private_key_path = "{mesh}/own"\n'
+        )
+    assert wgmesh("gen", "--qr")[0] == 0
+    assert (mesh / "out/bravo.png").exists() == at_hand and not (mesh / "out/keys").exists()
+    words, codes = ("node", "rename", "bravo", "delta"), []
+    start = tree(mesh)
+    for done in range(6):
+        for path in tree(mesh):
+            (mesh / path).unlink()
+        for path, data in start.items():
+            (mesh / path).write_bytes(data)
+        argv = [sys.executable, "-c", KILLED, str(done), *words]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        codes.append(subprocess.run(argv, check=False, cwd=mesh, env=env).returncode)
+        if codes[-1]:
+            code, _, err = wgmesh(*words)
+            assert (done, code, err) == (done, 0, "")
+        assert not [path for path in tree(mesh) if "bravo" in path]
+        assert (mesh / "out/delta.conf").read_bytes() == start["out/bravo.conf"]
+    assert codes == [99] * (5 if at_hand else 4) + [0] * (1 if at_hand else 2)
+    assert wgmesh(*words)[0] == 2
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_the_file_of_another_node_gets_no_new_name(mesh: Path, wgmesh: Run, is_ours: bool) -> None:
+    """What gen wrote of a node that is gone, or somebody else wrote, is no other node's."""
+    shutil.rmtree(mesh / "out")
+    assert wgmesh("gen")[0] == 0 and wgmesh("node", "remove", "bravo")[0] == 0
+    (mesh / "out/alpha.conf").unlink()
+    if not is_ours:  # with alpha's address
+        (mesh / "out/bravo.conf").write_text("# bravo\n[Interface]\nAddress = 10.40.0.1/32\n")
+    before = tree(mesh)
+    code, _, err = wgmesh("node", "rename", "bravo", "alpha")
+    assert code == 2 and "there is no node 'bravo'" in err and tree(mesh) == before
 
 
 def test_another_name_where_keys_are_missing_yet(mesh: Path, wgmesh: Run) -> None:

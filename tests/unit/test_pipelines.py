@@ -170,8 +170,11 @@ class Clone:
             if f"github.event_name == '{other}'" not in step.get("if", "")
         ]
 
-    def run(self, event: str, tip: str, before: str = "") -> list[int]:
-        """Run the steps of an event as the forge does, and return how each ended."""
+    def run(self, event: str, tip: str, before: str = "", *, base: bool = True) -> list[int]:
+        """Run the steps of an event as the forge does, and return how each ended.
+
+        Without `base` the clone has not what the request is to land on.
+        """
         known = {
             "github.api_url": self.comments.url,
             "github.repository": "ops/fleet",
@@ -180,11 +183,13 @@ class Clone:
             "github.event.pull_request.head.sha": tip,
             "github.event.before": before,
         }
-        env = self.env | {"GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_BASE_REF": "main"}
+        env = self.env | {"GITHUB_STEP_SUMMARY": str(self.summary)}
+        env["GITHUB_BASE_REF"] = "main" if base else "gone"
         if self.forge == "gitlab":
             env |= {"CI_COMMIT_SHA": tip, "CI_COMMIT_BEFORE_SHA": before}
             env |= {"CI_API_V4_URL": self.comments.url, "CI_PROJECT_ID": "5"}
-            request = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": self.base, "CI_MERGE_REQUEST_IID": "7"}
+            onto = self.base if base else "1" * 40
+            request = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": onto, "CI_MERGE_REQUEST_IID": "7"}
             env |= {"WGMESH_TOKEN": "secret"} | (request if event == "pull_request" else {})
         self.comments.token = "Bearer secret" if self.forge == "github" else "secret"
         bots = {"github": "github-actions[bot]", "gitlab": "project_5_bot_2f1c"}
@@ -243,6 +248,23 @@ def test_what_is_no_inventory_is_a_sentence(tmp_path: Path, forge: str, comments
     (clone.tree / "nodes").write_text("")
     assert clone.run("pull_request", clone.base)[0] == 3
     assert set(comments.bodies) == {1}
+
+
+@pytest.mark.parametrize("forge", FORGES)
+def test_where_there_is_no_plan_the_last_one_stays(
+    tmp_path: Path, forge: str, comments: Comments
+) -> None:
+    clone = Clone(tmp_path, forge, comments)
+    clone.write(bravo=entry(2, "intermittent = true\n"))
+    tip = clone.commit("a change")
+    assert set(clone.run("pull_request", tip)) == {0}
+    before = dict(comments.bodies)
+    assert before[2].startswith("<!-- wgmesh plan -->\n### ")
+    codes = clone.run("pull_request", tip, base=False)
+    assert (codes[1:3] if forge == "github" else codes[:1]) == (
+        [2, 0] if forge == "github" else [2]
+    )
+    assert comments.bodies == before
 
 
 @pytest.mark.parametrize("forge", FORGES)

@@ -224,7 +224,8 @@ def test_who_goes_first(review: Review) -> None:
     alive = "persistent_keepalive = 20\n"
     review.nodes(bravo=entry("bravo", alive))
     assert "first" not in review.plan()
-    assert json.loads(review.plan("--format", "json"))["rollout"] is None
+    told = json.loads(review.plan("--format", "json"))
+    assert told["rollout"] is told["later_rollout"] is None
     review.write("mesh.toml", MESH + '[rollout]\ncanary = ["bravo"]\nsoak_seconds = 300\n')
     assert "bravo first, the others 300 s after they have seen it" in review.plan().splitlines()
     review.commit()
@@ -233,6 +234,12 @@ def test_who_goes_first(review: Review) -> None:
     lines = review.plan().splitlines()
     assert "bravo first, the others 300 s after they have seen it" in lines
     assert "later changes: alpha first, the others 600 s after they have seen it" in lines
+    told = json.loads(review.plan("--format", "json"))
+    assert told["rollout"] == {"canary": ["bravo"], "soak_seconds": 300}
+    later = {"canary": ["alpha"], "soak_seconds": 600}
+    assert told["later_rollout"] == later
+    told = json.loads(review.plan("--format", "json", base=None))
+    assert (told["rollout"], told["later_rollout"]) == (None, later)
     review.write("mesh.toml", MESH)
     assert "later changes: all nodes at once" in review.plan().splitlines()
 

@@ -119,8 +119,7 @@ def _land(request: Request, model: Inventory, own: Entry) -> Result:
             f"the inventory renames the interface {before.manifest.interface} to {interface}",
             "wgmesh leave --restore comes first, or revert the name",
         )
-    if own.public_key is None:
-        raise WgmeshError(f"node {own.name} has no public_key", "wgmesh gen-keys makes one")
+    assert own.public_key is not None, "an inventory that loads has each node's key"
     private = _private_key(me, request, own, own.public_key)
     if not request.dry_run:
         _keep_key(me.enrolment, own.public_key, private)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wgmesh import inventory, keys
 from wgmesh.agent import keypairs, parcel, sources
-from wgmesh.agent.keyed import keyed
+from wgmesh.agent.keyed import foreseen, keyed
 from wgmesh.errors import no_node
 from wgmesh.frozen import frozen
 from wgmesh.model.inventory import Inventory
@@ -74,10 +74,17 @@ def apply(request: Request) -> Iterator[Told]:
 
     Raises UsageError or InventoryError before anything is sent.
     """
-    source = keyed(sources.load(request.text), request.out, make=request.gen_keys)
+    source, made = sources.load(request.text), dict[str, str]()
+    if request.gen_keys and request.dry_run:
+        source, made = foreseen(source, request.out)
+    else:
+        source = keyed(source, request.out, make=request.gen_keys)
     model = inventory.load(source.files)
     nodes = _chosen(model, request.name)
-    parcels = {node.name: parcel.pack(source.files, _key(node, request.out)) for node in nodes}
+    parcels = {
+        node.name: parcel.pack(source.files, made.get(node.name) or _key(node, request.out))
+        for node in nodes
+    }
     if request.terminal:
         yield from (_asking(node, parcels[node.name], request) for node in nodes)
         return

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from wgmesh import inventory, keys, process
-from wgmesh.agent.sources import Source
+from wgmesh import keys, process
+from wgmesh.agent.sources import Source, may_be_directory
 from wgmesh.errors import UsageError, WgmeshError
 from wgmesh.files import sweep, write_atomic
 from wgmesh.model.inventory import Node
@@ -26,23 +26,37 @@ def make_room(out: Path, source: Source) -> None:
 
     Raises UsageError where that cannot be, so that no key is ever committed by accident.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is no directory", "name another with -o")
-    if source.root is not None and out.resolve() in _inside(source.root):
-        raise UsageError(
-            f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"
-        )
+    _place(out, source)
     sweep(out, ".gitignore")  # with no more than half of that it is as good as new
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomic(out / ".gitignore", b"*\n", durable=False)
+    _must_be_outside_git(out)
+    for directory in (out, out / DIRECTORY):
+        sweep(directory, ".conf", ".png", ".key")
+
+
+def must_be_fit(out: Path, source: Source) -> None:
+    """Raise UsageError where make_room() would, and make nothing."""
+    _place(out, source)
+    if out.exists() and any(not each.name.endswith(".tmp") for each in out.iterdir()):
+        _must_be_outside_git(out)
+
+
+def _place(out: Path, source: Source) -> None:
+    may_be_directory(out)
+    if source.root is not None and out.resolve() in _inside(source.root):
+        raise UsageError(
+            f"{out} is where the inventory lies: secrets do not belong there", "such as -o out"
+        )
+
+
+def _must_be_outside_git(out: Path) -> None:
     if _tracked(out):
         raise UsageError(
             f"{out} is tracked by git: secrets do not belong there",
             f"name another with -o; or take it out of git, and write * into {out / '.gitignore'}",
         )
-    for directory in (out, out / DIRECTORY):
-        sweep(directory, ".conf", ".png", ".key")
 
 
 def _tracked(out: Path) -> bool:
@@ -95,9 +109,9 @@ def make(out: Path, name: str, own: Secret | None = None, *, dry_run: bool = Fal
     if elsewhere is not None:
         return elsewhere
     if dry_run:
-        return public_half(_generate())
+        return public_half(generate())
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    write_atomic(file, f"{_generate()}\n".encode(), 0o600)
+    write_atomic(file, f"{generate()}\n".encode(), 0o600)
     return public_half(keys.read(file))
 
 
@@ -145,13 +159,6 @@ def _is_file(file: Path, name: str) -> bool:
         return False
 
 
-def is_of(file: Path, name: str, source: Source) -> bool:
-    """Tell whether there is a node `name` in the inventory, whose private key is in `file`."""
-    nodes = inventory.load(source.files, require_keys=False).nodes
-    wanted = [node.public_key for node in nodes if node.name == name]
-    return bool(wanted) and file.exists() and public_half(keys.read(file)) in wanted
-
-
 def at_hand(out: Path, node: Node) -> Secret | None:
     """Return the private key of `node` if it lies here: in `out`, or at its private_key_path.
 
@@ -173,7 +180,7 @@ def at_hand(out: Path, node: Node) -> Secret | None:
     return None
 
 
-def _generate() -> str:
+def generate() -> str:
     """Return a private key as `wg genkey` makes it: random, and clamped (RFC 7748, section 5)."""
     raw = bytearray(os.urandom(32))
     raw[0] &= 248

@@ -20,7 +20,11 @@ def ask(method, url, value=None):
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 with open("plan.md", encoding="utf-8") as file:
-    value = {"body": f"{mark}\\n{file.read()[:60000]}"}
+    plan = file.read()[:60000]
+if not plan:
+    print("there is no plan: an earlier comment stays as it is")
+    raise SystemExit
+value = {"body": f"{mark}\\n{plan}"}
 def mine(each):
     author = each.get("user") or each.get("author") or {}
     return each["body"].startswith(mark) and me == (author.get("login") or author.get("username"))
@@ -35,7 +39,8 @@ if old:
 else:
     ask("POST", place, value)
 """
-"""Puts plan.md into a comment, its own from before if there is one; GitHub and GitLab alike.
+"""Puts plan.md into a comment, its own from before if there is one; GitHub and GitLab alike. It is
+empty when `plan` failed, which is no reason to lose the comment from before.
 
 Anybody can write a comment that looks like it: only one of the token's own user is replaced.
 """

@@ -106,7 +106,7 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
     try:
         old = inventory.load(files)
     except InventoryError as error:
-        why = f"the inventory of {since[:12]} is invalid ({error.message})"
+        why = f"at {since[:12]} {error.message}"
         whole = _whole(new, only)
         return replace(whole, unknown=why, allowed=allowed, asked=since[:12])
     names = _chosen((*old.nodes, *new.nodes), only)
@@ -132,7 +132,8 @@ def plan(text: str, base: str | None, only: str | None = None) -> Planned:
 def _whole(new: Inventory, only: str | None) -> Planned:
     names = _chosen(new.nodes, only)
     nodes = _bounded(impact.whole(new, names, MOST_LINES), names).nodes
-    return Planned(nodes, _findings(None, new), impact.hooks(None, new), only=only)
+    found, hooks = _findings(None, new), impact.hooks(None, new)
+    return Planned(nodes, found, hooks, later=new.rollout, only=only)
 
 
 def _chosen(nodes: Iterable[Node], only: str | None) -> list[str]:

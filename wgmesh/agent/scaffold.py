@@ -4,10 +4,12 @@ import logging
 import os
 import shlex
 import shutil
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from wgmesh import process
 from wgmesh.agent import pipelines
+from wgmesh.agent.sources import may_be_directory
 from wgmesh.errors import RefusedError, UsageError, WgmeshError
 from wgmesh.files import directory_aside, left_aside, write_atomic
 from wgmesh.frozen import frozen
@@ -21,6 +23,8 @@ _SIGNING_SECONDS = 120
 """An agent may ask its user, a security key wait for a touch."""
 _NOT_TELLING = ("fatal: failed to write commit object", "Signing file ")
 """What git and ssh-keygen say beside the reason."""
+_BY_A_HOOK = 1
+"""How `git commit` ends when a hook says no; it ends otherwise when it cannot sign."""
 
 MESH = b"""\
 # The mesh. Every field: https://github.com/wgmesh/wgmesh, docs/inventory.md
@@ -73,48 +77,75 @@ class Made:
 def init(directory: Path, key: Path) -> Made:
     """Make an inventory repository in `directory` for the signer whose public key is in `key`.
 
-    It appears as a whole: what one that was killed has left is removed. Raises UsageError when the
+    A new directory appears as a whole. In one that is there the repository comes last, and what one
+    that was killed has put there is no obstacle to the same again. Raises UsageError when the
     directory is in use or the key is not a public SSH key; then nothing was made.
     """
     if shutil.which("git", path=_environment()["PATH"]) is None:
         raise WgmeshError("git is missing", "install git")
     public = _public_key(key)
     fingerprint = _fingerprint(key)
+    files = _files(public)
+    may_be_directory(directory)
     there = directory.exists()
     aside = directory / "mesh" if there else directory
-    if there and not directory.is_dir():
-        raise UsageError(f"{directory} is no directory", "name a new directory")
-    if there and set(directory.iterdir()) - {*left_aside(aside)}:
+    if there and _holds_more(directory, {*left_aside(aside)}, files):
         raise UsageError(f"{directory} is not empty", "name a new directory")
     with directory_aside(aside) as tree:
-        said = _fill(tree, directory.resolve(), key, public)
-        commit = None if said is not None else _git(tree, "rev-parse", "HEAD").strip()
+        failed = _fill(tree, directory.resolve(), key, public)
+        commit = None if failed is not None else _git(tree, "rev-parse", "HEAD").strip()
         if there:
             for each in sorted(tree.iterdir(), key=lambda each: each.name == ".git"):
-                each.rename(directory / each.name)
+                if not (directory / each.name).exists():  # else it is the same
+                    each.rename(directory / each.name)
         else:
             tree.rename(directory)
-    if said is not None:
-        why, remedy = _unsigned(key, said)
+    if failed is not None:
+        why, remedy = _uncommitted(key, failed)
         again = f"git -C {shlex.quote(os.fspath(directory))} commit -S -m 'A new mesh'"
         log.warning("the first commit is not made, since %s: %s, then run %s", why, remedy, again)
     return Made(directory, commit, fingerprint)
 
 
-def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
-    """Make a repository in `tree`, which is going to lie at `place`; return what kept it unsigned.
+def _files(public: str) -> dict[str, bytes]:
+    """Return the files of a new inventory for the signer with the key `public`."""
+    principal = _principal(public)
+    kind, blob = public.split()[:2]
+    signers = f'{principal} namespaces="git" {kind} {blob}\n'
+    return {
+        "mesh.toml": MESH,
+        "allowed_signers": signers.encode(),
+        "trust.toml": RULES.replace(b"@PRINCIPAL@", principal.encode()),
+        "README.md": README,
+        "nodes/.gitkeep": b"",
+        **pipelines.FILES,
+    }
+
+
+def _holds_more(directory: Path, left: Set[Path], files: Mapping[str, bytes]) -> bool:
+    """Tell whether `directory` has anything but what is `left` aside and some of `files`."""
+    for top in {*directory.iterdir()} - left:
+        wanted = {name: data for name, data in files.items() if name.split("/")[0] == top.name}
+        found = {
+            os.fspath(path.relative_to(directory)): path
+            for path in (top, *top.rglob("*"))
+            if path.is_symlink() or not path.is_dir()
+        }
+        if not found or found.keys() != wanted.keys():
+            return True
+        for name, path in found.items():
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != wanted[name]:
+                return True
+    return False
+
+
+def _fill(tree: Path, place: Path, key: Path, public: str) -> CommandError | None:
+    """Make a repository in `tree`, which is going to lie at `place`; return how the commit failed.
 
     None: its first commit is made.
     """
     principal = _principal(public)
-    kind, blob = public.split()[:2]
-    signers = f'{principal} namespaces="git" {kind} {blob}\n'
-    write_atomic(tree / "mesh.toml", MESH)
-    write_atomic(tree / "allowed_signers", signers.encode())
-    write_atomic(tree / "trust.toml", RULES.replace(b"@PRINCIPAL@", principal.encode()))
-    write_atomic(tree / "README.md", README)
-    write_atomic(tree / "nodes" / ".gitkeep", b"")
-    for name, data in pipelines.FILES.items():
+    for name, data in _files(public).items():
         write_atomic(tree / name, data)
     _git(tree, "init", "--quiet", "--initial-branch=main")
     settings = {
@@ -132,28 +163,29 @@ def _fill(tree: Path, place: Path, key: Path, public: str) -> str | None:
     _git(tree, "add", "--all")
     try:
         _git(tree, "commit", "--quiet", "-S", "-m", "A new mesh", seconds=_SIGNING_SECONDS)
-        said = None
+        failed = None
     except CommandError as error:
-        said = error.stderr if error.returncode is not None else error.message
+        failed = error
     write_atomic(tree / ".git" / "hooks" / "pre-commit", pipelines.HOOK.encode(), 0o755)
-    return said
+    return failed
 
 
-def _unsigned(key: Path, said: str) -> tuple[str, str]:
-    """Return why git could not sign with the private half of `key`, and what to do about it."""
+def _uncommitted(key: Path, failed: CommandError) -> tuple[str, str]:
+    """Return why git made no commit, to be signed with the private half of `key`, and a remedy."""
     private = key.with_suffix("")
+    said = failed.message if failed.returncode is None else failed.stderr
+    lines = [line.removeprefix("error: ") for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_NOT_TELLING)]
+    reason = (telling or lines or ["it does not say why"])[-1]
+    if failed.returncode == _BY_A_HOOK:
+        return f"a hook of git refused it ({reason})", "mend that"
     if "No private key found" in said:
         why = f"the private half of {key} is neither beside it nor in ssh-agent"
         return why, f"put it into the agent with ssh-add, or to {private}"
     if "passphrase" in said:
         why = f"{private} has a passphrase, and is not in ssh-agent"
         return why, f"put it there with ssh-add {shlex.quote(os.fspath(private))}"
-    lines = [line.removeprefix("error: ") for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_NOT_TELLING)]
-    return (
-        f"git could not sign it ({(telling or lines or ['it does not say why'])[-1]})",
-        "mend that",
-    )
+    return f"git could not sign it ({reason})", "mend that"
 
 
 def _environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from wgmesh.errors import InventoryError, UsageError, of_system
 from wgmesh.files import directory_atomic, sweep, write_atomic
 from wgmesh.frozen import frozen
 from wgmesh.repository.checkout import files_at
-from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, is_entry
+from wgmesh.repository.inventory_files import LARGEST_FILE_BYTES, NoPathError, is_entry
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +55,17 @@ def load(text: str) -> Source:
 
 
 def at(source: Source, revision: str) -> Source:
-    """Return the same inventory as it was at `revision` of its git repository."""
+    """Return the same inventory as it was at `revision` of its git repository.
+
+    It has no files where its directory was not there. Raises what files_at() does.
+    """
     root = checkout(source)
     name = next(iter(source.files))
     if source.misnamed is None and ("/" in name or name in NAMES):
-        return Source(None, files_at(root, revision, "."))
+        try:
+            return Source(None, files_at(root, revision, "."))
+        except NoPathError:
+            return Source(None, {})
     path = name if source.misnamed is None else source.misnamed.name
     [data] = files_at(root, revision, path).values()
     return Source(None, {name: data})
@@ -150,6 +156,7 @@ def create(source: Source, path: Path, data: bytes) -> list[Path]:
 
     What a process that was killed while it did so has left is removed.
     """
+    may_be_directory(path.parent)
     _must_be_new(path)
     sweep(path.parent, path.name)
     write_atomic(path, data, mode(source))
@@ -162,6 +169,7 @@ def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> 
     At no moment there is a mesh without some of its nodes: a new directory appears as a whole, and
     in one that is there mesh.toml comes last. Raises UsageError when there is an inventory already.
     """
+    may_be_directory(root)
     for name in NAMES:
         _must_be_new(root / name)
     below = root / "nodes"
@@ -183,6 +191,15 @@ def create_directory(source: Source, root: Path, files: Mapping[str, bytes]) -> 
         if name not in nodes:
             write_atomic(root / name, data, usual)
     return [root / name for name in files]
+
+
+def may_be_directory(path: Path) -> None:
+    """Raise UsageError where no directory can be: something else lies at `path`, or above it."""
+    there = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
+    if not there.is_dir():
+        leads_nowhere = there.is_symlink() and not there.exists()
+        what = "a link that leads nowhere" if leads_nowhere else "no directory"
+        raise UsageError(f"{there} is {what}", "name another directory, which may be new")
 
 
 def _must_be_new(path: Path) -> None:

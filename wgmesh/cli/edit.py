@@ -135,21 +135,25 @@ def _add(arguments: Namespace) -> int:
 
 
 def _rename(arguments: Namespace) -> int:
-    from wgmesh.agent import generate, keypairs, sources
+    from wgmesh.agent import belongings, sources
     from wgmesh.inventory import load, rework
 
     with sources.editing(arguments.inventory) as source:
-        names, out = (arguments.name, arguments.new), arguments.out
-        keys = tuple(keypairs.path(out, name) for name in names)
+        out, name = arguments.out, arguments.name
+        changed: rework.Changed = {}
+        missing = None
         try:
-            changed = rework.rename(source.files, *names)
-        except UsageError:
-            if not keypairs.is_of(keys[0], arguments.new, source):
-                raise
-            changed = {}  # it was cut short before the files in OUT had their new names
+            changed = rework.rename(source.files, name, arguments.new)
+        except UsageError as error:
+            missing = error
+        after = {k: data for k, data in {**source.files, **changed}.items() if data is not None}
+        nodes = load(after, require_keys=False).nodes
+        node = next((each for each in nodes if each.name == arguments.new), None)
+        proofs = frozenset() if node is None else belongings.proofs(out, name, node)
+        if missing is not None and not proofs:
+            raise missing  # else it was cut short before the files in OUT had their new names
         _save(source, changed, arguments)
-        pairs = [*zip(*(generate.files_of(out, name) for name in names), strict=False), keys]
-        for old, new in pairs:
+        for old, new in belongings.moves(out, name, arguments.new, proofs):
             if not os.path.lexists(old):
                 continue
             if os.path.lexists(new):
@@ -158,12 +162,8 @@ def _rename(arguments: Namespace) -> int:
             if not arguments.dry_run:
                 old.rename(new)
             print(new)
-        after = {k: data for k, data in {**source.files, **changed}.items() if data is not None}
-        nodes = load(after, require_keys=False).nodes
-        if any(n.name == arguments.new and n.preshared_key_path is not None for n in nodes):
-            log.warning(
-                "where files of preshared keys have %s in their name, rename them", arguments.name
-            )
+        if node is not None and node.preshared_key_path is not None:
+            log.warning("where files of preshared keys have %s in their name, rename them", name)
         return 0
 
 
@@ -182,38 +182,35 @@ def _readdress(arguments: Namespace) -> int:
 
 
 def _remove(arguments: Namespace) -> int:
-    from wgmesh.agent import sources
+    from wgmesh.agent import belongings, sources
     from wgmesh.inventory import load, rework
 
     if arguments.delete_keys and not arguments.yes and not arguments.dry_run:
         raise UsageError("--delete-keys cannot be undone", "say --yes as well")
     with sources.editing(arguments.inventory) as source:
-        made = {name: _made(arguments, name) for name in arguments.names}
+        out, clean, delete = arguments.out, arguments.out_clean, arguments.delete_keys
+        made = {
+            name: belongings.of_node(out, name, made=clean, key=delete) for name in arguments.names
+        }
         try:
             changed = rework.remove(source.files, made)
         except UsageError:
             known = {node.name for node in load(source.files, require_keys=False).nodes}
-            # of one that only OUT still has something the removal was cut short
+            # of one that only OUT still has something the removal was cut short; where the
+            # inventory has none of them, OUT may have nothing of another any more
             there = [name for name, files in made.items() if name in known or not files]
-            changed = rework.remove(source.files, there)
+            if len(there) == len(made) or known & made.keys():
+                changed = rework.remove(source.files, there)
+            else:
+                changed = {}
+                for name in there:
+                    log.warning("there is no node '%s' any more, nor anything of it in OUT", name)
         _save(source, changed, arguments)
         for path in (file for files in made.values() for file in files):
             if not arguments.dry_run:
                 path.unlink()
             print(path)
         return 0
-
-
-def _made(arguments: Namespace, name: str) -> list[Path]:
-    """Return the files in OUT that are to go with the node `name`."""
-    from wgmesh.agent import generate, keypairs
-
-    gone: list[Path] = []
-    if arguments.out_clean:
-        gone += generate.files_of(arguments.out, name)
-    if arguments.delete_keys:
-        gone.append(keypairs.path(arguments.out, name))
-    return [path for path in gone if "/" not in name and path.exists()]
 
 
 def _save(source: "Source", changed: Mapping[str, bytes | None], arguments: Namespace) -> int:

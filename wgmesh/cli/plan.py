@@ -85,12 +85,8 @@ def as_json(plan: Planned) -> str:
         ],
         "details": [{"line": line, "nodes": number} for line, number in plan.details],
         "hooks": list(plan.hooks),
-        "rollout": None
-        if plan.rollout is None
-        else {
-            "canary": list(plan.rollout.canary),
-            "soak_seconds": plan.rollout.soak_seconds,
-        },
+        "rollout": _rollout_table(plan.rollout),
+        "later_rollout": _rollout_table(plan.later),
         "breaks": [
             {
                 "nodes": list(each.nodes),
@@ -108,6 +104,13 @@ def as_json(plan: Planned) -> str:
         "allow": list(_to_allow(plan)),
     }
     return json.dumps(value, indent=1) + "\n"
+
+
+def _rollout_table(rollout: Rollout | None) -> dict[str, object] | None:
+    """Return who goes first, for programs; None: nobody does."""
+    if rollout is None:
+        return None
+    return {"canary": list(rollout.canary), "soak_seconds": rollout.soak_seconds}
 
 
 def _reach_table(plan: Planned) -> dict[str, object]:

@@ -6,36 +6,22 @@ Where files leave something open the likeliest is taken, and a remark says what 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import collapse_addresses, ip_interface, ip_network
 from itertools import combinations
 
 from wgmesh.frozen import frozen
 from wgmesh.inventory.foreign import Foreign
+from wgmesh.inventory.identity import Known, identify, is_host
 from wgmesh.inventory.naming import node_names
 from wgmesh.inventory.values import is_private
 from wgmesh.model.numbers import DEFAULT_MTU, DEFAULT_PORT
-from wgmesh.model.terms import Endpoint, Interface, Prefix
+from wgmesh.model.terms import Prefix
 
 _MAX_NAMED = 3
 _ROOM = {4: 24, 6: 64}
 """A mesh is at least that wide, if no file says how wide it is."""
 _KEY = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=(?!=)")
-
-
-@dataclass(slots=True)
-class _Node:
-    """What is known of a node: from its own file, and from those in which it is a peer."""
-
-    key: str
-    name: str = ""
-    file: Foreign | None = None
-    addresses: list[Interface] = field(default_factory=list)
-    endpoints: Counter[Endpoint] = field(default_factory=Counter)
-    routes: list[Prefix] = field(default_factory=list)
-    peers: set[str] = field(default_factory=set)
-    preshared: set[str] = field(default_factory=set)
 
 
 @frozen
@@ -49,14 +35,14 @@ class Adopted:
 def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
     """Return the inventory of the mesh that `files` make, each of which is one node's."""
     remarks: list[str] = []
-    nodes = _nodes(files, remarks)
+    nodes = identify(files, remarks)
     given = [at for at, node in enumerate(nodes) if node.file is not None and node.file.is_given]
     for node, name in zip(nodes, node_names([node.name for node in nodes], given), strict=True):
         node.name = name
     cidrs = _networks(nodes)
     for node in nodes:
         if not node.addresses:
-            inside = [p for p in node.routes if _is_host(p) and _within(p, cidrs)]
+            inside = [p for p in node.routes if is_host(p) and _within(p, cidrs)]
             node.addresses = [ip_interface(prefix) for prefix in inside]
         if not node.addresses:
             remarks.append(f"{node.name}: no file says its address")
@@ -86,84 +72,11 @@ def adopt(files: Sequence[Foreign], interface: str) -> Adopted:
     return Adopted("\n".join(rows) + "\n", tuple(remarks))
 
 
-def _nodes(files: Sequence[Foreign], remarks: list[str]) -> list[_Node]:
-    """Return a node for each file, then those that are peers only."""
-    known: dict[str, _Node] = {}
-    lists = [{peer.public_key for peer in file.peers} for file in files]
-    listed = set().union(*lists)
-    own = {file.public_key for file in files if file.public_key}
-    left = _left_out(lists)
-    given = _given(files) if len(own) < len(files) else {}
-    for number, file in enumerate(files):
-        key = file.public_key
-        if not key:
-            # its own key is one that all other files list, and it alone does not
-            others = [each for each in left.get(number, ()) if each not in own]
-            if len(others) != 1:  # or that of a peer which is given its addresses, and no others
-                here = {ip_network(address.ip) for address in file.addresses}
-                hits = [hit for host in here for hit in given.get(host, ()) if hit[1] <= here]
-                others = [*({peer for peer, _ in hits} - own - known.keys())]
-            key = others[0] if len(others) == 1 else f"?{file.file}"
-            if key not in listed:
-                remarks.append(f"{file.file}: its public key is not known: add public_key")
-        node = known.setdefault(key, _Node(key))
-        node.file, node.name = file, file.name
-        node.addresses = list(file.addresses)
-    for node in list(known.values()):
-        for peer in node.file.peers if node.file else ():
-            other = known.get(peer.public_key)
-            if other is None:
-                other = known[peer.public_key] = _Node(peer.public_key)
-            other.name = other.name or peer.called.name
-            if peer.preshared:
-                other.preshared.add(node.key)
-                node.preshared.add(other.key)
-            other.routes += [each.network for each in peer.allowed_ips]
-            if peer.endpoint:
-                other.endpoints[peer.endpoint] += 1
-            other.peers.add(node.key)
-            node.peers.add(other.key)
-    for node in known.values():
-        node.name = node.name or (node.file.fallback if node.file else "node")
-    return list(known.values())
-
-
-def _given(files: Iterable[Foreign]) -> dict[Prefix, set[tuple[str, frozenset[Prefix]]]]:
-    """Return for each host the keys of peers that are given it, each with all hosts it is given."""
-    found: dict[Prefix, set[tuple[str, frozenset[Prefix]]]] = {}
-    for file in files:
-        for peer in file.peers:
-            networks = (each.network for each in peer.allowed_ips)
-            hosts = frozenset(prefix for prefix in networks if _is_host(prefix))
-            for host in hosts:
-                found.setdefault(host, set()).add((peer.public_key, hosts))
-    return found
-
-
-def _left_out(lists: Sequence[Set[str]]) -> dict[int, list[str]]:
-    """Return, by its position, the keys that a list alone does not have, and all others do.
-
-    Costs one look at each key of each list: the positions of those that have a key give the other.
-    """
-    counts: Counter[str] = Counter()
-    positions: Counter[str] = Counter()
-    for position, keys in enumerate(lists):
-        for key in keys:
-            counts[key] += 1
-            positions[key] += position
-    every = len(lists) * (len(lists) - 1) // 2
-    found: dict[int, list[str]] = {}
-    for key, count in counts.items():
-        if count == len(lists) - 1:
-            found.setdefault(every - positions[key], []).append(key)
-    return found
-
-
-def _networks(nodes: Iterable[_Node]) -> list[Prefix]:
+def _networks(nodes: Iterable[Known]) -> list[Prefix]:
     """Return the mesh's own networks: those that addresses are written with, else around them."""
     addresses = [address for node in nodes for address in node.addresses]
     if not addresses:
-        addresses = [ip_interface(p) for node in nodes for p in node.routes if _is_host(p)]
+        addresses = [ip_interface(p) for node in nodes for p in node.routes if is_host(p)]
     made: list[Prefix] = []
     for version in (4, 6):
         own = [each for each in addresses if each.version == version and is_private(each.network)]
@@ -178,10 +91,6 @@ def _networks(nodes: Iterable[_Node]) -> list[Prefix]:
     return made
 
 
-def _is_host(prefix: Prefix) -> bool:
-    return prefix.prefixlen == prefix.max_prefixlen
-
-
 def _within(prefix: Prefix, networks: Iterable[Prefix]) -> bool:
     return any(
         prefix.network_address in network and prefix.prefixlen >= network.prefixlen
@@ -190,18 +99,18 @@ def _within(prefix: Prefix, networks: Iterable[Prefix]) -> bool:
 
 
 def _owned(
-    nodes: Sequence[_Node], cidrs: Sequence[Prefix], remarks: list[str]
+    nodes: Sequence[Known], cidrs: Sequence[Prefix], remarks: list[str]
 ) -> dict[str, list[Prefix]]:
     """Return what lies behind each node: of what peers are given, not what they only carry."""
     hosts = {str(a.ip) for node in nodes for a in node.addresses}
-    claims: dict[Prefix, list[_Node]] = {}
+    claims: dict[Prefix, list[Known]] = {}
     for node in nodes:
         for prefix in dict.fromkeys(node.routes):
             if not prefix.prefixlen:
                 text = f"{node.name}: the default route to it is left out: see exit_nodes"
                 if text not in remarks:
                     remarks.append(text)
-            elif not (_is_host(prefix) and str(prefix.network_address) in hosts) and not _leads_on(
+            elif not (is_host(prefix) and str(prefix.network_address) in hosts) and not _leads_on(
                 prefix, cidrs
             ):
                 claims.setdefault(prefix, []).append(node)
@@ -217,8 +126,8 @@ def _owned(
 
 
 def _shape(
-    nodes: Sequence[_Node], cidrs: Sequence[Prefix], remarks: list[str]
-) -> tuple[list[_Node], _Node | None]:
+    nodes: Sequence[Known], cidrs: Sequence[Prefix], remarks: list[str]
+) -> tuple[list[Known], Known | None]:
     """Return the hubs of a star; or none, and who joins the nodes behind NAT of a full mesh."""
     joined = [node for node in nodes if len(node.peers) == len(nodes) - 1 > 0]
     gateways = [node for node in joined if any(_leads_on(route, cidrs) for route in node.routes)]
@@ -252,7 +161,7 @@ def _leads_on(route: Prefix, cidrs: Iterable[Prefix]) -> bool:
     )
 
 
-def _entry(node: _Node, routes: Sequence[Prefix], port: int, remarks: list[str]) -> Iterator[str]:
+def _entry(node: Known, routes: Sequence[Prefix], port: int, remarks: list[str]) -> Iterator[str]:
     if node.addresses:
         yield f"address = {_list(f'{a.ip}/{a.max_prefixlen}' for a in node.addresses)}"
     if node.key[0] != "?":
@@ -276,7 +185,7 @@ def _entry(node: _Node, routes: Sequence[Prefix], port: int, remarks: list[str])
         yield 'preshared_key_path = "/etc/wireguard/psk/%p"'
 
 
-def _remark_keys(nodes: Iterable[_Node], remarks: list[str]) -> None:
+def _remark_keys(nodes: Iterable[Known], remarks: list[str]) -> None:
     """Say where preshared keys belong, and which tunnels get one that had none."""
     keyed = [node for node in nodes if node.preshared]
     for node in keyed:
@@ -286,7 +195,7 @@ def _remark_keys(nodes: Iterable[_Node], remarks: list[str]) -> None:
             remarks.append(f"{one.name} and {two.name} use a preshared key as well from now on")
 
 
-def _without_keys(nodes: Iterable[_Node], remarks: list[str]) -> None:
+def _without_keys(nodes: Iterable[Known], remarks: list[str]) -> None:
     """Leave out the hooks of a file that have a key in them, unless it is a node's public one."""
     known = {node.key for node in nodes}
     for node in nodes:

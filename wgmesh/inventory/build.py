@@ -98,7 +98,7 @@ def _node(
     if "public_key" not in found:
         found["public_key"] = None
         if require_keys and "public_key" not in table.values:
-            report.error(table, "public_key", "is missing", "`wgmesh join` prints it on the node")
+            report.error(table, "public_key", "is missing", _KEY)
     return Node(**({"address": ()} | found), name=name)
 
 
@@ -145,6 +145,7 @@ def _fields(
     return found
 
 
+_KEY = "`wgmesh join` prints it on the node; without git `wgmesh gen-keys` makes one"
 _EXAMPLES = {
     "interface": 'such as interface = "wg0"',
     "mesh_cidr": 'such as mesh_cidr = "10.40.0.0/24"',

@@ -13,6 +13,10 @@ LARGEST_TOTAL_BYTES = 16 << 20
 MOST_FILES = 20_000
 
 
+class NoPathError(InventoryError):
+    """A commit has nothing at the path of an inventory."""
+
+
 def is_entry(name: str) -> bool:
     """Return whether a file by this name in nodes/ counts: those that editors put beside it do not.
 
@@ -25,8 +29,8 @@ def inventory_files(reader: Reader, commit: str, path: str) -> dict[str, bytes]:
     """Return the inventory under `path` (slashes, "." is the root) of `commit`, by name.
 
     Names are `mesh.toml`, `mesh.conf` and `nodes/NAME.toml`; other files are left out. When `path`
-    is itself a file, that file under the first or second name. Raises InventoryError when there is
-    no such path, RefusedError for symbolic links, submodules and unusual modes among the files and
+    is itself a file, that file under the first or second name. Raises NoPathError when there is no
+    such path, RefusedError for symbolic links, submodules and unusual modes among the files and
     for more than the limits above, WgmeshError when the repository is damaged.
     """
     entry = Entry(TREE_MODE, parse(commit, reader.commit(commit)).tree)
@@ -35,7 +39,7 @@ def inventory_files(reader: Reader, commit: str, path: str) -> dict[str, bytes]:
         shown = f"{shown}/{part}" if shown else part
         below = reader.tree(entry.id).get(part) if entry.mode == TREE_MODE else None
         if below is None:
-            raise InventoryError(
+            raise NoPathError(
                 f"commit {commit[:12]} has no {plain(shown, 200)}", "check the inventory's path"
             )
         entry = below

@@ -20,12 +20,12 @@ def test_inside_the_confirm_window_the_old_configuration_boots(
     machine = mesh[name]
     mesh.policy(name, most=WINDOW_SECONDS, silent=WINDOW_SECONDS, minority=WINDOW_SECONDS)
     before = ours(machine)
-    with mesh.fleet.internet.block_udp_port(name, 4500):
-        mesh.change("Move the port", **{name: {"listen_port": 4500}})
+    with mesh.fleet.internet.block_udp_port(name, 4511):
+        mesh.change("Move the port", **{name: {"listen_port": 4511}})
         wait_until(
             lambda: (
                 'phase = "applying"' in machine.peek("/var/lib/wgmesh/journal.toml")
-                and port(mesh, name) == "4500"
+                and port(mesh, name) == "4511"
             ),
             TURN_SECONDS,
             f"{name} is in the confirm window",

@@ -31,6 +31,7 @@ soak: venv ## hours: the tests of signatures many times over, then what prints t
 	$(PYTHON) -m tests.soak.rotate
 	$(PYTHON) -m tests.soak.kill
 	$(PYTHON) -m tests.soak.syncs
+	$(PYTHON) -m tests.soak.aging
 	$(PYTHON) -m tests.bench.one_peer --nodes 1000
 
 mutants: venv ## which changes of wgmesh/trust/ no test notices; hours (FILES="sshkey.py" for some)

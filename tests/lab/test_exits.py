@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -206,8 +206,21 @@ def test_an_exit_keeps_the_mesh_out_of_its_own_private_networks(mesh: Mesh, alph
 # ---------------------------------------------------------------- exits that die
 
 
+@contextmanager
+def waiting_for_its_remote(mesh: Mesh, machine: Machine) -> Iterator[None]:
+    """Have a sync at work that waits for a forge which takes its connection and says nothing."""
+    mesh.world.forge.freeze()
+    sync = machine.popen([*machine.wgmesh_argv, "sync"])
+    try:
+        wait_until(lambda: machine.pids("git"), 20, "a sync asks the remote")
+        yield
+    finally:
+        mesh.world.forge.thaw()
+        sync.communicate(timeout=60)
+
+
 @pytest.mark.alone  # within twenty seconds, of which the silence takes fifteen
-@pytest.mark.parametrize("fault", ["line cut", "uplink dead", "rebooted"])
+@pytest.mark.parametrize("fault", ["line cut", "uplink dead", "rebooted", "cut while a sync waits"])
 def test_another_exit_takes_over_within_twenty_seconds(
     mesh: Mesh, alpha: Machine, fault: str
 ) -> None:
@@ -219,9 +232,11 @@ def test_another_exit_takes_over_within_twenty_seconds(
         stack.callback(lambda: print("ticks:", ticks.communicate(), alpha.read(MEMORY)))
         stack.callback(ticks.kill)
         counters = stack.enter_context(watched(mesh))
+        if fault == "cut while a sync waits":
+            stack.enter_context(waiting_for_its_remote(mesh, alpha))
         dead = time.monotonic()
         print("dead", time.time())
-        if fault == "line cut":
+        if fault in ("line cut", "cut while a sync waits"):
             world.internet.cut("bravo")
         elif fault == "uplink dead":
             stack.enter_context(world.internet.block("bravo", f"ip daddr {FAR4}"))

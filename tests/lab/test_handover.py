@@ -172,6 +172,17 @@ def test_a_turn_of_the_unit_uses_each_answer_once(mesh: Mesh, alpha: Machine) ->
     assert mesh.status("alpha")["last_sync"]["outcome"] == "in-sync"
 
 
+def test_a_turn_that_somebody_typed_before_the_unit_s_own_is_no_failure(
+    mesh: Mesh, alpha: Machine
+) -> None:
+    """He has waited for the unit's fetch, asked it again, and heard the answer first."""
+    commit = change(mesh, "typed")
+    alpha.run(as_user(*alpha.wgmesh_argv, "fetch"))
+    alpha.wgmesh("sync")
+    alpha.wgmesh("sync", "--fetched")
+    assert runs(mesh, commit)
+
+
 def test_after_two_failures_it_waits_but_not_for_people(mesh: Mesh, alpha: Machine) -> None:
     mesh.world.forge.stop()
     try:

@@ -108,12 +108,13 @@ def just_fetched(source: Source, before: str) -> Answer:
 
     `before` is the run that was heard last: to hear it twice means that there was no new one, which
     is an UnreachableError; unless the fetch was at work on names just then, and is asked again. So
-    it is when somebody else was answered meanwhile, who may have asked one remote of several. The
-    caller has the turn, so a request that is still there is a dead one's.
+    it is when somebody else was answered meanwhile: he may have asked one remote of several, and
+    has heard of what this fetch left. The caller has the turn, so a request that is still there is
+    a dead one's.
     """
     settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)
-    if answer is not None and answer.request and answer.run != before:
+    if answer is not None and answer.request:
         return _fetch(source)
     if answer is None or answer.run == before:
         if names.just_told(settings.FETCH_DIR):

@@ -262,7 +262,9 @@ class _Turn:
         """Return how it ended; raises what `sync` says."""
         self.me = node.load()  # somebody may have had the lock meanwhile
         if not self.options.dry_run:
+            self.whole = False
             finish_cut_short()
+            self.whole = True
         self.tips = node.tips(self.me)
         tip = self.trusted_tip()
         self.commit = tip.id

@@ -89,7 +89,8 @@ class Failover:
 
     `generation` says which confirmed generation `watched` was read from. `seen` is handshake and
     bytes received at the last look, `resolved` the addresses of named endpoints, as last asked at
-    `resolved_at`. The fetch was asked for names at `named_at`, and is not again for `named_wait`.
+    `resolved_at`. The fetch was asked for the names `named` at `named_at`, and is not again for
+    `named_wait`.
     """
 
     generation: str = ""
@@ -99,6 +100,7 @@ class Failover:
     seen: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     resolved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resolved_at: float = 0.0
+    named: tuple[str, ...] = ()
     named_at: float = 0.0
     named_wait: float = 0.0
     hubs: Hubs = field(default_factory=Hubs)
@@ -124,7 +126,8 @@ def read_failover(directory: Path) -> Failover:
             seen={key: (int(one), int(two)) for key, (one, two) in table["seen"].items()},
             resolved={name: tuple(map(str, every)) for name, every in table["resolved"].items()},
             resolved_at=float(table["resolved_at"]),
-            named_at=float(table.get("named_at", 0)),  # not there before an upgrade
+            named=tuple(map(str, table.get("named", ()))),  # not there before an upgrade
+            named_at=float(table.get("named_at", 0)),
             named_wait=float(table.get("named_wait", 0)),
             hubs=_hubs(table["hubs"]),
         )
@@ -152,6 +155,7 @@ def write_failover(directory: Path, memory: Failover) -> None:
         "seen": dict(memory.seen),
         "resolved": dict(memory.resolved),
         "resolved_at": memory.resolved_at,
+        "named": list(memory.named),
         "named_at": memory.named_at,
         "named_wait": memory.named_wait,
         "hubs": _hubs_table(memory.hubs),

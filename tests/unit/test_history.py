@@ -38,6 +38,7 @@ MEMORY = Failover(
     seen={"B": (1_790_000_000, 4096)},
     resolved={"bravo.example.net:51820": ("192.0.2.9:51820", "[2001:db8::9]:51820")},
     resolved_at=4.0,
+    named=("alpha.example.net",),
     named_at=3.5,
     named_wait=60.0,
 )
@@ -86,9 +87,9 @@ def test_a_value_of_another_kind_loses_it(tmp_path: Path, key: str, value: objec
 def test_what_an_older_version_wrote_is_read(tmp_path: Path) -> None:
     write_failover(tmp_path, MEMORY)
     table = json.loads((tmp_path / "failover.json").read_text())
-    del table["named_at"], table["named_wait"]
+    del table["named"], table["named_at"], table["named_wait"]
     (tmp_path / "failover.json").write_text(json.dumps(table))
-    assert read_failover(tmp_path) == replace(MEMORY, named_at=0.0, named_wait=0.0)
+    assert read_failover(tmp_path) == replace(MEMORY, named=(), named_at=0.0, named_wait=0.0)
 
 
 def test_another_generation_keeps_what_is_known_of_unchanged_peers() -> None:

@@ -93,6 +93,7 @@ def carry_out(request: Request) -> Result:
     model = inventory.load(request.source.files)
     own = _own(model, request.name)
     with node.turn(), node.lock(), system_errors():
+        refuse_joined()  # by a join that this has waited for
         if not request.dry_run:
             finish_cut_short()
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:

@@ -108,6 +108,7 @@ def _enrol(request: JoinRequest, url: str) -> Joined:
         anchor=anchor,
     )
     with node.lock():
+        finish_cut_short()
         _ensure_key(enrolment.key_path, interface)
         public_key = shares.own_public_key(enrolment)
         entry = find_node(model, public_key)

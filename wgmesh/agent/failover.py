@@ -197,12 +197,15 @@ class _Turn:
         self._learn(found, names)
         self.memory = replace(self.memory, resolved_at=now)
         missing = hosts - found.keys()
-        if missing and now - self.memory.named_at >= self.memory.named_wait:
-            naming.ask(missing)
-            wait = min(2 * self.memory.named_wait or ASK_AGAIN_SECONDS, MOST_SELDOM_SECONDS)
-            self.memory = replace(self.memory, named_at=now, named_wait=wait)
-        elif not missing:
-            self.memory = replace(self.memory, named_wait=0.0)
+        if not missing:
+            self.memory = replace(self.memory, named=(), named_wait=0.0)
+            return
+        known = set(self.memory.named)
+        wait = self.memory.named_wait if missing <= known else 0.0
+        if now - self.memory.named_at >= wait and naming.ask(missing):
+            wait = min(2 * wait or ASK_AGAIN_SECONDS, MOST_SELDOM_SECONDS)
+            named = tuple(sorted(known | missing))
+            self.memory = replace(self.memory, named=named, named_at=now, named_wait=wait)
 
     def _hear(self) -> None:
         """Take what the fetch has found of the names that it was asked for at an earlier look."""
@@ -213,7 +216,7 @@ class _Turn:
             found = naming.answer()
             self._learn(found, every)
             if found:
-                self.memory = replace(self.memory, named_wait=0.0)
+                self.memory = replace(self.memory, named=(), named_wait=0.0)
 
     def _learn(self, found: Mapping[str, tuple[str, ...]], endpoints: Iterable[str]) -> None:
         """Remember where those of these endpoints lead whose hosts were found."""

@@ -13,16 +13,17 @@ from wgmesh.errors import WgmeshError
 log = logging.getLogger(__name__)
 
 
-def ask(hosts: Collection[str]) -> None:
-    """Have the fetch find `hosts` by the uplink, where exits are used; elsewhere do nothing."""
-    if not hosts or not timers.FETCH_DROP_IN.exists():
-        return
+def ask(hosts: Collection[str]) -> bool:
+    """Have the fetch find `hosts` by the uplink; return False where no exits are used."""
+    if not timers.FETCH_DROP_IN.exists():
+        return False
     wanted = names.Wanted(handover.new_id(), tuple(sorted(hosts)))
     try:
         names.write_wanted(settings.NAMES_FILE, wanted)
         linux.systemd.start(handover.UNIT, wait=False)
     except (OSError, WgmeshError) as error:
         log.warning("the fetch was not asked for names: %s", error)
+    return True
 
 
 def answer() -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import logging
 import os
 import pwd
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -106,23 +107,23 @@ def ask(source: Source, *, only_ask: bool = False) -> Answer:
 def just_fetched(source: Source, before: str) -> Answer:
     """Return the answer of the fetch that has run right before this process.
 
-    `before` is the run that was heard last: to hear it twice means that there was no new one, which
-    is an UnreachableError; unless the fetch was at work on names just then, and is asked again. So
-    it is when somebody else was answered meanwhile: he may have asked one remote of several, and
-    has heard of what this fetch left. The caller has the turn, so a request that is still there is
-    a dead one's.
+    `before` is the run that was heard last. To hear it twice, or nothing, means that the fetch has
+    failed, which is an UnreachableError. It is asked anew, once, when it was at work on names just
+    then, or was asked by somebody else meanwhile: he may have asked one remote of several, and has
+    heard of what it left for this process. The caller has the turn, so a request that is still
+    there is a dead one's.
     """
     settings.REQUEST_FILE.unlink(missing_ok=True)
     answer = handover.read_answer(settings.FETCH_DIR)
-    if answer is not None and answer.request:
-        return _fetch(source)
-    if answer is None or answer.run == before:
-        if names.just_told(settings.FETCH_DIR):
-            return _fetch(source)
-        raise UnreachableError(
-            "the fetch left no new answer", f"see why: journalctl -u {handover.UNIT}"
-        )
-    return answer
+    if answer is not None and not answer.request and answer.run != before:
+        return answer
+    if names.just_told(settings.FETCH_DIR) or (answer is not None and answer.request):
+        anew, _ = _answered(source, tries=1)
+        if anew is not None:
+            return anew
+    raise UnreachableError(
+        "the fetch left no new answer", f"see why: journalctl -u {handover.UNIT}"
+    )
 
 
 def news(answer: Answer, source: Source) -> News:
@@ -231,25 +232,36 @@ def _fetch(source: Source, *, everything: bool = False, only_ask: bool = False) 
 
     A unit that was running already answers to somebody else: then it is asked again.
     """
+    answer, said = _answered(source, everything=everything, only_ask=only_ask)
+    if answer is not None:
+        return answer
+    raise WgmeshError(
+        "the fetch left no answer" + (f"; {said}" if said else ""),
+        f"see why: journalctl -u {handover.UNIT}",
+    )
+
+
+def _answered(
+    source: Source, *, everything: bool = False, only_ask: bool = False, tries: int = _TRIES
+) -> tuple[Answer | None, str]:
+    """Have the fetch run, all tries within the time of one; return its answer, or what it said."""
     remotes, branch = (source.remotes, source.branch) if source.joining else ((), "")
     request = Request(
         handover.new_id(), remotes, branch, everything or source.joining, only_ask=only_ask
     )
     handover.write_request(settings.REQUEST_FILE, request)
-    seconds = PROOF_SECONDS if only_ask else UNIT_SECONDS
+    end = time.monotonic() + (PROOF_SECONDS if only_ask else UNIT_SECONDS)
     said = ""
     try:
-        for _ in range(_TRIES):
-            said = _run(seconds)
+        while tries and (left := end - time.monotonic()) > 0:
+            tries -= 1
+            said = _run(left)
             answer = handover.read_answer(settings.FETCH_DIR)
             if answer is not None and answer.request == request.id:
-                return answer
+                return answer, ""
     finally:
         settings.REQUEST_FILE.unlink(missing_ok=True)
-    raise WgmeshError(
-        "the fetch left no answer" + (f"; {said}" if said else ""),
-        f"see why: journalctl -u {handover.UNIT}",
-    )
+    return None, said
 
 
 def _run(seconds: float) -> str:

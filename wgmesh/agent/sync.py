@@ -161,6 +161,7 @@ class _Turn:
         self.remotes = last.remotes
         self.commit = ""
         self.whole = False
+        self.reached = False
 
     def recorded(self, step: Callable[[], T]) -> T:
         """Return what `step` does; what it raises is written down for `status`."""
@@ -178,17 +179,22 @@ class _Turn:
 
     def begin(self) -> None:
         """Have nothing cut short, and the policy in force. Raises WgmeshError or OSError."""
+        self.settle()
         if not self.options.dry_run:
-            finish_cut_short()
-            self.whole = True
-            if self.options.retry:
-                records.write_quarantine(PLACES.state, ())
             timers.settle(self.me.settings)
             later = records.read_second(PLACES.run)
             if later is not None and glance.clock() >= later.due_seconds:
                 from wgmesh.agent import second
 
-                second.at_due_time(self.me)
+                if second.at_due_time(self.me):
+                    look.refresh(self.me)
+
+    def settle(self) -> None:
+        """Have nothing cut short; a dry run requires it. Raises WgmeshError."""
+        if not self.options.dry_run:
+            self.whole = False
+            finish_cut_short()
+            self.whole = True
         elif journal.read(PLACES.journal).phase is not Phase.IDLE:
             raise WgmeshError("a change was cut short", "wgmesh recover comes first")
 
@@ -212,6 +218,7 @@ class _Turn:
             answer = remote.just_fetched(source, heard) if just else remote.ask(source)
             self.heard = answer.run
             news = remote.news(answer, source)
+            self.reached = True
         except UnreachableError as error:
             many = len(source.remotes) > 1
             reason = "no remote answered" if many else error.message
@@ -260,11 +267,10 @@ class _Turn:
 
     def run(self) -> Result:
         """Return how it ended; raises what `sync` says."""
-        self.me = node.load()  # somebody may have had the lock meanwhile
-        if not self.options.dry_run:
-            self.whole = False
-            finish_cut_short()
-            self.whole = True
+        self.settle()  # somebody may have had the lock meanwhile
+        self.me = node.load()
+        if self.options.retry and not self.options.dry_run:
+            records.write_quarantine(PLACES.state, ())
         self.tips = node.tips(self.me)
         tip = self.trusted_tip()
         self.commit = tip.id
@@ -360,7 +366,7 @@ class _Turn:
             return self.news
         error = self.news or AssertionError("nobody was asked")
         if isinstance(error, RefusedError):
-            self.fetched = int(time.time()) if error.tip else self.fetched
+            self.fetched = int(time.time()) if self.reached else self.fetched
             self.refused(error.tip, error)
         raise error
 

@@ -61,6 +61,7 @@ def by_hand(world: World) -> dict[str, str]:
     return public
 
 
+@pytest.mark.alone  # no gap longer than a tenth of a second
 @pytest.mark.parametrize("way_back", [["rollback"], ["rollback", "0"], ["leave", "--restore"]])
 def test_a_machine_that_has_a_wg0_already(world_factory: WorldFactory, way_back: list[str]) -> None:
     world = world_factory(["alpha", "bravo"])
